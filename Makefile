@@ -1,0 +1,40 @@
+# The single door: every command creates .venv and installs what it needs.
+# Needs nothing but Python >= 3.11, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRA_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench docs clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+
+# One stamp per set of extras, renewed when pyproject.toml changes.
+$(VENV)/%.stamp: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing contrasift[$*] into $(VENV) ..."
+	@$(EXTRA_INSTALL) --editable '.[$*]'
+	@touch $@
+
+demo: $(VENV)/demo.stamp  ## the whole idea on real images, in a few minutes
+	$(BIN)/contrasift run mnist5k --recipe benchmarks/demo.yaml --out runs/demo
+
+test: $(VENV)/dev.stamp lint  ## every check and test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp  ## format, style, types, direction of imports
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+bench: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## speed beside the peers and the hardware's limits
+	$(BIN)/python benchmarks/bench_training.py
+
+docs: $(VENV)/dev.stamp  ## nothing is built yet: the documentation is README.md and --help
+	@echo "The documentation is README.md and 'contrasift --help'."
+
+clean:  ## remove .venv and caches (never runs/)
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,44 @@
+"""contrasift sifts the examples and the negatives that contrastive pre-training really needs.
+
+    images ──views──> embeddings ──> latent classes ──> selection ──> pre-training ──> evaluation
+     (pool)   (proxy encoder)              │                │
+                                           └── similarity ──┘
+
+    >>> import contrasift as cs
+    >>> selection = cs.select(embeddings, classes, fraction=0.2)   # doctest: +SKIP
+    >>> selection.indices, selection.ranking, selection.certificate.share   # doctest: +SKIP
+
+Every name below is imported when it is first used: selecting never loads torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "Certificate": "contrasift.results",
+    "ContrasiftError": "contrasift.errors",
+    "Embeddings": "contrasift.results",
+    "LatentClasses": "contrasift.results",
+    "Selection": "contrasift.results",
+    "embed": "contrasift.embedding",
+    "evaluate": "contrasift.evaluation",
+    "latent_classes": "contrasift.classes",
+    "load_encoder": "contrasift.training.encoders",
+    "open_pool": "contrasift.pools",
+    "pretrain": "contrasift.training.pretrain",
+    "select": "contrasift.selection.select",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"contrasift has no {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

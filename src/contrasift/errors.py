@@ -1,0 +1,46 @@
+"""What can go wrong, said in one form: what was expected, what came, what to do."""
+
+
+class ContrasiftError(Exception):
+    """A mistake or a failure that is explained to the user in words, never as a traceback."""
+
+    exit_code = 1
+
+    def __init__(self, expected: str, got: str, remedy: str = "") -> None:
+        self.expected = expected
+        self.got = got
+        self.remedy = remedy
+        super().__init__(f"expected {expected}; got {got}" + (f". {remedy}" if remedy else ""))
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), (self.expected, self.got, self.remedy)
+
+
+class UsageError(ContrasiftError, ValueError):
+    """A bad argument: the call must change (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(ContrasiftError, ValueError):
+    """A file or an array that cannot be used as it is (exit code 1)."""
+
+
+class RunFolderError(ContrasiftError):
+    """A run folder that is missing, unfinished, locked, or belongs to another run (exit code 1)."""
+
+
+class MissingExtraError(ContrasiftError, ImportError):
+    """A part of contrasift that was not installed (exit code 1)."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(
+            f"the package {package}",
+            "an installation without it",
+            f"Install it with: pip install 'contrasift[{extra}]'",
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:  # type: ignore[override]
+        return type(self), (self.package, self.extra)

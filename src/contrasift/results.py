@@ -1,0 +1,170 @@
+"""What a stage hands to the next: frozen results, arrays and numbers only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The pool as the proxy sees it.
+
+    Attributes:
+        values: float32 [m, d]; row r is the mean of the unit-norm view embeddings of one example,
+            not renormalised, so that an inner product of two rows is exactly the expected cosine
+            between their views (SAS, §4.5). May be memory-mapped.
+        index: int64 [m]; the pool index of each row.
+        description: how they were made: encoder, layer, views, seed, normalisation.
+    """
+
+    values: np.ndarray
+    index: np.ndarray
+    description: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0])
+
+
+@dataclass(frozen=True)
+class LatentClasses:
+    """A partition of the pool into groups that nobody labelled (or that somebody did).
+
+    Attributes:
+        codes: int64 [m]; class of each row, 0..K-1.
+        names: [K]; what each code stands for: cluster numbers or label names.
+        score: float32 [m]; how sure the assignment is, in [0, 1]; ones for given labels.
+        method: `labels` or `kmeans`.
+        facts: numbers worth keeping: inertia, restarts, sizes, agreement with labels.
+    """
+
+    codes: np.ndarray
+    names: np.ndarray
+    score: np.ndarray
+    method: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Each row's class by its name."""
+        return self.names[self.codes]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How good a selection is, provably.
+
+    F_λ is concave in M = Σ_{j∈S} z_j, so its maximum over {x ∈ [0,1]^n, Σx = k} bounds every
+    selection of the same size from above (Frank–Wolfe duality gap).
+
+    Attributes:
+        value: F_λ(S).
+        upper_bound: no selection with the same budget in every class can exceed it.
+        random_value: the exact mean of F_λ over uniformly random subsets of the same sizes.
+    """
+
+    value: float
+    upper_bound: float
+    random_value: float
+
+    @property
+    def gap(self) -> float:
+        """upper_bound − value."""
+        return self.upper_bound - self.value
+
+    @property
+    def share(self) -> float:
+        """(F − E_random) / (bound − E_random): the part of the possible gain that was reached."""
+        possible = self.upper_bound - self.random_value
+        if possible <= 0:
+            return 1.0
+        return (self.value - self.random_value) / possible
+
+
+@dataclass(frozen=True)
+class ClassSummary:
+    """One latent class in a selection.
+
+    Attributes:
+        name: the class as the caller named it.
+        size: examples in it.
+        budget: how many of them were selected.
+        value: its part of F.
+        upper_bound: its part of the certificate's bound; None where there is none.
+        random_value: the mean of its part over random subsets; None where there is none.
+        ranked_to: the rank at which greedy stopped; later ranks follow the gains there.
+        turn: the first rank with a negative gain; None if every gain so far was positive.
+    """
+
+    name: int | str
+    size: int
+    budget: int
+    value: float
+    upper_bound: float | None = None
+    random_value: float | None = None
+    ranked_to: int = 0
+    turn: int | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which examples to train on, how they rank, and how good the choice is.
+
+    The first five attributes are the columns of `selection.parquet`, sorted by class, then rank.
+
+    Attributes:
+        index: int64 [n]; the example.
+        latent_class: [n]; its class, by name.
+        rank: int64 [n]; 0 is best within its class.
+        gain: float64 [n]; what adding it brought when it was added, or, past the budget, would
+            have brought at the final selection.
+        selected: bool [n].
+        order: int64 [n]; positions of the rows above, best first over the whole pool: its first
+            b entries are the selection for a budget of b.
+        objective: `sas`, `published`, `random` or `random-per-class`.
+        redundancy: λ of F_λ.
+        budget: how many are selected.
+        value: F_λ of the selection.
+        certificate: None where the objective has no bound.
+        classes: one summary a class.
+        seconds: time of the selection alone.
+        notes: warnings in words.
+        facts: everything else worth keeping in `selection.json`.
+        rule: arrays of the linear rule, when the relaxation made one.
+    """
+
+    index: np.ndarray
+    latent_class: np.ndarray
+    rank: np.ndarray
+    gain: np.ndarray
+    selected: np.ndarray
+    order: np.ndarray
+    objective: str
+    redundancy: float
+    budget: int
+    value: float
+    certificate: Certificate | None
+    classes: tuple[ClassSummary, ...]
+    seconds: float
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    rule: Mapping[str, np.ndarray] | None = None
+
+    @property
+    def indices(self) -> np.ndarray:
+        """The selected examples, ascending."""
+        return np.sort(self.index[self.selected])
+
+    @property
+    def ranking(self) -> np.ndarray:
+        """Every example, best first: any prefix is the selection for that budget."""
+        return self.index[self.order]
+
+    def subset(self, dataset: Any) -> Any:
+        """The selected part of a torch dataset whose items are the pool's, in its order."""
+        from torch.utils.data import Subset
+
+        return Subset(dataset, self.indices.tolist())
