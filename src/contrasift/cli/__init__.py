@@ -1,0 +1,80 @@
+"""The command line: one subcommand a stage, each importing its work only when it is called."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from contrasift.cli.console import show_error
+from contrasift.errors import ContrasiftError
+
+
+class _Group(TyperGroup):
+    """Turns our errors and Ctrl-C into one message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ContrasiftError as error:
+            show_error(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help=(
+        "**contrasift** sifts the examples and the negatives that contrastive pre-training really "
+        "needs.\n\n"
+        "A pool goes through *embed → classes → select → train → evaluate → report*; `run` does all "
+        "of it. Have embeddings already? Begin at `select`."
+    ),
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        print(f"contrasift {version('contrasift')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _register() -> None:
+    from contrasift.cli import filter, run, select, stages
+
+    app.command("run")(run.run_command)
+    app.command("embed")(stages.embed_command)
+    app.command("classes")(stages.classes_command)
+    app.command("select")(select.select_command)
+    app.command("train")(stages.train_command)
+    app.command("evaluate")(stages.evaluate_command)
+    app.command("report")(stages.report_command)
+    app.command("filter")(filter.filter_command)
+    app.command("export")(stages.export_command)
+    app.command("datasets")(stages.datasets_command)
+
+
+_register()
+
+
+def main() -> None:
+    """Entry point of the `contrasift` command."""
+    app()

@@ -1,0 +1,131 @@
+"""What the stage commands share: common flags, merging options, and opening a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from contrasift.cli.console import Narrator
+from contrasift.cli.flags import pick
+from contrasift.errors import RunFolderError
+from contrasift.options import GROUPS, RunOptions
+
+if TYPE_CHECKING:
+    from contrasift.pipeline.run import Run
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
+Device = Annotated[str, typer.Option("--device", help="`auto`, `cpu`, `cuda`, `mps`, ...")]
+Update = Annotated[
+    bool,
+    typer.Option(
+        "--update", help="Do stages again in place that were finished under other options."
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
+Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
+
+
+def merge_options(
+    recipe: Path | None, given: Mapping[str, Any], base: RunOptions | None = None
+) -> RunOptions:
+    """Defaults (or a run's own options), then the recipe's, then the flags that were given."""
+    from contrasift.store.run import read_recipe_mapping
+
+    values: dict[str, dict[str, Any]] = base.as_dict() if base else {}
+    if recipe is not None:
+        for name, section in read_recipe_mapping(recipe).items():
+            values.setdefault(name, {}).update(section)
+    for name, kind in GROUPS.items():
+        flags = pick(given, kind)
+        section = values.setdefault(name, {})
+        # A fraction replaces a budget and the other way round.
+        if "fraction" in flags:
+            section["budget"] = None
+        if "budget" in flags:
+            section["fraction"] = None
+        section.update(flags)
+    if values["select"].get("fraction") is None and values["select"].get("budget") is None:
+        values["select"]["fraction"] = 0.2
+    return RunOptions.from_mapping(values)
+
+
+@contextlib.contextmanager
+def start_run(
+    folder: Path,
+    options: RunOptions,
+    *,
+    device: str = "auto",
+    update: bool = False,
+    quiet: bool = False,
+) -> Iterator[Run]:
+    """Lock the folder, refuse another run's, keep the options, and hand out the run."""
+    from contrasift.pipeline.run import Run
+    from contrasift.store.run import RunFolder
+
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError("a folder for --out", f"{folder}, a file")
+    run_folder = RunFolder(folder)
+    if not run_folder.options_path.exists() and folder.exists() and any(folder.iterdir()):
+        raise RunFolderError(
+            "an empty folder, or one that holds a run",
+            f"{folder}, which holds other files",
+            "Choose another --out",
+        )
+    with run_folder.locked():
+        if run_folder.options_path.exists():
+            _refuse_other_options(run_folder, options, update=update)
+        run_folder.write_options(options)
+        yield Run(run_folder, options, Narrator(quiet=quiet), device=device, update=update)
+
+
+# The stages that depend on each group of options.
+_STAGES_OF = {
+    "pool": ("scan",),
+    "embed": ("embed",),
+    "classes": ("classes",),
+    "select": ("select",),
+    "train": ("proxy", "train"),
+}
+
+
+def _refuse_other_options(folder: Any, options: RunOptions, *, update: bool) -> None:
+    """Say at once, before any work, which options differ from those of finished stages."""
+    if update:
+        return
+    before, now = folder.read_options().as_dict(), options.as_dict()
+    finished = {name.split(" ")[0] for name in folder.records()}
+    changed = [
+        f"{key.replace('_', '-')} is {before[group][key]} there and {now[group][key]} here"
+        for group, stages in _STAGES_OF.items()
+        if finished.intersection(stages)
+        for key in now[group]
+        if now[group][key] != before[group].get(key)
+    ]
+    if changed:
+        raise RunFolderError(
+            f"the options of the run in {folder.path}",
+            "; ".join(changed),
+            "Choose another --out, or pass --update to do the changed stages again in place",
+        )
+
+
+@contextlib.contextmanager
+def continue_run(
+    folder: Path,
+    given: Mapping[str, Any],
+    *,
+    device: str = "auto",
+    update: bool = False,
+    quiet: bool = False,
+) -> Iterator[Run]:
+    """Open an existing run with some options changed by flags."""
+    from contrasift.store.run import RunFolder
+
+    base = RunFolder.existing(folder).read_options()
+    options = merge_options(None, given, base)
+    with start_run(folder, options, device=device, update=update, quiet=quiet) as run:
+        yield run

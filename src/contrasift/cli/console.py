@@ -1,0 +1,99 @@
+"""What a person sees: one line a stage, a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from contrasift.errors import ContrasiftError
+
+_PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
+
+ProgressCallback = Callable[[int, int], None]
+
+
+def show_error(error: ContrasiftError) -> None:
+    """Print what was expected, what came and what to do, on standard error."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print("[bold red]error[/]  expected ", end="")
+    console.print(error.expected, markup=False)
+    console.print("          got ", end="")
+    console.print(error.got, markup=False)
+    if error.remedy:
+        console.print("          try ", end="")
+        console.print(error.remedy, markup=False)
+
+
+class Narrator:
+    """Tells the story of a run on standard error; silent when quiet."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """One plain line."""
+        if not self.quiet:
+            self._console.print(text, markup=False)
+
+    @contextlib.contextmanager
+    def progress(self, title: str, unit: str = "examples") -> Iterator[ProgressCallback]:
+        """A callback `(done, total)` that draws a bar with rate and time left, or prints lines."""
+        if self.quiet:
+            yield lambda done, total: None
+        elif self._console.is_terminal:
+            with self._bar() as bar:
+                yield _bar_callback(bar, title, unit)
+        else:
+            yield _line_callback(self.say, title, unit)
+
+    def _bar(self) -> Progress:
+        return Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+
+
+def _bar_callback(bar: Progress, title: str, unit: str) -> ProgressCallback:
+    task = bar.add_task(title, total=None, rate="")
+
+    def update(done: int, total: int) -> None:
+        speed = bar.tasks[0].speed
+        bar.update(
+            task, completed=done, total=total, rate=f"{speed:,.0f} {unit}/s" if speed else ""
+        )
+
+    return update
+
+
+def _line_callback(say: Callable[[str], None], title: str, unit: str) -> ProgressCallback:
+    begun = last = time.monotonic()
+    first: int | None = None
+
+    def update(done: int, total: int) -> None:
+        nonlocal last, first
+        first = done if first is None else first
+        now = time.monotonic()
+        if now - last < _PLAIN_INTERVAL:
+            return
+        last = now
+        rate = (done - first) / (now - begun)
+        left = f", about {(total - done) / rate:,.0f} s left" if rate > 0 else ""
+        say(f"  {title}: {done:,} of {total:,} ({rate:,.0f} {unit}/s{left})")
+
+    return update
+
+
+def print_json(text: str) -> None:
+    """Machine-readable output goes to standard output alone."""
+    sys.stdout.write(text + "\n")

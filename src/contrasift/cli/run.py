@@ -1,0 +1,85 @@
+"""`contrasift run`: from a pool to a report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from contrasift.cli.common import Device, Json, Quiet, Update, merge_options, start_run
+from contrasift.cli.flags import with_options
+from contrasift.cli.tables import show_comparison
+from contrasift.errors import UsageError
+from contrasift.options import (
+    ClassesOptions,
+    CompareOptions,
+    EmbedOptions,
+    PoolOptions,
+    RunOptions,
+    SelectOptions,
+    TrainOptions,
+)
+
+
+@with_options(
+    PoolOptions,
+    EmbedOptions,
+    ClassesOptions,
+    SelectOptions,
+    TrainOptions,
+    CompareOptions,
+    hide=["pool"],
+)
+def run_command(
+    pool: Annotated[
+        str | None,
+        typer.Argument(
+            help="A named set (see `contrasift datasets`), a folder of images, or a .npy/.npz file."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder; default: runs/NAME.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", help="YAML with options; flags win over it.")
+    ] = None,
+    device: Device = "auto",
+    update: Update = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Select a subset, show what it is worth, and write a report.
+
+    Embeds the pool with a proxy, finds latent classes, selects, pre-trains on the selection, on a
+    random subset per class and on everything, evaluates all of them and an untrained encoder.
+    Finished stages are skipped and killed ones go on: repeat the same command.
+
+    Examples:
+        contrasift run mnist5k --fraction 0.2
+
+        contrasift run photos/ --labels folders --fraction 0.4 --epochs 100 --out runs/photos
+
+        contrasift run --recipe recipe.yaml --out runs/again
+    """
+    if pool is not None:
+        given["pool"] = pool
+    options = merge_options(recipe, given)
+    if not options.pool.pool:
+        raise UsageError(
+            "a pool", "none", "Name one: contrasift run mnist5k, or see `contrasift datasets`"
+        )
+    folder = out or Path("runs") / _run_name(options)
+    with start_run(folder, options, device=device, update=update, quiet=quiet or as_json) as run:
+        from contrasift.pipeline.full import run_all
+
+        summary = run_all(run)
+    show_comparison(summary, folder, as_json=as_json)
+
+
+def _run_name(options: RunOptions) -> str:
+    stem = Path(options.pool.pool).name or "pool"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-") or "pool"

@@ -1,0 +1,80 @@
+"""Results as a person reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from contrasift.cli.console import print_json
+
+_NAMES = {"selected": "selected (SAS)", "random-per-class": "random per class", "full": "full pool"}
+
+
+def show_comparison(summary: Mapping[str, Any], folder: Path, *, as_json: bool = False) -> None:
+    """The table of what each subset is worth and costs."""
+    report = folder / "report.html"
+    if as_json:
+        print_json(json.dumps({**summary, "report": str(report)}, indent=2))
+        return
+    console = Console(soft_wrap=False, highlight=False)
+    table = Table(
+        title=f"What the selection is worth (equal {summary['match']})", title_justify="left"
+    )
+    table.add_column("trained on")
+    for name in ("examples", "steps", "linear", "kNN", "mean classifier", "seconds*"):
+        table.add_column(name, justify="right")
+    for row in summary["table"]:
+        table.add_row(
+            _NAMES.get(row["subset"], row["subset"]),
+            f"{row['examples']:,}" if row["examples"] else "–",
+            f"{row['steps']:,}" if row["steps"] else "–",
+            *(_accuracy(row[metric]) for metric in ("linear", "knn", "mean_classifier")),
+            f"{row['seconds']:,.1f}" if row["seconds"] else "–",
+        )
+    console.print(table)
+    console.print(
+        "* of one training, with the proxy, embedding, classes and selection it needed; accuracies: mean ± standard error, %"
+    )
+    console.print(_payback(summary))
+    if report.exists():
+        console.print(f"report: {report}")
+
+
+def _accuracy(result: Mapping[str, Any] | None) -> str:
+    if result is None:
+        return "–"
+    error = result["standard_error"]
+    return f"{100 * result['mean']:.1f}" + (f" ± {100 * error:.1f}" if error is not None else "")
+
+
+def _payback(summary: Mapping[str, Any]) -> str:
+    saved = summary.get("saved_per_training_seconds")
+    if saved is None:
+        return "No training on the full pool to compare with, so no time saved can be stated."
+    cost = summary["selection_seconds"]
+    if saved <= 0:
+        return f"Choosing took {cost:,.1f} s; a training on the selection saves no time against the full pool."
+    count = summary["trainings_to_pay_back"]
+    return (
+        f"Choosing took {cost:,.1f} s; each training on the selection saves {saved:,.1f} s: "
+        f"it has paid for itself after {count} training{'s' if count != 1 else ''}."
+    )
+
+
+def show_pools() -> None:
+    """The named pools."""
+    from contrasift.pools import named_pools
+
+    table = Table(highlight=False)
+    for name in ("name", "what it is", "here", "how to get it"):
+        table.add_column(name)
+    for pool in named_pools():
+        table.add_row(
+            pool.name, pool.description, "yes" if pool.available else "no", pool.how_to_get_it
+        )
+    Console().print(table)

@@ -1,0 +1,313 @@
+"""Stages that show what a selection is worth: train on it and beside it, evaluate, compare."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from contrasift.errors import DataError, UsageError
+from contrasift.options import TrainOptions
+from contrasift.pipeline.preparation import readable_positions
+from contrasift.pipeline.run import Run, positions_of
+from contrasift.store.atomic import read_json, write_json
+from contrasift.store.run import StageRecord
+from contrasift.store.tables import read_latent_classes, read_table
+
+ARMS = ("selected", "random-per-class", "random", "full")
+COMPARED = ("selected", "random-per-class", "full")
+METRICS = ("linear", "knn", "mean_classifier")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training of the comparison: which subset, which seed."""
+
+    subset: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder and stages."""
+        return f"{self.subset}-seed{self.seed}"
+
+
+def arm_positions(run: Run, arm: Arm) -> np.ndarray:
+    """Positions in the pool that this arm trains on, ascending."""
+    everything = readable_positions(run)
+    if arm.subset == "full":
+        return everything
+    if arm.subset == "selected":
+        table = read_table(run.folder.path / "selection.parquet", "index", "selected")
+        return positions_of(np.sort(table["index"][table["selected"]]), run.pool.index)
+    from contrasift.selection.baselines import random_order, random_per_class_order
+
+    budget = run.record("select").facts["budget"]
+    if arm.subset == "random":
+        rows = random_order(everything.size, seed=arm.seed)[:budget]
+    else:
+        labels = read_latent_classes(
+            run.folder.path / "classes.parquet", run.pool.index[everything]
+        )
+        rows = random_per_class_order(labels, seed=arm.seed)[:budget]
+    return np.sort(everything[rows])
+
+
+def arm_schedule(run: Run, n: int) -> tuple[TrainOptions, int | None]:
+    """Options and step limit of a training on n examples, under `--match`."""
+    options = run.options.train
+    if run.options.compare.match == "epochs":
+        return options, None
+    full = run.record("embed").facts["n"]
+    steps = options.epochs * steps_per_epoch(full, options.batch_size)
+    epochs = math.ceil(steps / steps_per_epoch(n, options.batch_size))
+    return dataclasses.replace(options, epochs=epochs), steps
+
+
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Whole batches in a pass over n examples."""
+    return n // batch_size
+
+
+def check_batch(run: Run, n: int) -> None:
+    """Stop early when a subset is too small to fill one batch.
+
+    Raises:
+        UsageError: the batch is larger than the subset.
+    """
+    batch = run.options.train.batch_size
+    if batch > n:
+        raise UsageError(
+            f"a subset of at least one batch ({batch} examples)",
+            f"{n} examples",
+            f"Pass --batch-size {max(2, n)} or less, or select more",
+        )
+
+
+def train(run: Run, arm: Arm) -> StageRecord:
+    """Pre-train on one arm's subset."""
+    upstream = run.record("scan").fingerprint
+    if arm.subset != "full":
+        upstream = run.record("select").fingerprint
+    positions = arm_positions(run, arm)
+    options, max_steps = arm_schedule(run, positions.size)
+    fingerprint = options.fingerprint(upstream, arm.name, str(max_steps))
+    folder = run.folder.path / "training" / arm.name
+
+    def work() -> dict[str, Any]:
+        from contrasift.training.pretrain import pretrain
+
+        check_batch(run, positions.size)
+        with run.narrator.progress(f"training {arm.name}", "steps") as progress:
+            result = pretrain(
+                run.pool,
+                positions,
+                options,
+                seed=arm.seed,
+                folder=folder,
+                device=run.device,
+                progress=progress,
+                max_steps=max_steps,
+                restart=run.update,
+            )
+        note = f"{positions.size:,} examples, {result.steps:,} steps, loss {result.loss:.3f}"
+        return {
+            "seconds": result.seconds,
+            "steps": result.steps,
+            "examples": positions.size,
+            "note": note,
+        }
+
+    return run.do(
+        f"train {arm.name}", fingerprint, [f"training/{arm.name}/encoder.safetensors"], work
+    )
+
+
+def evaluate(run: Run, arm: Arm) -> StageRecord:
+    """Linear probe, kNN and mean classifier of one arm's encoder (or of an untrained one)."""
+    if arm.subset == "untrained":
+        upstream = run.options.train.fingerprint(run.record("scan").fingerprint, str(arm.seed))
+    else:
+        upstream = run.record(f"train {arm.name}").fingerprint
+    fingerprint = hashlib.sha256(f"evaluate {arm.name} {upstream}".encode()).hexdigest()[:16]
+    result_file = f"evaluation/{arm.name}.json"
+
+    def work() -> dict[str, Any]:
+        from contrasift.embedding import features
+        from contrasift.evaluation import evaluate as evaluate_features
+
+        encoder = _arm_encoder(run, arm)
+        pool, test = run.pool, run.pool.test
+        positions = readable_positions(run)
+        positions = positions[pool.labels[positions] >= 0]
+        result = evaluate_features(
+            features(pool, positions, encoder, device=run.device),
+            pool.labels[positions],
+            features(test, np.arange(len(test)), encoder, device=run.device),
+            test.labels,
+            seed=arm.seed,
+        )
+        write_json(
+            run.folder.path / result_file,
+            {
+                "subset": arm.subset,
+                "seed": arm.seed,
+                "train_examples": positions.size,
+                "test_examples": len(test),
+                **dataclasses.asdict(result),
+            },
+        )
+        return {
+            "note": ", ".join(f"{m.replace('_', ' ')} {getattr(result, m):.1%}" for m in METRICS)
+        }
+
+    return run.do(f"evaluate {arm.name}", fingerprint, [result_file], work)
+
+
+def _arm_encoder(run: Run, arm: Arm) -> Any:
+    from contrasift.training.encoders import build_encoder, load_encoder
+
+    if arm.subset == "untrained":
+        train = run.options.train
+        return build_encoder(
+            train.architecture,
+            run.pool.channels,
+            run.pool.image_size,
+            train.projection_dim,
+            arm.seed,
+        )
+    return load_encoder(str(run.folder.path / "training" / arm.name / "encoder.safetensors"))
+
+
+def can_evaluate(run: Run) -> bool:
+    """Whether the pool has labels and held-out data."""
+    return run.pool.labels is not None and run.pool.test is not None
+
+
+def require_evaluation_data(run: Run) -> None:
+    """Stop where there is nothing to evaluate on.
+
+    Raises:
+        DataError: no labels or no held-out data.
+    """
+    if not can_evaluate(run):
+        raise DataError(
+            "a pool with labels, to evaluate on",
+            f"{run.options.pool.pool} without them",
+            "Class sub-folders serve as labels with --labels folders",
+        )
+
+
+def trained_arms(run: Run) -> list[Arm]:
+    """The arms whose training is finished, in the order of the comparison."""
+    names = [
+        name.removeprefix("train ") for name in run.folder.records() if name.startswith("train ")
+    ]
+    found = []
+    for name in names:
+        subset, _, seed = name.rpartition("-seed")
+        found.append(Arm(subset, int(seed)))
+    return sorted(found, key=lambda arm: (ARMS.index(arm.subset), arm.seed))
+
+
+def preparation_seconds(run: Run) -> dict[str, float]:
+    """Seconds spent before a subset could be trained on, by stage."""
+    records = run.folder.records()
+    return {
+        name: records[name].seconds
+        for name in ("scan", "proxy", "embed", "classes", "select")
+        if name in records
+    }
+
+
+def summarise(run: Run) -> dict[str, Any]:
+    """Everything that the comparison shows, from what the stages left; written to evaluation.json."""
+    from contrasift.evaluation import mean_and_interval, paired_difference
+
+    records = run.folder.records()
+    preparation = preparation_seconds(run)
+    arms: dict[str, Any] = {}
+    for path in sorted((run.folder.path / "evaluation").glob("*.json")):
+        result = read_json(path)
+        arms.setdefault(result["subset"], {})[result["seed"]] = result
+    table = []
+    for subset in [*ARMS, "untrained"]:
+        trained = [
+            records[f"train {Arm(subset, seed).name}"] for seed in _trained_seeds(records, subset)
+        ]
+        if subset not in arms and not trained:
+            continue
+        seeds = sorted(arms.get(subset, {}))
+        row: dict[str, Any] = {"subset": subset, "seeds": seeds or _trained_seeds(records, subset)}
+        row["examples"] = trained[0].facts["examples"] if trained else 0
+        row["steps"] = trained[0].facts["steps"] if trained else 0
+        row["training_seconds"] = (
+            float(np.mean([record.seconds for record in trained])) if trained else 0.0
+        )
+        row["preparation_seconds"] = _cost_before(subset, preparation, run)
+        row["seconds"] = row["training_seconds"] + row["preparation_seconds"]
+        for metric in METRICS:
+            values = [arms[subset][seed][metric] for seed in seeds]
+            row[metric] = dataclasses.asdict(mean_and_interval(values)) if values else None
+        table.append(row)
+    differences = {}
+    for other in ("random-per-class", "random", "full"):
+        shared = sorted(set(arms.get("selected", {})) & set(arms.get(other, {})))
+        if shared:
+            differences[other] = {
+                metric: dataclasses.asdict(
+                    paired_difference(
+                        [arms["selected"][seed][metric] for seed in shared],
+                        [arms[other][seed][metric] for seed in shared],
+                    )
+                )
+                for metric in METRICS
+            }
+    summary = {
+        "table": table,
+        "selected_minus": differences,
+        "preparation_seconds": preparation,
+        "match": run.options.compare.match,
+        **_payback(table, preparation),
+    }
+    write_json(run.folder.path / "evaluation.json", summary)
+    return summary
+
+
+def _trained_seeds(records: dict[str, StageRecord], subset: str) -> list[int]:
+    prefix = f"train {subset}-seed"
+    return sorted(int(name[len(prefix) :]) for name in records if name.startswith(prefix))
+
+
+def _cost_before(subset: str, preparation: dict[str, float], run: Run) -> float:
+    """What a subset costs before training: random per class needs the classes, not the selection."""
+    if subset == "selected":
+        needed = ("proxy", "embed", "classes", "select")
+    elif subset == "random-per-class" and run.options.classes.classes == "kmeans":
+        needed = ("proxy", "embed", "classes")
+    else:
+        needed = ()
+    return sum(preparation.get(name, 0.0) for name in needed)
+
+
+def _payback(table: list[dict[str, Any]], preparation: dict[str, float]) -> dict[str, Any]:
+    """After how many trainings on the subset, instead of the full pool, time has been saved."""
+    seconds = {row["subset"]: row["training_seconds"] for row in table}
+    if not seconds.get("selected") or not seconds.get("full"):
+        return {"saved_per_training_seconds": None, "trainings_to_pay_back": None}
+    cost = sum(preparation.get(name, 0.0) for name in ("proxy", "embed", "classes", "select"))
+    saved = seconds["full"] - seconds["selected"]
+    return {
+        "selection_seconds": cost,
+        "saved_per_training_seconds": saved,
+        "trainings_to_pay_back": math.ceil(cost / saved) if saved > 0 else None,
+    }
+
+
+def comparison_arms(run: Run) -> list[Arm]:
+    """Every training of `contrasift run`, seeds outermost so that early seeds finish first."""
+    return [Arm(subset, seed) for seed in range(run.options.compare.seeds) for subset in COMPARED]

@@ -1,0 +1,127 @@
+"""A run in progress: the folder, the options, the pool, and how a stage is done once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from contrasift.errors import RunFolderError
+from contrasift.options import PoolOptions, RunOptions
+from contrasift.pools import Pool, open_pool
+from contrasift.store.run import RunFolder, StageRecord
+
+
+class Narrator(Protocol):
+    """Whoever tells the user what happens."""
+
+    quiet: bool
+
+    def say(self, text: str) -> None:
+        """One line."""
+
+    def progress(
+        self, title: str, unit: str = "examples"
+    ) -> AbstractContextManager[Callable[[int, int], None]]:
+        """A callback `(done, total)` for long work."""
+        ...
+
+
+@dataclass
+class Run:
+    """What every stage needs.
+
+    Attributes:
+        folder: where results go.
+        options: of all stages.
+        narrator: tells the user.
+        device: where networks run: `auto`, `cpu`, `cuda`, ...
+        update: whether stages finished under other options may be done again in place.
+    """
+
+    folder: RunFolder
+    options: RunOptions
+    narrator: Narrator
+    device: str = "auto"
+    update: bool = False
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The images, opened when a stage first needs them."""
+        return open_run_pool(self.options.pool)
+
+    def record(self, stage: str) -> StageRecord:
+        """What is known of a finished stage.
+
+        Raises:
+            RunFolderError: it is not finished; names the command to run.
+        """
+        record = self.folder.records().get(stage)
+        if record is None:
+            command = {"scan": "embed", "proxy": "embed"}.get(stage, stage)
+            raise RunFolderError(
+                f"stage `{stage}` of {self.folder.path} to be finished",
+                "a run without it",
+                f"Do it first: contrasift {command} {self.folder.path}",
+            )
+        return record
+
+    def do(
+        self,
+        stage: str,
+        fingerprint: str,
+        files: Iterable[str],
+        work: Callable[[], Mapping[str, Any]],
+    ) -> StageRecord:
+        """Do a stage unless it is finished under this fingerprint.
+
+        `work` writes the files and returns facts; a fact named `seconds` replaces the wall time
+        (work that was resumed knows better how long it took in all).
+        """
+        if self.folder.is_finished(stage, fingerprint):
+            record = self.folder.records()[stage]
+            self.narrator.say(f"{stage:<28} finished before, skipped")
+            return record
+        self.folder.refuse_other(stage, fingerprint, update=self.update)
+        self.narrator.say(f"{stage} ...")
+        begun = time.perf_counter()
+        facts = dict(work())
+        seconds = float(facts.pop("seconds", time.perf_counter() - begun))
+        record = self.folder.finish(stage, fingerprint, seconds, files, **facts)
+        note = f"  {facts['note']}" if "note" in facts else ""
+        self.narrator.say(f"{stage:<28} {seconds:8.1f} s{note}")
+        return record
+
+
+def open_run_pool(options: PoolOptions) -> Pool:
+    """The pool that these options name."""
+    return open_pool(
+        options.pool,
+        labels=options.labels,
+        limit=options.limit,
+        image_size=options.image_size,
+        holdout=options.holdout,
+        seed=options.seed,
+    )
+
+
+def positions_of(index: np.ndarray, pool_index: np.ndarray) -> np.ndarray:
+    """Positions in the pool of examples named by their index (both ascending).
+
+    Raises:
+        RunFolderError: the pool no longer has one of them.
+    """
+    positions = np.searchsorted(pool_index, index)
+    found = positions < pool_index.size
+    if not found.all() or not np.array_equal(pool_index[positions], index):
+        raise RunFolderError(
+            "the pool that this run was made from",
+            "one without some of its examples",
+            "Begin a new run with another --out",
+        )
+    return positions.astype(np.int64)

@@ -1,0 +1,128 @@
+"""Files that are either whole or not there: written beside, flushed, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contrasift.errors import ContrasiftError, DataError
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Hand out a temporary path beside `path`; rename it there when the block ends well.
+
+    Raises:
+        ContrasiftError: the folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        os.fchmod(handle, 0o666 & ~_umask())
+        os.close(handle)
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ContrasiftError(
+            f"to write {path}", error.strerror or str(error), "Free space or choose another --out"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    # Windows cannot open folders; there the rename alone has to do.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically; NumPy numbers and arrays become plain ones."""
+    write_text(path, json.dumps(value, indent=2, default=_plain, ensure_ascii=False) + "\n")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} has no place in a JSON file")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DataError: missing, unreadable, or not a JSON object.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"a JSON file at {path}", str(error)) from error
+    if not isinstance(value, dict):
+        raise DataError(f"a JSON object in {path}", type(value).__name__)
+    return value
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_array(path: Path, *, memory_map: bool = True) -> np.ndarray:
+    """A `.npy` file, memory-mapped; never a pickle.
+
+    Raises:
+        DataError: missing, truncated, pickled, or not a `.npy` file.
+    """
+    path = Path(path)
+    try:
+        array = np.load(path, mmap_mode="r" if memory_map else None, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError("an existing .npy file", f"{path}, which does not exist") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            "a whole .npy file without Python objects",
+            f"{path}: {error}",
+            "Write it again with numpy.save",
+        ) from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise DataError("one array in a .npy file", f"{path}, an archive of several")
+    return array

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contrasift.errors import ContrasiftError, DataError
+from contrasift.store.atomic import atomic_path, load_array, read_json, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter():
+    target = Path("value.json")
+    write_json(target, {"a": 1})
+    with pytest.raises(RuntimeError, match="half-way"), atomic_path(target) as temporary:
+        temporary.write_text("{")
+        raise RuntimeError("half-way")
+    assert read_json(target) == {"a": 1}
+    assert os.listdir() == ["value.json"]
+
+
+def test_a_full_disk_is_explained(monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ContrasiftError, match="No space left"):
+        write_json(Path("value.json"), {"a": 1})
+    assert os.listdir() == []
+
+
+def test_a_folder_that_is_a_file_is_explained():
+    Path("file").write_text("")
+    with pytest.raises(ContrasiftError, match="to write file/value.json"):
+        write_json(Path("file/value.json"), {})
+
+
+def test_numpy_values_become_plain_json():
+    value = {"n": np.int64(3), "x": np.array([1.5]), "p": Path("a"), "s": (1, 2)}
+    write_json(Path("v.json"), value)
+    assert read_json(Path("v.json")) == {"n": 3, "x": [1.5], "p": "a", "s": [1, 2]}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\udcff"])
+def test_broken_json_is_a_data_error(content):
+    Path("v.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataError, match="JSON"):
+        read_json(Path("v.json"))
+
+
+def test_arrays_are_mapped_and_never_unpickled():
+    np.save("a.npy", np.arange(6.0).reshape(2, 3))
+    assert isinstance(load_array(Path("a.npy")), np.memmap)
+    np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    Path("short.npy").write_bytes(Path("a.npy").read_bytes()[:-8])
+    np.savez("many.npz", a=np.zeros(1))
+    Path("text.npy").write_text("1 2 3")
+    for name in ("objects.npy", "short.npy", "many.npz", "text.npy", "absent.npy"):
+        with pytest.raises(DataError, match=name):
+            load_array(Path(name))

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from contrasift.errors import UsageError
+from contrasift.options import EmbedOptions, PoolOptions, RunOptions, SelectOptions, TrainOptions
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: SelectOptions(fraction=0.0), r"--fraction in \(0, 1\]"),
+        (lambda: SelectOptions(fraction=1.5), r"--fraction in \(0, 1\]"),
+        (lambda: SelectOptions(fraction=float("nan")), r"--fraction in \(0, 1\]"),
+        (lambda: SelectOptions(fraction=0.1, budget=3), "Give only one"),
+        (lambda: SelectOptions(budget=-1), "--budget of at least 0"),
+        (lambda: SelectOptions(objective="best"), "one of sas, published, random"),
+        (lambda: SelectOptions(objective="random", optimizer="relaxed"), "--objective sas"),
+        (lambda: TrainOptions(batch_size=1), "no negatives"),
+        (lambda: TrainOptions(temperature=0.0), "--temperature above 0"),
+        (lambda: EmbedOptions(views=0), "at least one view"),
+        (lambda: PoolOptions(limit=0), "--limit of at least 1"),
+        (lambda: PoolOptions.from_mapping({"pol": 1}), "one of the options pool, limit"),
+        (lambda: TrainOptions.from_mapping({"epochs": 1.5}), "option epochs to be int; got 1.5"),
+        (lambda: PoolOptions.from_mapping({"limit": "all"}), "option limit to be int or nothing"),
+    ],
+)
+def test_illegal_options_say_what_is_legal(make, words):
+    with pytest.raises(UsageError, match=words):
+        make()
+
+
+def test_a_fingerprint_depends_on_every_option_and_on_what_came_before():
+    base = SelectOptions(fraction=0.2)
+    assert base.fingerprint("a") == SelectOptions(fraction=0.2).fingerprint("a")
+    assert base.fingerprint("a") != base.fingerprint("b")
+    assert base.fingerprint("a") != SelectOptions(fraction=0.2, seed=1).fingerprint("a")
+
+
+def test_the_groups_of_a_run_rebuild_it():
+    options = RunOptions(PoolOptions(pool="digits"))
+    assert RunOptions.from_mapping(options.as_dict()) == options
+
+
+def test_a_recipe_may_write_whole_numbers_for_real_ones():
+    assert TrainOptions.from_mapping({"temperature": 1}) == TrainOptions(temperature=1.0)
