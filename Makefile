@@ -19,7 +19,7 @@ $(VENV)/%.stamp: pyproject.toml
 	@touch $@
 
 demo: $(VENV)/demo.stamp  ## the whole idea on real images, in a few minutes
-	$(BIN)/contrasift run mnist5k --recipe benchmarks/demo.yaml --out runs/demo
+	$(BIN)/contrasift run mnist5k --recipe recipes/demo.yaml --out runs/demo
 
 test: $(VENV)/dev.stamp lint  ## every check and test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

@@ -96,7 +96,6 @@ def train(run: Run, arm: Arm) -> StageRecord:
     positions = arm_positions(run, arm)
     options, max_steps = arm_schedule(run, positions.size)
     fingerprint = options.fingerprint(upstream, arm.name, str(max_steps))
-    folder = run.folder.path / "training" / arm.name
 
     def work() -> dict[str, Any]:
         from contrasift.training.pretrain import pretrain
@@ -108,11 +107,10 @@ def train(run: Run, arm: Arm) -> StageRecord:
                 positions,
                 options,
                 seed=arm.seed,
-                folder=folder,
+                folder=run.training_folder(arm.name, fingerprint),
                 device=run.device,
                 progress=progress,
                 max_steps=max_steps,
-                restart=run.update,
             )
         note = f"{positions.size:,} examples, {result.steps:,} steps, loss {result.loss:.3f}"
         return {

@@ -83,10 +83,9 @@ def proxy(run: Run) -> StageRecord:
                 positions,
                 options,
                 seed=seed,
-                folder=run.folder.path / "training" / "proxy",
+                folder=run.training_folder("proxy", fingerprint),
                 device=run.device,
                 progress=progress,
-                restart=run.update,
             )
         note = f"{options.architecture}, {options.epochs} epochs, loss {result.loss:.3f}"
         return {"seconds": result.seconds, "steps": result.steps, "note": note}
@@ -114,7 +113,7 @@ def embed(run: Run) -> StageRecord:
         from contrasift.embedding import embed as embed_pool
         from contrasift.training.encoders import load_encoder
 
-        encoder = load_encoder(source, channels=run.pool.channels, image_size=run.pool.image_size)
+        encoder = load_encoder(source, channels=run.pool.channels)
         with run.narrator.progress("embedding") as progress:
             embeddings = embed_pool(
                 run.pool,
@@ -126,7 +125,6 @@ def embed(run: Run) -> StageRecord:
                 seed=options.seed,
                 batch_size=options.embed_batch_size,
                 path=run.folder.path / "embeddings.npy",
-                fingerprint=fingerprint,
                 device=run.device,
                 progress=progress,
             )
@@ -161,18 +159,16 @@ def classes(run: Run) -> StageRecord:
     fingerprint = options.fingerprint(run.record("embed").fingerprint)
 
     def work() -> dict[str, Any]:
-        from contrasift.classes import default_n_classes, latent_classes
+        from contrasift.classes import latent_classes
 
         embeddings = load_embeddings(run.folder.path)
         table = read_table(run.folder.path / "examples.parquet", "label", "row")
         labels, names = _encode(table["label"][table["row"] >= 0])
-        known = labels if (labels >= 0).all() else None
-        n_labels = len(names) if known is not None else None
         found = latent_classes(
             embeddings.values,
             method=options.classes,
-            n_classes=options.n_classes or default_n_classes(len(embeddings), n_labels),
-            labels=known if options.classes == "kmeans" else labels,
+            n_classes=options.n_classes,
+            labels=labels if names else None,
             label_names=names,
             seed=options.seed,
             restarts=options.restarts,
@@ -183,8 +179,9 @@ def classes(run: Run) -> StageRecord:
             {"method": found.method, "n_classes": len(found.names), **found.facts},
         )
         note = f"{len(found.names)} classes by {found.method}"
-        if "nmi" in found.facts:
-            note += f"; agreement with the labels: NMI {found.facts['nmi']:.2f}, ARI {found.facts['ari']:.2f}"
+        agreement = found.facts.get("agreement")
+        if agreement:
+            note += f"; with the labels: NMI {agreement['nmi']:.2f}, ARI {agreement['ari']:.2f}"
         return {"n_classes": len(found.names), "note": note}
 
     return run.do("classes", fingerprint, ["classes.parquet", "classes.json"], work)
@@ -204,29 +201,25 @@ def make_map(run: Run) -> StageRecord:
     ]
 
     def work() -> dict[str, Any]:
-        from contrasift.projection import extreme_pairs, project
+        from contrasift.projection import project, telling_pairs
 
         embeddings = load_embeddings(run.folder.path)
-        rows, xy = project(embeddings.values, seed=run.options.select.seed)
+        index, seed = embeddings.index, run.options.select.seed
+        rows, xy = project(embeddings.values, seed=seed)
         write_table(
-            run.folder.path / "map.parquet",
-            {"index": embeddings.index[rows], "x": xy[:, 0], "y": xy[:, 1]},
+            run.folder.path / "map.parquet", {"index": index[rows], "x": xy[:, 0], "y": xy[:, 1]}
         )
-        labels = read_latent_classes(run.folder.path / "classes.parquet", embeddings.index)
-        _, codes = np.unique(labels, return_inverse=True)
-        pairs = extreme_pairs(embeddings.values, codes.astype(np.int64))
+        labels = read_latent_classes(run.folder.path / "classes.parquet", index)
+        near, far = telling_pairs(embeddings.values, labels, seed=seed)
         write_json(
             run.folder.path / "pairs.json",
             {
-                kind: [
-                    {
-                        "first": embeddings.index[pair.first],
-                        "second": embeddings.index[pair.second],
-                        "expected_squared_distance": pair.expected_squared_distance,
-                    }
-                    for pair in found
-                ]
-                for kind, found in (("small", pairs.small), ("large", pairs.large))
+                name: {
+                    "first": index[pairs.first],
+                    "second": index[pairs.second],
+                    "expected_squared_distance": pairs.distance,
+                }
+                for name, pairs in (("small", near), ("large", far))
             },
         )
         return {"note": f"t-SNE of {len(rows):,} examples"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 from contrasift.errors import RunFolderError
 from contrasift.options import PoolOptions, RunOptions
 from contrasift.pools import Pool, open_pool
+from contrasift.store.atomic import write_text
 from contrasift.store.run import RunFolder, StageRecord
 
 
@@ -70,6 +73,17 @@ class Run:
                 f"Do it first: contrasift {command} {self.folder.path}",
             )
         return record
+
+    def training_folder(self, name: str, fingerprint: str) -> Path:
+        """Where a training lives; under `update`, what another training left there is removed."""
+        folder = self.folder.path / "training" / name
+        owner = folder / "stage.txt"
+        theirs = owner.read_text(encoding="utf-8") if owner.exists() else fingerprint
+        if theirs != fingerprint and self.update:
+            shutil.rmtree(folder)
+        if not owner.exists():
+            write_text(owner, fingerprint)
+        return folder
 
     def do(
         self,

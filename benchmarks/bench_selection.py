@@ -1,0 +1,462 @@
+"""The selection engine beside its peers and the hardware's limits, in one run.
+
+    python benchmarks/bench_selection.py                 # everything, about 20 minutes on two cores
+    python benchmarks/bench_selection.py --only peers    # one part: peers, large, floors
+    python benchmarks/bench_selection.py --quick         # small sizes, for a look
+
+Every measurement runs in a process of its own, one at a time, with the same number of threads.
+Times are of the selection alone, after the embeddings are in memory (or mapped) and after a first
+small call has compiled what must be compiled. Peers get their n × n kernel for free. Memory is the
+process's peak less what it held with the embeddings loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+THREADS = min(2, os.cpu_count() or 1)
+PEER_LIMIT_SECONDS = 60.0
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+def clustered_rows(
+    n: int, d: int, *, signed: bool = False, seed: int = 0, out: Any = None
+) -> np.ndarray:
+    """Unit rows around 1,000 centres; non-negative like ReLU features, or of mixed sign."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((1000, d)).astype(np.float32)
+    if not signed:
+        centres = np.abs(centres)
+    values = np.empty((n, d), dtype=np.float32) if out is None else out
+    for start in range(0, n, 100_000):
+        stop = min(n, start + 100_000)
+        block = centres[rng.integers(0, 1000, stop - start)]
+        block = block + 0.5 * rng.standard_normal(block.shape).astype(np.float32)
+        if not signed:
+            np.maximum(block, 0, out=block)
+            block[:, 0] += 1e-3
+        block /= np.linalg.norm(block, axis=1, keepdims=True)
+        values[start:stop] = block
+    return values
+
+
+def mapped_rows(n: int, d: int, folder: Path) -> np.ndarray:
+    """The same on disk, memory-mapped for reading."""
+    path = folder / f"rows-{n}-{d}.npy"
+    if not path.exists():
+        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, d))
+        clustered_rows(n, d, out=out)
+        out.flush()
+        del out
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+# --- what is measured -----------------------------------------------------------------------------
+
+
+def objective(values: np.ndarray, rows: np.ndarray, redundancy: float) -> float:
+    """F_λ in float64, independent of the library."""
+    total = values.sum(axis=0, dtype=np.float64)
+    chosen = values[np.sort(rows)].sum(axis=0, dtype=np.float64)
+    return float(chosen @ total - redundancy * chosen @ chosen)
+
+
+def contrasift_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    import contrasift as cs
+
+    rng = np.random.default_rng(1)
+    small = clustered_rows(2000, case["d"])
+    options = {
+        "redundancy": case["redundancy"],
+        "optimizer": case["optimizer"],
+        "normalize": "none",
+    }
+    cs.select(small, None, budget=400, threads=THREADS, **options)  # compiles
+    if case.get("mapped"):
+        values = mapped_rows(case["n"], case["d"], folder)
+    else:
+        values = clustered_rows(case["n"], case["d"], signed=case.get("signed", False))
+    classes = rng.integers(0, case["classes"], case["n"]) if case["classes"] > 1 else None
+    held = _resident_bytes()
+    begun = time.perf_counter()
+    chosen = cs.select(values, classes, budget=case["k"], threads=THREADS, **options)
+    seconds = time.perf_counter() - begun
+    peak = _peak_bytes()
+    assert chosen.certificate is not None
+    facts = {
+        "seconds": seconds,
+        "selection_seconds": chosen.seconds,
+        "extra_bytes": max(0, peak - held),
+        "peak_bytes": peak,
+        "value": chosen.value,
+        "upper_bound": chosen.certificate.upper_bound,
+        "value_over_bound": chosen.value / chosen.certificate.upper_bound,
+        "share": chosen.certificate.share,
+    }
+    if classes is None and case["optimizer"] == "greedy" and not case.get("mapped"):
+        facts |= _certificate_cost(values, chosen, case)
+    if case.get("keep"):
+        facts["rows"] = chosen.indices.tolist()
+    return facts
+
+
+def _certificate_cost(values: np.ndarray, chosen: Any, case: dict[str, Any]) -> dict[str, float]:
+    """The engine's greedy and its bound apart, so that the price of the proof can be seen."""
+    from contrasift.selection.greedy import greedy
+    from contrasift.selection.relaxation import upper_bound
+
+    begun = time.perf_counter()
+    path = greedy(values, case["k"], redundancy=case["redundancy"], threads=THREADS)
+    middle = time.perf_counter()
+    upper_bound(
+        values, path.selected_sum, case["k"], redundancy=case["redundancy"], total=path.total
+    )
+    return {"greedy_seconds": middle - begun, "certificate_seconds": time.perf_counter() - middle}
+
+
+def submodlib_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    from submodlib.functions.graphCut import GraphCutFunction
+
+    values = clustered_rows(case["n"], case["d"])
+    kernel = values @ values.T
+    function = GraphCutFunction(
+        n=case["n"], mode="dense", lambdaVal=case["redundancy"], separate_rep=False, ggsijs=kernel
+    )
+    held = _resident_bytes() - kernel.nbytes
+    begun = time.perf_counter()
+    found = function.maximize(
+        budget=case["k"],
+        optimizer="LazyGreedy",
+        stopIfZeroGain=False,
+        stopIfNegativeGain=False,
+        show_progress=False,
+    )
+    seconds = time.perf_counter() - begun
+    rows = np.array([row for row, _ in found])
+    return _peer_facts(values, rows, seconds, held, case)
+
+
+def apricot_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    from apricot import GraphCutSelection
+
+    values = clustered_rows(case["n"], case["d"])
+    kernel = (values @ values.T).astype(np.float64)
+    # alpha weighs the first term: F_λ / λ.
+    selector = GraphCutSelection(
+        case["k"], metric="precomputed", alpha=1 / case["redundancy"], optimizer="lazy"
+    )
+    held = _resident_bytes() - kernel.nbytes
+    begun = time.perf_counter()
+    selector.fit(kernel)
+    seconds = time.perf_counter() - begun
+    return _peer_facts(values, np.asarray(selector.ranking), seconds, held, case)
+
+
+def published_cost_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The published code's cost model, written afresh: a dense similarity matrix and a heap."""
+    import heapq
+
+    values = clustered_rows(case["n"], case["d"])
+    held = _resident_bytes()
+    begun = time.perf_counter()
+    similarity = values.astype(np.float64) @ values.T.astype(np.float64)
+    gains = similarity.sum(axis=1) - case["redundancy"] * np.diag(similarity)
+    penalty = np.zeros(case["n"])
+    heap = [(-gain, row) for row, gain in enumerate(gains)]
+    heapq.heapify(heap)
+    rows: list[int] = []
+    while len(rows) < case["k"]:
+        _, row = heapq.heappop(heap)
+        gain = gains[row] - 2 * case["redundancy"] * penalty[row]
+        if heap and gain < -heap[0][0]:
+            heapq.heappush(heap, (-gain, row))
+            continue
+        rows.append(row)
+        penalty += similarity[row]
+    seconds = time.perf_counter() - begun
+    return _peer_facts(values, np.array(rows), seconds, held, case)
+
+
+def _peer_facts(
+    values: np.ndarray, rows: np.ndarray, seconds: float, held: int, case: dict[str, Any]
+) -> dict[str, Any]:
+    peak = _peak_bytes()
+    return {
+        "seconds": seconds,
+        "extra_bytes": max(0, peak - held),
+        "value": objective(values, rows, case["redundancy"]),
+        "rows": np.sort(rows).tolist(),
+    }
+
+
+def gemm_floor_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Blocked Z Zᵀ: what any method that looks at every pair must pay."""
+    values = clustered_rows(case["n"], case["d"])
+    rows = min(case["n"], 20_000)
+    begun = time.perf_counter()
+    for start in range(0, rows, 2000):
+        values[start : start + 2000] @ values.T
+    return {"seconds": (time.perf_counter() - begun) * case["n"] / rows}
+
+
+def read_floor_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """One read of Z: what any method at all must pay."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    values = clustered_rows(case["n"], case["d"])
+    parts = np.array_split(values, THREADS)
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(np.max, parts))
+        begun = time.perf_counter()
+        list(pool.map(np.max, parts))
+        return {"seconds": time.perf_counter() - begun}
+
+
+METHODS: dict[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {
+    "contrasift": contrasift_case,
+    "submodlib LazyGreedy": submodlib_case,
+    "apricot lazy": apricot_case,
+    "published cost model": published_cost_case,
+    "floor: Z Zᵀ": gemm_floor_case,
+    "floor: one read": read_floor_case,
+}
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+# --- cases ----------------------------------------------------------------------------------------
+
+
+def peer_cases(quick: bool) -> list[dict[str, Any]]:
+    sizes = [1000, 2000, 5000] if quick else [1000, 2000, 5000, 10_000, 20_000]
+    base = {"d": 128, "classes": 1, "redundancy": 1.0, "part": "peers"}
+    cases = []
+    for n in sizes:
+        shape = base | {"n": n, "k": n // 5}
+        cases += [
+            shape | {"method": "contrasift", "optimizer": "greedy", "keep": True},
+            shape | {"method": "contrasift", "optimizer": "relaxed", "keep": True},
+            *(
+                shape | {"method": name}
+                for name in ("submodlib LazyGreedy", "apricot lazy", "published cost model")
+            ),
+            shape | {"method": "floor: Z Zᵀ"},
+        ]
+    return cases
+
+
+def large_cases(quick: bool) -> list[dict[str, Any]]:
+    million = 100_000 if quick else 1_000_000
+    one = {"d": 128, "n": million, "k": million // 5, "classes": 1, "redundancy": 1.0}
+    ten = {"d": 64, "n": 10 * million, "k": 2 * million, "redundancy": 1.0, "mapped": True}
+    cases = [
+        one | {"optimizer": "greedy", "reach": "≤ 10 s, ≤ 200 MB above the embeddings"},
+        one | {"optimizer": "greedy", "classes": 1000, "reach": "≤ 4 s"},
+        ten | {"optimizer": "greedy", "classes": 1000, "reach": "≤ 90 s, ≤ 4 GB resident"},
+        one | {"optimizer": "relaxed", "reach": "≤ 2.5 s, F/bound ≥ 0.9999"},
+        ten | {"optimizer": "relaxed", "classes": 1, "reach": "≤ 40 s, ≤ 4 GB, F/bound ≥ 0.9999"},
+        one | {"optimizer": "greedy", "signed": True, "reach": "measured"},
+    ]
+    return [case | {"method": "contrasift", "part": "large"} for case in cases]
+
+
+def floor_cases(quick: bool) -> list[dict[str, Any]]:
+    n = 100_000 if quick else 1_000_000
+    base = {"d": 128, "n": n, "k": n // 5, "classes": 1, "redundancy": 1.0, "part": "floors"}
+    return [base | {"method": "floor: Z Zᵀ"}, base | {"method": "floor: one read"}]
+
+
+# --- running and showing --------------------------------------------------------------------------
+
+
+def run_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    threads = str(THREADS)
+    pinned = dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), threads
+    )
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        __file__,
+        "--case",
+        json.dumps(case),
+        "--data",
+        str(folder),
+    ]
+    limit = PEER_LIMIT_SECONDS if case["part"] == "peers" else 1800
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | pinned, timeout=limit + 60
+        )
+    except subprocess.TimeoutExpired:
+        return case | {"error": f"stopped after {limit + 60:.0f} s"}
+    if done.returncode:
+        return case | {
+            "error": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+        }
+    return case | json.loads(done.stdout.splitlines()[-1])
+
+
+def stops_a_peer(result: dict[str, Any]) -> bool:
+    return "error" in result or result["seconds"] > PEER_LIMIT_SECONDS
+
+
+def overlap(rows: list[int], others: list[int]) -> float:
+    return len(set(rows) & set(others)) / max(1, len(others))
+
+
+def name_of(result: dict[str, Any]) -> str:
+    name = result["method"]
+    if name == "contrasift":
+        name += f" {result['optimizer']}"
+    return name + (", mixed signs" if result.get("signed") else "")
+
+
+def show(results: list[dict[str, Any]]) -> str:
+    lines = [
+        "| n × d | classes | k | method | seconds | MB above | F / bound | F / greedy's | overlap | reach |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    reference: dict[int, dict[str, Any]] = {}
+    for result in results:
+        if result["part"] == "peers" and name_of(result) == "contrasift greedy":
+            reference[result["n"]] = result
+    for result in results:
+        shape = f"| {result['n']:,} × {result['d']} | {result['classes']:,} | {result['k']:,} | {name_of(result)} "
+        if "error" in result:
+            lines.append(shape + f"| {result['error']} ||||||")
+            continue
+        ours = reference.get(result["n"]) if result["part"] == "peers" else None
+        cells = [
+            f"{result['seconds']:.3f}",
+            f"{result['extra_bytes'] / 1e6:,.0f}" if "extra_bytes" in result else "",
+            f"{result['value_over_bound']:.8f}" if "value_over_bound" in result else "",
+            f"{result['value'] / ours['value']:.8f}" if ours and "value" in result else "",
+            f"{overlap(result['rows'], ours['rows']):.4f}" if ours and "rows" in result else "",
+            result.get("reach", ""),
+        ]
+        lines.append(shape + "| " + " | ".join(cells) + " |")
+    for result in results:
+        if "certificate_seconds" in result and result["part"] == "large":
+            share = result["certificate_seconds"] / result["greedy_seconds"]
+            lines.append(
+                f"\n{name_of(result)}, {result['n']:,} × {result['d']}: greedy {result['greedy_seconds']:.2f} s, "
+                f"its certificate {result['certificate_seconds']:.2f} s ({share:.1%})"
+            )
+    return "\n".join(lines)
+
+
+def plot(results: list[dict[str, Any]], path: Path) -> None:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    timed = [r for r in results if r["part"] == "peers" and "seconds" in r]
+    for name in dict.fromkeys(name_of(r) for r in timed):
+        points = [r for r in timed if name_of(r) == name]
+        figure.add_scatter(
+            x=[r["n"] for r in points],
+            y=[r["seconds"] for r in points],
+            name=name,
+            mode="lines+markers",
+        )
+    figure.update_layout(
+        title="Time to select a fifth of n × 128 embeddings (λ = 1; peers get their kernel for free)",
+        xaxis={"title": "n", "type": "log"},
+        yaxis={"title": "seconds", "type": "log"},
+        template="plotly_white",
+    )
+    figure.write_html(path, include_plotlyjs=True)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--only", choices=["peers", "large", "floors"])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument(
+        "--data", type=Path, help="folder for mapped files; default: a temporary one"
+    )
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        case = json.loads(arguments.case)
+        print(json.dumps(METHODS[case["method"]](case, arguments.data)))
+        return
+    parts = {"peers": peer_cases, "large": large_cases, "floors": floor_cases}
+    cases = [
+        case
+        for name, make in parts.items()
+        if arguments.only in (None, name)
+        for case in make(arguments.quick)
+    ]
+    results: list[dict[str, Any]] = []
+    stopped: set[str] = set()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.data or Path(temporary)
+        for case in cases:
+            if case["part"] == "peers" and case["method"] in stopped:
+                continue
+            result = run_case(case, folder)
+            if case["part"] == "peers" and stops_a_peer(result):
+                stopped.add(case["method"])
+            results.append(result)
+            said = result.get("error") or f"{result['seconds']:.3f} s"
+            print(
+                f"{name_of(result)}, {case['n']:,} × {case['d']}, {case['classes']} class(es): {said}",
+                flush=True,
+            )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    table = show(results)
+    for result in results:
+        result.pop("rows", None)
+    facts = {
+        "processor": platform.processor() or platform.machine(),
+        "threads": THREADS,
+        "versions": {
+            name: _version(name)
+            for name in ("contrasift", "numpy", "numba", "submodlib-py", "apricot-select")
+        },
+        "results": results,
+    }
+    (arguments.out / "selection.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (arguments.out / "selection.md").write_text(table + "\n")
+    if any(result["part"] == "peers" for result in results):
+        plot(results, arguments.out / "selection.html")
+    print(f"\n{table}\n\nwritten: {arguments.out}/selection.json, .md, .html")
+
+
+if __name__ == "__main__":
+    main()
