@@ -40,12 +40,13 @@ app = typer.Typer(
 )
 
 
-def _version(value: bool) -> None:
+def _version(value: bool) -> bool:
     if value:
         from importlib.metadata import version
 
         print(f"contrasift {version('contrasift')}")
         raise typer.Exit
+    return value
 
 
 @app.callback()

@@ -51,9 +51,10 @@ def embed_command(
     base = folder.read_options() if folder.options_path.exists() else None
     options = merge_options(None, given | {"pool": pool}, base)
     with start_run(out, options, device=device, update=update, quiet=quiet) as run:
-        from contrasift.pipeline.preparation import embed
+        from contrasift.pipeline import preparation
 
-        embed(run)
+        preparation.scan(run)
+        preparation.embed(run)
 
 
 @with_options(ClassesOptions)

@@ -84,7 +84,7 @@ def check_batch(run: Run, n: int) -> None:
         raise UsageError(
             f"a subset of at least one batch ({batch} examples)",
             f"{n} examples",
-            f"Pass --batch-size {max(2, n)} or less, or select more",
+            f"Pass --batch-size {n} or less, or select more" if n > 1 else "Select more",
         )
 
 
@@ -139,14 +139,14 @@ def evaluate(run: Run, arm: Arm) -> StageRecord:
         from contrasift.evaluation import evaluate as evaluate_features
 
         encoder = _arm_encoder(run, arm)
-        pool, test = run.pool, run.pool.test
+        pool, test, held_out = run.pool, run.pool.test, run.test_positions
         positions = readable_positions(run)
         positions = positions[pool.labels[positions] >= 0]
         result = evaluate_features(
             features(pool, positions, encoder, device=run.device),
             pool.labels[positions],
-            features(test, np.arange(len(test)), encoder, device=run.device),
-            test.labels,
+            features(test, held_out, encoder, device=run.device),
+            test.labels[held_out],
             seed=arm.seed,
         )
         write_json(
@@ -155,7 +155,7 @@ def evaluate(run: Run, arm: Arm) -> StageRecord:
                 "subset": arm.subset,
                 "seed": arm.seed,
                 "train_examples": positions.size,
-                "test_examples": len(test),
+                "test_examples": held_out.size,
                 **dataclasses.asdict(result),
             },
         )
@@ -289,7 +289,7 @@ def _cost_before(subset: str, preparation: dict[str, float], run: Run) -> float:
         needed = ("proxy", "embed", "classes")
     else:
         needed = ()
-    return sum(preparation.get(name, 0.0) for name in needed)
+    return float(sum(preparation.get(name, 0.0) for name in needed))
 
 
 def _payback(table: list[dict[str, Any]], preparation: dict[str, float]) -> dict[str, Any]:
@@ -297,7 +297,7 @@ def _payback(table: list[dict[str, Any]], preparation: dict[str, float]) -> dict
     seconds = {row["subset"]: row["training_seconds"] for row in table}
     if not seconds.get("selected") or not seconds.get("full"):
         return {"saved_per_training_seconds": None, "trainings_to_pay_back": None}
-    cost = sum(preparation.get(name, 0.0) for name in ("proxy", "embed", "classes", "select"))
+    cost = float(sum(preparation.get(name, 0.0) for name in ("proxy", "embed", "classes", "select")))
     saved = seconds["full"] - seconds["selected"]
     return {
         "selection_seconds": cost,

@@ -95,7 +95,6 @@ def proxy(run: Run) -> StageRecord:
 
 def embed(run: Run) -> StageRecord:
     """Turn the pool into the matrix of mean view embeddings."""
-    scan(run)
     options = run.options.embed
     upstream = [run.record("scan").fingerprint]
     if options.encoder == "proxy":

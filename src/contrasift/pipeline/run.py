@@ -9,17 +9,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from contrasift.errors import RunFolderError
 from contrasift.options import PoolOptions, RunOptions
-from contrasift.pools import Pool, open_pool
+from contrasift.pools import Pool, open_pool, scan_pool
 from contrasift.store.atomic import write_text
 from contrasift.store.run import RunFolder, StageRecord
 
 
+@runtime_checkable
 class Narrator(Protocol):
     """Whoever tells the user what happens."""
 
@@ -57,6 +58,11 @@ class Run:
     def pool(self) -> Pool:
         """The images, opened when a stage first needs them."""
         return open_run_pool(self.options.pool)
+
+    @cached_property
+    def test_positions(self) -> np.ndarray:
+        """The held-out images that can be read."""
+        return scan_pool(self.pool.test).positions
 
     def record(self, stage: str) -> StageRecord:
         """What is known of a finished stage.

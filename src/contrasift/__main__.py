@@ -1,0 +1,5 @@
+"""`python -m contrasift` is the command line."""
+
+from contrasift.cli import main
+
+main()

@@ -1,0 +1,155 @@
+"""The whole pipeline on a few digits."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from contrasift.store.tables import read_table
+
+from tests.pipeline.conftest import TINY
+
+ARMS = ("selected-seed0", "random-per-class-seed0", "full-seed0", "untrained-seed0")
+
+
+def outcome(folder: Path) -> dict[str, bytes]:
+    """What must not depend on interruptions, nor on how the stages were called."""
+    names = ["selection.parquet", *(f"evaluation/{arm}.json" for arm in ARMS)]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One finished run, shared: its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    command = [sys.executable, "-m", "contrasift", "run", "digits", *TINY, "--seeds", "1"]
+    done = subprocess.run([*command, "--out", folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+@pytest.mark.slow
+def test_a_run_leaves_everything_it_promises(finished):
+    folder, done = finished
+    for name in ("options.yaml", "examples.parquet", "embeddings.npy", "embeddings.json"):
+        assert (folder / name).is_file()
+    for name in ("classes.parquet", "map.parquet", "selection.json", "report.html"):
+        assert (folder / name).is_file()
+    table = pq.read_table(folder / "selection.parquet")
+    assert table.column_names[:5] == ["index", "latent_class", "rank", "gain", "selected"]
+    assert table.num_rows == 120
+    assert sum(table["selected"].to_pylist()) == 36
+    summary = json.loads((folder / "evaluation.json").read_text())
+    rows = {row["subset"]: row for row in summary["table"]}
+    assert set(rows) == {"selected", "random-per-class", "full", "untrained"}
+    assert rows["selected"]["examples"] == rows["random-per-class"]["examples"] == 36
+    preparation = summary["preparation_seconds"]
+    cost = sum(preparation[name] for name in ("proxy", "embed", "classes", "select"))
+    assert rows["selected"]["preparation_seconds"] == pytest.approx(cost)
+    assert rows["full"]["preparation_seconds"] == 0
+    assert "What the selection is worth" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_second_run_skips_every_stage(finished, tiny_run):
+    folder, _ = finished
+    before = outcome(folder)
+    begun = time.monotonic()
+    again = tiny_run(folder)
+    assert time.monotonic() - begun < 10
+    stages = [line for line in again.stderr.splitlines() if line.rstrip().endswith("skipped")]
+    assert len(stages) == 13
+    assert outcome(folder) == before
+
+
+@pytest.mark.slow
+def test_the_stages_one_by_one_leave_the_same_bytes(finished, contrasift):
+    folder, _ = finished
+    pool = TINY[: TINY.index("--restarts")]
+    contrasift("embed", "digits", *pool, "--out", "steps")
+    contrasift("classes", "steps", "--restarts", 1)
+    contrasift("select", "steps", "--fraction", 0.3)
+    for subset in ("selected", "random-per-class", "full"):
+        contrasift("train", "steps", "--subset", subset, "--seed", 0)
+    contrasift("evaluate", "steps")
+    contrasift("report", "steps")
+    assert outcome(Path("steps")) == outcome(folder)
+
+
+@pytest.mark.slow
+def test_killed_in_any_stage_it_goes_on_to_the_same_result(finished):
+    folder, _ = finished
+    command = [sys.executable, "-m", "contrasift", "run", "digits", *TINY, "--seeds", "1"]
+    moments = ["scan", "proxy", "embed", "classes", "select", "train selected-seed0"]
+    moments += ["evaluate selected-seed0", "train full-seed0", "evaluate untrained-seed0", "map"]
+    for moment in moments:
+        process = subprocess.Popen(
+            [*command, "--out", "killed"],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(f"{moment} ..."):
+                process.send_signal(signal.SIGKILL)
+                break
+        process.wait()
+        process.stderr.close()
+        assert process.returncode == -signal.SIGKILL, moment
+    done = subprocess.run([*command, "--out", "killed"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert outcome(Path("killed")) == outcome(folder)
+
+
+@pytest.mark.slow
+def test_corrupt_images_are_listed_and_left_out(contrasift, rng):
+    Path("photos").mkdir()
+    for number in range(60):
+        pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(f"photos/{number:03}.png")
+    for number in (3, 17, 40):
+        path = Path(f"photos/{number:03}.png")
+        path.write_bytes(path.read_bytes()[: 50 * (number > 3)])
+    small = ["--image-size", 16, "--epochs", 1, "--batch-size", 16, "--views", 1]
+    said = contrasift("embed", "photos", *small, "--out", "run").stderr
+    assert "57 examples, 3 unreadable" in said
+    table = read_table(Path("run/examples.parquet"))
+    assert table["id"][table["row"] < 0].tolist() == ["003.png", "017.png", "040.png"]
+    assert all(table["error"][table["row"] < 0])
+    assert np.load("run/embeddings.npy").shape[0] == 57
+    contrasift("classes", "run", "--n-classes", 2)
+    contrasift("select", "run", "--budget", 20)
+    chosen = read_table(Path("run/selection.parquet"))
+    assert not {3, 17, 40} & set(chosen["index"].tolist())
+    said = contrasift("evaluate", "run", code=1).stderr
+    assert "--labels folders" in said
+    contrasift("train", "run", "--subset", "selected")
+    contrasift("report", "run")
+    assert "003.png" in Path("run/report.html").read_text(encoding="utf-8")
+    assert contrasift("export", "run", "--to", "images", "--out", "kept").stdout.startswith("20 ")
+    assert len(list(Path("kept").iterdir())) == 20
+
+
+@pytest.mark.slow
+def test_the_report_survives_a_pool_that_has_gone(finished, contrasift, tmp_path):
+    import shutil
+
+    folder, _ = finished
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    text = (moved / "options.yaml").read_text().replace("pool: digits", "pool: gone.npy")
+    (moved / "options.yaml").write_text(text)
+    said = contrasift("report", moved).stderr
+    assert "no pictures" in said
+    assert (moved / "report.html").stat().st_size > 10_000
