@@ -14,6 +14,7 @@ from contrasift.errors import DataError, UsageError
 from contrasift.options import TrainOptions
 from contrasift.pipeline.preparation import readable_positions
 from contrasift.pipeline.run import Run, positions_of
+from contrasift.pools import Pool
 from contrasift.store.atomic import read_json, write_json
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import read_latent_classes, read_table
@@ -139,14 +140,15 @@ def evaluate(run: Run, arm: Arm) -> StageRecord:
         from contrasift.evaluation import evaluate as evaluate_features
 
         encoder = _arm_encoder(run, arm)
-        pool, test, held_out = run.pool, run.pool.test, run.test_positions
+        labels, test = require_evaluation_data(run)
         positions = readable_positions(run)
-        positions = positions[pool.labels[positions] >= 0]
+        positions = positions[labels[positions] >= 0]
+        held_out = run.test_positions
         result = evaluate_features(
-            features(pool, positions, encoder, device=run.device),
-            pool.labels[positions],
+            features(run.pool, positions, encoder, device=run.device),
+            labels[positions],
             features(test, held_out, encoder, device=run.device),
-            test.labels[held_out],
+            require_labels(test)[held_out],
             seed=arm.seed,
         )
         write_json(
@@ -186,18 +188,31 @@ def can_evaluate(run: Run) -> bool:
     return run.pool.labels is not None and run.pool.test is not None
 
 
-def require_evaluation_data(run: Run) -> None:
-    """Stop where there is nothing to evaluate on.
+def require_evaluation_data(run: Run) -> tuple[np.ndarray, Pool]:
+    """The pool's labels and its held-out part.
 
     Raises:
-        DataError: no labels or no held-out data.
+        DataError: there is nothing to evaluate on.
     """
-    if not can_evaluate(run):
+    test = run.pool.test
+    if test is None:
         raise DataError(
             "a pool with labels, to evaluate on",
             f"{run.options.pool.pool} without them",
             "Class sub-folders serve as labels with --labels folders",
         )
+    return require_labels(run.pool), test
+
+
+def require_labels(pool: Pool) -> np.ndarray:
+    """The labels of a pool, −1 where unknown.
+
+    Raises:
+        DataError: it has none.
+    """
+    if pool.labels is None:
+        raise DataError("a pool with labels", f"{pool.name} without them")
+    return pool.labels
 
 
 def trained_arms(run: Run) -> list[Arm]:
@@ -297,7 +312,9 @@ def _payback(table: list[dict[str, Any]], preparation: dict[str, float]) -> dict
     seconds = {row["subset"]: row["training_seconds"] for row in table}
     if not seconds.get("selected") or not seconds.get("full"):
         return {"saved_per_training_seconds": None, "trainings_to_pay_back": None}
-    cost = float(sum(preparation.get(name, 0.0) for name in ("proxy", "embed", "classes", "select")))
+    cost = float(
+        sum(preparation.get(name, 0.0) for name in ("proxy", "embed", "classes", "select"))
+    )
     saved = seconds["full"] - seconds["selected"]
     return {
         "selection_seconds": cost,

@@ -62,7 +62,8 @@ class Run:
     @cached_property
     def test_positions(self) -> np.ndarray:
         """The held-out images that can be read."""
-        return scan_pool(self.pool.test).positions
+        held_out = self.pool.test
+        return np.empty(0, np.int64) if held_out is None else scan_pool(held_out).positions
 
     def record(self, stage: str) -> StageRecord:
         """What is known of a finished stage.
