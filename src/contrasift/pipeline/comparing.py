@@ -261,7 +261,8 @@ def summarise(run: Run) -> dict[str, Any]:
         row["training_seconds"] = (
             float(np.mean([record.seconds for record in trained])) if trained else 0.0
         )
-        row["preparation_seconds"] = _cost_before(subset, preparation, run)
+        row["preparation"] = _cost_before(subset, preparation, run)
+        row["preparation_seconds"] = sum(row["preparation"].values(), 0.0)
         row["seconds"] = row["training_seconds"] + row["preparation_seconds"]
         for metric in METRICS:
             values = [arms[subset][seed][metric] for seed in seeds]
@@ -296,7 +297,7 @@ def _trained_seeds(records: dict[str, StageRecord], subset: str) -> list[int]:
     return sorted(int(name[len(prefix) :]) for name in records if name.startswith(prefix))
 
 
-def _cost_before(subset: str, preparation: dict[str, float], run: Run) -> float:
+def _cost_before(subset: str, preparation: dict[str, float], run: Run) -> dict[str, float]:
     """What a subset costs before training: random per class needs the classes, not the selection."""
     if subset == "selected":
         needed = ("proxy", "embed", "classes", "select")
@@ -304,7 +305,7 @@ def _cost_before(subset: str, preparation: dict[str, float], run: Run) -> float:
         needed = ("proxy", "embed", "classes")
     else:
         needed = ()
-    return float(sum(preparation.get(name, 0.0) for name in needed))
+    return {name: preparation[name] for name in needed if name in preparation}
 
 
 def _payback(table: list[dict[str, Any]], preparation: dict[str, float]) -> dict[str, Any]:

@@ -175,7 +175,8 @@ class _Reader:
             )
         kept = self._row().get("selected", {})
         if kept.get("linear"):
-            note = f"linear probe, {len(kept['seeds'])} seed(s)"
+            seeds = len(kept["seeds"])
+            note = f"linear probe, {seeds} seed{'s' if seeds > 1 else ''}"
             found.append(Headline(_accuracy(kept["linear"]), "accuracy on the selection", note))
         if self.comparison.get("saved_per_training_seconds") is not None:
             count = self.comparison["trainings_to_pay_back"]
@@ -213,10 +214,7 @@ class _Reader:
                 },
                 seeds=values.get(row["subset"], {}),
                 seconds=row["seconds"],
-                parts={
-                    "proxy, embedding, classes, selection": row["preparation_seconds"],
-                    "training": row["training_seconds"],
-                },
+                parts={**row["preparation"], "training": row["training_seconds"]},
             )
             for row in self.comparison.get("table", ())
         ]
@@ -362,10 +360,15 @@ class _Reader:
 
     def _class_facts(self) -> dict[str, Any]:
         facts = self._json("classes.json", "classes")
+        agreement = facts.get("agreement", {})
         shown = {
-            name: value for name, value in facts.items() if isinstance(value, int | float | str)
+            "found by": facts.get("method"),
+            "classes": facts.get("n_classes"),
+            "NMI with the labels": agreement.get("nmi"),
+            "ARI with the labels": agreement.get("ari"),
+            "purity": agreement.get("purity"),
         }
-        return {**shown, **facts.get("agreement", {})}
+        return {name: value for name, value in shown.items() if value is not None}
 
     def _curves(self) -> list[TrainingCurve]:
         trainings = [("proxy", "proxy")] if "proxy" in self.records else []
@@ -405,8 +408,9 @@ def _thin(n: int) -> np.ndarray:
 
 
 def _percent(share: float) -> str:
-    """Never rounded up to a claim that was not proved."""
-    return f"{np.floor(share * 1e6) / 1e4:g} %"
+    """Two digits, more near 100 %; never rounded up to a claim that was not proved."""
+    digits = 2 if share < 0.9995 else 5
+    return f"{np.floor(share * 10 ** (digits + 2)) / 10**digits:.{digits}f} %"
 
 
 def _accuracy(interval: Mapping[str, Any]) -> str:

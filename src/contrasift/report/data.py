@@ -1,0 +1,242 @@
+"""What the report shows, as plain values; whoever fills them in has done all computing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from contrasift.evaluation import Interval
+from contrasift.results import Certificate
+
+Numbers = Sequence[float] | Sequence[int] | np.ndarray
+Names = Sequence[str] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One figure in large type.
+
+    Attributes:
+        value: as it is to be read, e.g. `2,000` or `81.2 %`.
+        label: what it is, e.g. `examples kept`.
+        note: a few words of context, e.g. `of 10,000 (20 %)`.
+    """
+
+    value: str
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One row of the comparison: a way to choose the training examples.
+
+    Attributes:
+        name: `selected`, `random-per-class`, `random`, `full`, `untrained` have colours of
+            their own; any other name may come too.
+        label: the name to show; default: the name.
+        examples: it trains on.
+        steps: optimiser steps.
+        accuracy: by measure (`linear`, `knn`, `mean classifier`, …), each in [0, 1].
+        seeds: the single values behind each measure.
+        seconds: of the whole, with all that had to happen before (proxy, embedding, selection).
+        parts: the same seconds by part, in order, e.g. `{"proxy": 12.0, "training": 80.5}`.
+    """
+
+    name: str
+    label: str = ""
+    examples: int | None = None
+    steps: int | None = None
+    accuracy: Mapping[str, Interval] = field(default_factory=dict)
+    seeds: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    seconds: float | int | None = None
+    parts: Mapping[str, float | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """Points of the map; all sequences have one entry a point.
+
+    Attributes:
+        x: horizontal coordinate.
+        y: vertical coordinate.
+        latent_class: the class by name.
+        selected: whether the example was kept.
+        rank: within its class, 0 is best; empty if there is no selection.
+        class_size: of the point's class; empty if there is no selection.
+        id: of the example.
+        image: thumbnail as a data URI, or an empty string; may be empty as a whole.
+        method: how the coordinates were found.
+        total: how many embeddings the points were drawn from.
+    """
+
+    x: Numbers
+    y: Numbers
+    latent_class: Names
+    selected: Sequence[bool] | np.ndarray
+    rank: Numbers = ()
+    class_size: Numbers = ()
+    id: Names = ()
+    image: Sequence[str] = ()
+    method: str = "t-SNE"
+    total: int | None = None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A thumbnail with what is known of its example.
+
+    Attributes:
+        image: data URI; empty: a placeholder is shown.
+        id: of the example.
+        rank: within its class.
+        gain: when it was added.
+    """
+
+    image: str
+    id: str = ""
+    rank: int | None = None
+    gain: float | int | None = None
+
+
+@dataclass(frozen=True)
+class ClassGallery:
+    """The two ends of one class's ranking.
+
+    Attributes:
+        name: of the class.
+        size: examples in it.
+        budget: how many were kept.
+        kept: the best of those that were kept, best first.
+        dropped: the worst of those that were dropped, worst first.
+    """
+
+    name: str
+    size: int
+    budget: int
+    kept: Sequence[Tile] = ()
+    dropped: Sequence[Tile] = ()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two examples of one class.
+
+    Attributes:
+        first: one example.
+        second: the other.
+        distance: expected squared distance between their views.
+        latent_class: by name.
+    """
+
+    first: Tile
+    second: Tile
+    distance: float | int
+    latent_class: str = ""
+
+
+@dataclass(frozen=True)
+class GainCurve:
+    """Gain against rank in one class; ranks may be a sample.
+
+    Attributes:
+        name: of the class.
+        rank: ascending, from 0.
+        gain: at that rank.
+        size: examples in the class.
+        budget: how many of them were kept.
+        turn: first rank with a negative gain, if any.
+    """
+
+    name: str
+    rank: Numbers
+    gain: Numbers
+    size: int
+    budget: int
+    turn: int | None = None
+
+
+@dataclass(frozen=True)
+class ClassBar:
+    """One class in the chart and table of classes.
+
+    Attributes:
+        name: of the class.
+        size: examples in it.
+        budget: how many were kept.
+        certificate: of this class, if there is one.
+    """
+
+    name: str
+    size: int
+    budget: int
+    certificate: Certificate | None = None
+
+
+@dataclass(frozen=True)
+class TrainingCurve:
+    """Loss by epoch of one training.
+
+    Attributes:
+        arm: name of its `ArmResult`; gives the colour.
+        name: e.g. `selected, seed 0`.
+        epoch: from 1.
+        loss: mean of the epoch.
+    """
+
+    arm: str
+    name: str
+    epoch: Numbers
+    loss: Numbers
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything on the page. All but the title may be missing: the page shows what there is.
+
+    Attributes:
+        title: of the run.
+        summary: sentences, with the figures that matter; the first is set larger.
+        headlines: the few figures to remember.
+        notes: warnings in words (a turn before the budget, a relaxation that refused, …).
+        pending: stages that have not run yet, by name; the page says so.
+        arms: the comparison.
+        comparison_note: what the arms have in common, e.g. the same number of epochs.
+        map: the embeddings in the plane.
+        gallery: most and least central examples by class.
+        near_pairs: small expected augmentation distance, nearest first.
+        far_pairs: large expected augmentation distance, farthest first.
+        gains: gain against rank.
+        certificate: of the whole selection.
+        classes: sizes and budgets.
+        class_facts: numbers about the classes, e.g. agreement with labels.
+        training: loss curves.
+        unreadable: (id, reason) of examples that could not be read.
+        options: by stage, then by option.
+        versions: by package.
+        commands: that repeat the run, one a line.
+    """
+
+    title: str
+    summary: Sequence[str] = ()
+    headlines: Sequence[Headline] = ()
+    notes: Sequence[str] = ()
+    pending: Sequence[str] = ()
+    arms: Sequence[ArmResult] = ()
+    comparison_note: str = ""
+    map: EmbeddingMap | None = None
+    gallery: Sequence[ClassGallery] = ()
+    near_pairs: Sequence[Pair] = ()
+    far_pairs: Sequence[Pair] = ()
+    gains: Sequence[GainCurve] = ()
+    certificate: Certificate | None = None
+    classes: Sequence[ClassBar] = ()
+    class_facts: Mapping[str, Any] = field(default_factory=dict)
+    training: Sequence[TrainingCurve] = ()
+    unreadable: Sequence[tuple[str, str]] = ()
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    commands: Sequence[str] = ()
