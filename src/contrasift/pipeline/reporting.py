@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.errors import ContrasiftError
 from contrasift.evaluation import Interval
 from contrasift.pipeline.comparing import METRICS, trained_arms
 from contrasift.pipeline.run import Run, positions_of
@@ -233,7 +234,7 @@ class _Reader:
         """Whether the pool is still where it was; without it, placeholders are shown."""
         try:
             return len(self._pool_positions) > 0
-        except Exception:  # a moved or changed pool must not keep the figures from being seen
+        except (ContrasiftError, OSError):  # a moved or changed pool must not keep the figures from being seen
             self.run.narrator.say(
                 "  note: the pool cannot be opened, so the report has no pictures"
             )

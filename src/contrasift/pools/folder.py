@@ -1,0 +1,177 @@
+"""Pools of image files."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from contrasift.errors import DataError
+from contrasift.pools.base import ImageSource, Whole, decoding_threads
+from contrasift.pools.labels import natural_key
+from contrasift.pools.prepare import (
+    ImageArray,
+    image_extensions,
+    is_grey_file,
+    read_image_file,
+)
+
+FOLDER_IMAGE_SIZE = 64
+_SAMPLED_FOR_COLOUR = 64
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files of one kind below a folder.
+
+    Attributes:
+        root: the folder.
+        paths: relative paths with `/`, in natural order, as the file system spells them.
+        stamps: (size, modification time in ns) of each; (-1, 0) for a link to nothing.
+        ignored: files passed over because of their extension.
+    """
+
+    root: Path
+    paths: list[str]
+    stamps: list[tuple[int, int]]
+    ignored: int
+
+    @property
+    def ids(self) -> list[str]:
+        r"""The paths as valid text: bytes that are not UTF-8 are written as `\xff`."""
+        return [os.fsencode(path).decode("utf-8", "backslashreplace") for path in self.paths]
+
+
+class FileSource(ImageSource):
+    """Images in files, decoded when they are asked for.
+
+    Args:
+        found: the files.
+        channels: 1 or 3; None looks at a sample of the files: grey if all of them are, else RGB.
+        default_size: side in pixels when the user names none.
+    """
+
+    def __init__(
+        self, found: Found, channels: int | None = None, default_size: int = FOLDER_IMAGE_SIZE
+    ) -> None:
+        self._found = found
+        self._root = os.fspath(found.root)
+        self.channels = _channels(found) if channels is None else channels
+        self.default_size = default_size
+        self.threads = decoding_threads()
+
+    def __len__(self) -> int:
+        return len(self._found.paths)
+
+    def decode(self, row: int, size: int) -> ImageArray:
+        """One image, uint8 [size, size, channels]; raises UnreadableExample."""
+        path = os.path.join(self._root, self._found.paths[row])
+        return read_image_file(path, size, self.channels)
+
+    def content(self) -> Iterable[bytes]:
+        """Relative paths, sizes and modification times."""
+        for path, (size, modified) in zip(self._found.paths, self._found.stamps, strict=True):
+            yield b"%s\0%d\0%d\0" % (os.fsencode(path), size, modified)
+
+
+def find_images(root: Path) -> Found:
+    """All image files below a folder, by the extensions of the formats that Pillow decodes."""
+    return find_files(root, image_extensions())
+
+
+def find_files(root: Path, extensions: frozenset[str]) -> Found:
+    """All files with certain extensions below a folder, in natural order of their relative paths.
+
+    Hidden files and folders are skipped. Links to folders are followed, but each real folder is
+    entered once, so that loops end.
+
+    Args:
+        root: the folder.
+        extensions: lower-case, with their dot.
+
+    Raises:
+        DataError: a folder cannot be listed.
+    """
+    found: list[tuple[str, tuple[int, int]]] = []
+    ignored = 0
+    for path, entry in _walk(root):
+        if os.path.splitext(path)[1].lower() not in extensions:
+            ignored += 1
+            continue
+        try:
+            status = entry.stat()
+        except OSError:  # a link to nothing: the scan says so
+            found.append((path, (-1, 0)))
+            continue
+        if stat.S_ISREG(status.st_mode):  # a pipe would wait for ever
+            found.append((path, (status.st_size, status.st_mtime_ns)))
+        else:
+            ignored += 1
+    found.sort(key=lambda item: tuple(natural_key(part) for part in item[0].split("/")))
+    return Found(root, [path for path, _ in found], [stamp for _, stamp in found], ignored)
+
+
+def folder_pool(root: Path) -> Whole:
+    """Every image below a folder, without labels.
+
+    Raises:
+        DataError: the folder cannot be listed, or holds fewer than two images.
+    """
+    found = find_images(root)
+    if len(found.paths) < 2:
+        others = f" and {found.ignored} other file(s)" if found.ignored else ""
+        raise DataError(
+            "a folder with at least two images",
+            f"{len(found.paths)} image(s){others} below {root}",
+            "Name the folder that holds them; hidden files are skipped",
+        )
+    return Whole(FileSource(found), root.resolve().name, found.ids, ignored=found.ignored)
+
+
+def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Relative path and entry of every file that is not hidden; real folders before linked ones."""
+    seen: set[tuple[int, int]] = set()
+    real, linked = [("", os.fspath(root))], []
+    while real or linked:
+        prefix, folder = real.pop() if real else linked.pop()
+        for entry in _list_folder(folder, seen):
+            path = prefix + entry.name
+            if entry.name.startswith("."):
+                continue
+            if not entry.is_dir():
+                yield path, entry
+            elif entry.is_symlink():
+                linked.append((f"{path}/", entry.path))
+            else:
+                real.append((f"{path}/", entry.path))
+        linked.sort(reverse=True)
+
+
+def _list_folder(folder: str, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+    try:
+        status = os.stat(folder)
+        place = (status.st_dev, status.st_ino)
+        if place in seen:
+            return []
+        seen.add(place)
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise DataError(
+            "a folder that can be listed",
+            f"{folder}: {error.strerror}",
+            "Check that it exists and that you may read it",
+        ) from error
+
+
+def _channels(found: Found) -> int:
+    """1 if every readable file of an evenly spread sample is grey, else 3."""
+    n = len(found.paths)
+    sample = np.unique(np.linspace(0, n - 1, min(n, _SAMPLED_FOR_COLOUR)).astype(np.int64))
+    grey = [is_grey_file(found.root / found.paths[row]) for row in sample.tolist()]
+    answers = [answer for answer in grey if answer is not None]
+    return 1 if answers and all(answers) else 3

@@ -1,0 +1,214 @@
+"""From any image that Pillow can open to a small square of bytes, always in the same way.
+
+The rules, in this order: first frame of an animation; orientation of the EXIF tag; 16-bit and
+32-bit values to 8 bits; transparency over white; colour or grey; the central square, scaled
+(bicubic with antialiasing) to the side asked for.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+from PIL import Image
+
+from contrasift.errors import DataError
+
+ImageArray = UInt8[np.ndarray, "side side channels"]
+
+# Formats that Pillow recognises but cannot decode by itself; EPS would start another program.
+_NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+_COMMON = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableExample(DataError):
+    """One example whose image cannot be had; it is left out and the run goes on.
+
+    Attributes:
+        reason: why, in a few words; the `error` column of `examples.parquet`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__("an image that can be read", reason)
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:  # type: ignore[override]
+        return type(self), (self.reason,)
+
+
+@lru_cache(maxsize=1)
+def readable_formats() -> tuple[str, ...]:
+    """Names of the formats that Pillow decodes here without help."""
+    Image.init()
+    # Pillow tries one after the other, some of them slowly: the common ones go first.
+    common = [name for name in _COMMON if name in Image.ID]
+    others = [name for name in Image.ID if name not in _NOT_DECODED and name not in _COMMON]
+    return (*common, *others)
+
+
+@lru_cache(maxsize=1)
+def image_extensions() -> frozenset[str]:
+    """Lower-case file extensions, with their dot, of the formats that Pillow decodes here."""
+    formats = set(readable_formats())
+    return frozenset(ext for ext, name in Image.registered_extensions().items() if name in formats)
+
+
+def read_image_file(path: Path | str, size: int, channels: int) -> ImageArray:
+    """Open, decode and prepare one file.
+
+    Args:
+        path: the file.
+        size: side in pixels of the result.
+        channels: 3 for colour, 1 for grey.
+
+    Returns:
+        uint8 [size, size, channels].
+
+    Raises:
+        UnreadableExample: whatever is wrong with the file, as a short reason.
+    """
+    try:
+        with Image.open(path, formats=readable_formats()) as image:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and image.width * image.height > limit:
+                raise UnreadableExample(_too_large(limit, image.width * image.height))
+            if image.format == "JPEG":
+                # Decode at a fraction of the resolution, at least twice what is kept.
+                image.draft(None, (2 * size, 2 * size))  # type: ignore[arg-type]
+            return prepare_image(image, size, channels)
+    except UnreadableExample:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly every type there is
+        raise UnreadableExample(_reason(error, path)) from error
+
+
+def is_grey_file(path: Path | str) -> bool | None:
+    """Whether the file's header says grey; None when it cannot be opened."""
+    try:
+        with Image.open(path, formats=readable_formats()) as image:
+            return image.mode in _GREY_MODES
+    except Exception:  # the scan will say what is wrong with it
+        return None
+
+
+def prepare_image(image: Image.Image, size: int, channels: int) -> ImageArray:
+    """Bring an opened Pillow image to a square of bytes by the rules of this module.
+
+    Args:
+        image: any mode; an animation gives its current frame, the first when just opened.
+        size: side in pixels of the result.
+        channels: 3 for colour, 1 for grey.
+
+    Returns:
+        uint8 [size, size, channels].
+
+    Raises:
+        UnreadableExample: float pixels that are not finite.
+    """
+    orientation = _orientation(image)
+    flat = _over_white(_eight_bits(image)).convert("L" if channels == 1 else "RGB")
+    square = _central_square(flat, size)
+    if orientation in _UPRIGHT:
+        square = square.transpose(_UPRIGHT[orientation])  # the central square stays the same
+    return np.array(square, dtype=np.uint8).reshape(size, size, channels)
+
+
+def prepare_array(pixels: Shaped[np.ndarray, "h w c"], size: int) -> ImageArray:
+    """The central square of raw pixels (uint8, or as `to_bytes` takes them), scaled to `size`."""
+    values = to_bytes(pixels)
+    height, width, channels = values.shape
+    if height == width == size:
+        return values
+    image = Image.fromarray(values[:, :, 0] if channels == 1 else np.ascontiguousarray(values))
+    return np.array(_central_square(image, size), dtype=np.uint8).reshape(size, size, channels)
+
+
+def to_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Pixels in 0..255 as uint8: bytes as they are, booleans as 0 and 255, floats of [0, 1] scaled."""
+    if pixels.dtype == np.uint8:
+        return np.asarray(pixels)
+    if pixels.dtype == np.bool_:
+        return np.asarray(pixels, dtype=np.uint8) * np.uint8(255)
+    return np.rint(np.asarray(pixels, dtype=np.float32) * 255).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # damaged metadata says nothing about the pixels
+        return 1
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Wide grey pixels as bytes.
+
+    16-bit values are divided by 257, so that 65,535 becomes 255. 32-bit integers that fit in 16
+    bits are treated alike (a PGM of 16 bits comes that way), floats in [0, 1] are scaled by 255;
+    anything else by its own smallest and largest value.
+    """
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise UnreadableExample("pixels that are NaN or infinite")
+    low, high = float(values.min()), float(values.max())
+    full = 1.0 if image.mode == "F" else 65535.0
+    if low >= 0 and high <= full:
+        low, high = 0.0, full
+    scaled = (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    layered = image.convert("RGBA")
+    white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, layered).convert("RGB")
+
+
+def _central_square(image: Image.Image, size: int) -> Image.Image:
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def _too_large(limit: int, pixels: int) -> str:
+    return f"too large to open safely: {pixels:,} pixels, the limit is {limit:,}"
+
+
+def _reason(error: Exception, path: Path | str) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "an empty file" if _is_empty(path) else "not an image in a format that can be read"
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"too large to open safely: {_first_line(error)}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0][:200]
+    return text or type(error).__name__
+
+
+def _is_empty(path: Path | str) -> bool:
+    try:
+        return Path(path).stat().st_size == 0
+    except OSError:
+        return False
