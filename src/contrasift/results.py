@@ -134,6 +134,7 @@ class Selection:
         notes: warnings in words.
         facts: everything else worth keeping in `selection.json`.
         rule: arrays of the linear rule, when the relaxation made one.
+        marks: bool [n] by fraction, as text; the nested selections that were asked for at once.
     """
 
     index: np.ndarray
@@ -152,6 +153,7 @@ class Selection:
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     rule: Mapping[str, np.ndarray] | None = None
+    marks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def indices(self) -> np.ndarray:

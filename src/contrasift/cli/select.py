@@ -1,0 +1,378 @@
+"""`contrasift select`: from a matrix of embeddings to the part that is worth training on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from contrasift.cli.common import Json, Quiet, Update
+from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.flags import pick, with_options
+from contrasift.errors import RunFolderError, UsageError
+from contrasift.options import SelectOptions
+
+_SHOWN_CLASSES = 8
+
+
+class Normalize(StrEnum):
+    """What becomes of the rows before the work."""
+
+    auto = "auto"
+    none = "none"
+    rows = "rows"
+
+
+@with_options(SelectOptions)
+def select_command(
+    embeddings: Annotated[
+        Path,
+        typer.Argument(
+            metavar="EMBEDDINGS",
+            help="A .npy matrix with one row an example, or a run folder.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the result; default, for a run folder: that folder."
+        ),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            "--classes",
+            help="Latent class of every row: .npy of integers or text, classes.parquet, or lines "
+            "of text. Without it the pool is one class.",
+        ),
+    ] = None,
+    fractions: Annotated[
+        str | None,
+        typer.Option(
+            "--fractions",
+            metavar="F,F,...",
+            help="Several nested selections in one run, instead of --fraction: columns "
+            "`selected_F`.",
+        ),
+    ] = None,
+    must_keep: Annotated[
+        Path | None,
+        typer.Option("--must-keep", help="Indices that are kept in any case: .npy or lines."),
+    ] = None,
+    must_drop: Annotated[
+        Path | None,
+        typer.Option("--must-drop", help="Indices that are dropped in any case: .npy or lines."),
+    ] = None,
+    class_weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--class-weights",
+            help="Factor on every class's share: JSON {name: weight}, or a list in the order of "
+            "names.",
+        ),
+    ] = None,
+    normalize: Annotated[
+        Normalize,
+        typer.Option(
+            "--normalize",
+            help="`rows`: scale rows to length one; `none`: they are mean view embeddings; "
+            "`auto`: none beside an embeddings.json, else rows.",
+        ),
+    ] = Normalize.auto,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Default: all processors.", min=1)
+    ] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option("--memory-limit", metavar="SIZE", help="Stay below it, e.g. 2GB."),
+    ] = None,
+    update: Update = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Choose the part of a pool that is most worth training on, and certify how good it is.
+
+    Works from embeddings alone: no images, no torch, no n×n matrix. Writes selection.parquet
+    (every example: index, latent_class, rank, gain, selected), selection.json (value, upper
+    bound, certificate, budgets, time, memory), ranking.npy (any prefix is the selection for that
+    budget) and, for --optimizer relaxed, rule.npz (see `contrasift filter`).
+
+    Examples:
+        contrasift select embeddings.npy --classes classes.npy --fraction 0.2 --out chosen/
+
+        contrasift select embeddings.npy --budget 10000 --optimizer relaxed --out chosen/
+    """
+    files = {
+        "classes": classes,
+        "must_keep": must_keep,
+        "must_drop": must_drop,
+        "class_weights": class_weights,
+    }
+    narrator = Narrator(quiet=quiet or as_json)
+    if out is None:
+        extra = [name for name, path in files.items() if path] + (
+            ["fractions"] if fractions else []
+        )
+        _select_in_run(embeddings, given, extra, update=update, quiet=quiet, as_json=as_json)
+        return
+    options = SelectOptions(**pick(given, SelectOptions))
+    shares = _parse_fractions(fractions)
+    _require_one_budget(options, shares)
+    _check_out(out)
+    request = {
+        **options.as_dict(),
+        "fractions": shares,
+        "normalize": normalize.value,
+    }
+    _select_from_matrix(
+        embeddings,
+        out,
+        request,
+        files,
+        narrator,
+        threads=threads,
+        memory_limit=memory_limit,
+        update=update,
+    )
+    _show(out, as_json=as_json)
+
+
+def _select_from_matrix(
+    path: Path,
+    out: Path,
+    request: dict[str, Any],
+    files: Mapping[str, Path | None],
+    narrator: Narrator,
+    *,
+    threads: int | None,
+    memory_limit: str | None,
+    update: bool,
+) -> None:
+    from contrasift.store.atomic import sha256_of
+    from contrasift.store.inputs import (
+        load_classes_file,
+        load_embeddings_file,
+        load_indices_file,
+        load_weights_file,
+        parse_bytes,
+    )
+    from contrasift.store.selections import write_selection
+
+    limit = None if memory_limit is None else parse_bytes(memory_limit)
+    embeddings, described = load_embeddings_file(path)
+    if files["classes"] is None and path.is_dir() and (path / "classes.parquet").exists():
+        files = {**files, "classes": path / "classes.parquet"}
+    labels = None
+    if files["classes"] is not None:
+        labels = load_classes_file(files["classes"], embeddings.index)
+    keep = None if files["must_keep"] is None else load_indices_file(files["must_keep"])
+    drop = None if files["must_drop"] is None else load_indices_file(files["must_drop"])
+    weights = files["class_weights"] and load_weights_file(files["class_weights"])
+    inputs = {"embeddings": embeddings.description["sha256"]} | {
+        name: sha256_of(given) for name, given in files.items() if given is not None
+    }
+    fingerprint = _fingerprint(request, inputs)
+    if _is_finished(out, fingerprint, update=update):
+        narrator.say(f"{out} holds this selection already; nothing to do")
+        return
+
+    from contrasift.selection.select import select
+
+    arguments = dict(request)
+    if arguments["normalize"] == "auto" and not described:
+        arguments["normalize"] = "rows"
+    with narrator.progress("selecting") as progress:
+        chosen = select(
+            embeddings,
+            labels,
+            **arguments,
+            must_keep=keep,
+            must_drop=drop,
+            class_weights=weights,
+            threads=threads,
+            memory_limit=limit,
+            progress=progress,
+            announce=narrator.say,
+        )
+    write_selection(out, chosen, options=request, inputs=inputs, fingerprint=fingerprint)
+
+
+def _select_in_run(
+    folder: Path,
+    given: dict[str, Any],
+    extra: list[str],
+    *,
+    update: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """The stage of a run: from its embeddings and classes into its folder."""
+    if not folder.is_dir():
+        raise UsageError("--out DIR for a selection from a matrix", "none")
+    if extra:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in extra)
+        raise UsageError("a run's own options", flags, "Add --out DIR to select beside the run")
+
+    from contrasift.cli.common import continue_run
+
+    with continue_run(folder, given, update=update, quiet=quiet or as_json) as run:
+        from contrasift.pipeline.selecting import select
+
+        select(run)
+    _show(folder, as_json=as_json)
+
+
+def _parse_fractions(text: str | None) -> list[float]:
+    if text is None:
+        return []
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError("fractions separated by commas, e.g. 0.1,0.2", text) from None
+
+
+def _require_one_budget(options: SelectOptions, shares: list[float]) -> None:
+    given = [options.fraction is not None, options.budget is not None, bool(shares)]
+    if sum(given) != 1:
+        raise UsageError(
+            "one of --fraction, --budget and --fractions",
+            "none" if sum(given) == 0 else "more than one",
+            "A fifth of the pool is --fraction 0.2",
+        )
+
+
+def _check_out(out: Path) -> None:
+    """Say before the work, not after it, that the result could not be written."""
+    place = out
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        usable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    except OSError:  # a folder on the way may not even be looked into
+        usable = False
+    if not usable:
+        what = "a file" if place.is_file() else "which cannot be written"
+        raise RunFolderError("a folder for --out", f"{place}, {what}", "Choose another --out")
+
+
+def _fingerprint(request: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    text = json.dumps([request, inputs], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_finished(out: Path, fingerprint: str, *, update: bool) -> bool:
+    """Whether `out` holds this very selection, whole.
+
+    Raises:
+        RunFolderError: it holds another selection, or a run.
+    """
+    if update:
+        return False
+    if (out / "options.yaml").exists():
+        raise RunFolderError(
+            "a folder of its own for this selection",
+            f"{out}, the folder of a run",
+            "Choose another --out, or leave --out away to select within the run",
+        )
+    facts = out / "selection.json"
+    if not facts.exists():
+        return False
+
+    from contrasift.store.atomic import read_json
+
+    if read_json(facts).get("fingerprint") != fingerprint:
+        raise RunFolderError(
+            f"the options and data of the selection in {out}",
+            "others",
+            "Choose another --out, or pass --update to replace it",
+        )
+    return all((out / name).exists() for name in ("selection.parquet", "ranking.npy"))
+
+
+def _show(out: Path, *, as_json: bool) -> None:
+    """The result in words, or as JSON."""
+    from contrasift.store.atomic import read_json
+
+    facts = read_json(out / "selection.json")
+    names = ("selection.parquet", "selection.json", "ranking.npy", "rule.npz")
+    written = [str(out / name) for name in names if (out / name).exists()]
+    if as_json:
+        print_json(json.dumps({**facts, "files": written}, indent=2))
+        return
+
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, text in _summary(facts):
+        table.add_row(f"[bold]{name}[/]", text)
+    table.add_row("[bold]files[/]", "\n".join(written))
+    console.print(table)
+    for note in facts["notes"]:
+        console.print("[bold yellow]note[/] ", end="")
+        console.print(note, markup=False)
+
+
+def _summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    n, kept = facts["n"], facts["budget"]
+    how = facts["objective"]
+    if how == "sas":
+        refined = "" if facts["refine"] == "none" else f", {facts['refine']}"
+        how += f" ({facts['optimizer']}{refined}), λ = {facts['redundancy']:g}"
+    lines = [
+        ("kept", f"{kept:,} of {n:,} examples ({kept / n:.2%})"),
+        ("by", how),
+        ("value", f"F = {facts['value']:.9g}; no selection of this size exceeds "
+                  f"{facts['upper_bound']:.9g}; random ones have {facts['random_value']:.9g} "
+                  "on average"),
+        ("certificate", certificate_in_words(facts["certificate"])),
+        ("gains", _turn_in_words(facts["turn"], how)),
+        ("classes", _classes_in_words(facts["classes"])),
+    ]  # fmt: skip
+    lines += [
+        (f"at {share}", f"{count:,} examples, in the column selected_{share}")
+        for share, count in facts["marked_budgets"].items()
+    ]
+    memory = facts["peak_memory_bytes"]
+    used = f", {memory / 2**20:,.0f} MiB at most" if memory else ""
+    lines.append(("time", f"{facts['seconds']:.2f} s for the selection{used}"))
+    return lines
+
+
+def certificate_in_words(share: float | None) -> str:
+    """What a certificate proves, never rounded up."""
+    if share is None:
+        return "none for this objective"
+    if share >= 1:
+        return "proved to be the best selection of its size"
+    if share <= 0:
+        return "no better than a random selection of its size"
+    percent = math.floor(share * 1e5) / 1e3
+    return f"reaches at least {percent:.3f} % of what any selection of this size could gain over random"
+
+
+def _turn_in_words(turn: int | None, how: str) -> str:
+    if not how.startswith("sas"):
+        return "of another kind than F's: see the column `gain`"
+    if turn is None:
+        return "every example raised F when it was added"
+    return f"negative from place {turn:,} of the ranking: from there on examples lower F"
+
+
+def _classes_in_words(classes: list[Mapping[str, Any]]) -> str:
+    if len(classes) == 1:
+        return "one"
+    shown = [f"{part['name']}: {part['budget']} of {part['size']}" for part in classes]
+    more = f"; and {len(shown) - _SHOWN_CLASSES} more" if len(shown) > _SHOWN_CLASSES else ""
+    return f"{len(shown)} ({'; '.join(shown[:_SHOWN_CLASSES])}{more})"

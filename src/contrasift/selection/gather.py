@@ -1,0 +1,292 @@
+"""The rows of one class at a time, out of a matrix of any type and place, in sequential passes.
+
+A memory-mapped matrix whose classes lie scattered would be read in as many jumps as it has rows.
+So classes are taken in groups that fit a buffer, and each group costs one pass from the first row
+to the last: every block of rows is checked, scaled and put where its class wants it.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from contrasift.arrays import IndexVector, row_blocks
+from contrasift.errors import DataError
+from contrasift.selection.kernels import compiled, map_blocks, row_square
+
+_UNIT_TOLERANCE = 1e-6  # rows this near to length one are left as they are: scaling twice is once
+_FINE, _NOT_FINITE, _ZERO, _NOT_UNIT = 0, 1, 2, 3
+_BLOCK_BYTES = 32 << 20
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class ClassRows:
+    """Which rows belong to which class, as one permutation.
+
+    Attributes:
+        rows: int64 [n]; row numbers, class by class, ascending within a class.
+        starts: int64 [K + 1]; class c owns rows[starts[c]:starts[c + 1]].
+    """
+
+    rows: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, codes: IndexVector, n_classes: int) -> ClassRows:
+        """Sort rows by class code."""
+        # A stable sort of 16-bit keys is a radix sort: linear in n.
+        keys = codes.astype(np.uint16) if n_classes <= 1 << 16 else codes
+        starts = np.zeros(n_classes + 1, dtype=np.int64)
+        np.cumsum(np.bincount(codes, minlength=n_classes), out=starts[1:])
+        return cls(np.argsort(keys, kind="stable"), starts)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Examples of each class."""
+        return np.diff(self.starts)
+
+    def of_class(self, code: int) -> np.ndarray:
+        """Row numbers of one class, ascending."""
+        return self.rows[self.starts[code] : self.starts[code + 1]]
+
+
+def positions_in_turn(class_order: IndexVector, n_classes: int) -> IndexVector:
+    """For every place in turn, the position of the rank that it gives to its class.
+
+    Positions run over all ranks of class 0, then of class 1, ...; the j-th place that a class gets
+    goes to its rank j.
+
+    Args:
+        class_order: the class that receives each place in turn [n].
+        n_classes: K.
+    """
+    turns = ClassRows.of(class_order, n_classes).rows
+    positions = np.empty(turns.size, dtype=np.int64)
+    positions[turns] = np.arange(turns.size)
+    return positions
+
+
+def fits_in_place(values: np.ndarray, *, scale: bool, threads: int | None = None) -> bool:
+    """Whether the matrix can serve as it is: float32, C-contiguous, nothing to scale.
+
+    Args:
+        values: [n, d].
+        scale: rows should have length one.
+        threads: None for all processors.
+
+    Raises:
+        DataError: NaN, infinity, or, when scaling, a row of zeros; names the first such row.
+    """
+    if values.dtype != np.float32 or not values.flags.c_contiguous:
+        return False
+    problems = _inspect(values, threads)
+    _stop_at(problems, scale)
+    return not (scale and (problems == _NOT_UNIT).any())
+
+
+def classwise(
+    values: np.ndarray,
+    classes: ClassRows,
+    *,
+    scale: bool,
+    in_place: bool = False,
+    buffer_bytes: int = 1 << 30,
+    threads: int | None = None,
+) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """Every class and its rows as a float32 matrix, in the order of `classes.of_class`, in groups.
+
+    The matrices of a group are valid until the next group is asked for.
+
+    Args:
+        values: [n, d] of any real type, possibly memory-mapped or not contiguous.
+        classes: the partition of its rows.
+        scale: bring rows to length one; otherwise take them as they are.
+        in_place: hand out the matrix itself as the one class; see `fits_in_place`.
+        buffer_bytes: how much to gather in one pass; a class alone may need more.
+        threads: None for all processors.
+
+    Yields:
+        a group: class code and float32 [size, d], C-contiguous, of each class in it.
+
+    Raises:
+        DataError: NaN, infinity, or, when scaling, a row of zeros; names the first such row.
+    """
+    if in_place:
+        yield [(0, np.asarray(values))]
+        return
+    n = values.shape[0]
+    position = np.empty(n, dtype=np.int64)
+    position[classes.rows] = np.arange(n)
+    groups = _groups(classes.starts, values.shape[1] * 4, buffer_bytes)
+    largest = max(int(classes.starts[stop] - classes.starts[start]) for start, stop in groups)
+    buffer = np.empty((largest, values.shape[1]), dtype=np.float32)
+    for start, stop in groups:
+        origin, end = int(classes.starts[start]), int(classes.starts[stop])
+        _fill(values, position, origin, buffer[: end - origin], scale, threads)
+        bounds = classes.starts[start : stop + 1] - origin
+        yield [
+            (code, buffer[first:last])
+            for code, first, last in zip(range(start, stop), bounds, bounds[1:], strict=False)
+        ]
+
+
+def in_blocks(
+    values: np.ndarray, *, scale: bool, threads: int | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The rows in order, block by block, checked and scaled exactly as `classwise` does it.
+
+    Args:
+        values: [n, d] of any real type, possibly memory-mapped.
+        scale: bring rows to length one.
+        threads: None for all processors.
+
+    Yields:
+        first row number, float32 [rows, d] C-contiguous.
+
+    Raises:
+        DataError: as `classwise`.
+    """
+    for block in row_blocks(values.shape[0], values.shape[1] * 8, _BLOCK_BYTES):
+        part = _plain_block(values[block])
+        out = np.empty(part.shape, dtype=np.float32)
+        problems = np.empty(len(part), dtype=np.uint8)
+        _place_in_threads(part, np.arange(len(part)), 0, out, scale, problems, threads)
+        _forget_pages(values)
+        _stop_at(problems, scale, block.start)
+        yield block.start, out
+
+
+def _inspect(values: np.ndarray, threads: int | None) -> np.ndarray:
+    problems = np.empty(values.shape[0], dtype=np.uint8)
+    nowhere = np.empty((0, values.shape[1]), dtype=np.float32)
+    for block in row_blocks(values.shape[0], values.shape[1] * 4, _BLOCK_BYTES):
+        part = np.asarray(values[block])
+        outside = np.full(len(part), -1)
+        _place_in_threads(part, outside, 0, nowhere, True, problems[block], threads)
+        _forget_pages(values)
+    return problems
+
+
+def _fill(
+    values: np.ndarray,
+    position: np.ndarray,
+    origin: int,
+    out: np.ndarray,
+    scale: bool,
+    threads: int | None,
+) -> None:
+    """Put the rows whose position lies in origin..origin + len(out) into `out`."""
+    problems = np.empty(values.shape[0], dtype=np.uint8)
+    for block in row_blocks(values.shape[0], values.shape[1] * 8, _BLOCK_BYTES):
+        part = _plain_block(values[block])
+        _place_in_threads(part, position[block], origin, out, scale, problems[block], threads)
+        _forget_pages(values)
+    _stop_at(problems, scale)
+
+
+def _place_in_threads(
+    part: np.ndarray,
+    position: np.ndarray,
+    origin: int,
+    out: np.ndarray,
+    scale: bool,
+    problems: np.ndarray,
+    threads: int | None,
+) -> None:
+    part = part.view()
+    part.flags.writeable = False  # one compiled version, whether or not the caller may write
+    map_blocks(
+        lambda start, stop: _place(part, start, stop, position, origin, out, scale, problems),
+        len(part),
+        threads,
+    )
+
+
+def _plain_block(block: np.ndarray) -> np.ndarray:
+    """The block contiguous, in float32 where that is exact, else in float64."""
+    narrow = block.dtype == np.float32 or block.dtype == np.float16
+    return np.ascontiguousarray(block, dtype=np.float32 if narrow else np.float64)
+
+
+def _stop_at(problems: np.ndarray, scale: bool, first_row: int = 0) -> None:
+    bad = np.flatnonzero(problems == _NOT_FINITE)
+    if bad.size:
+        raise DataError(
+            "embeddings of finite numbers",
+            f"NaN or infinity in {bad.size} row(s), the first of them row {first_row + bad[0]}",
+            "Leave these examples out, or embed them again",
+        )
+    zero = np.flatnonzero(problems == _ZERO)
+    if scale and zero.size:
+        raise DataError(
+            "rows that can be scaled to length one",
+            f"{zero.size} row(s) of zeros, the first of them row {first_row + zero[0]}",
+            "Leave these examples out, or say `none` for the normalisation if rows are mean views",
+        )
+
+
+def _forget_pages(values: np.ndarray) -> None:
+    """Let the system take back the pages of a file that was just read, so that memory stays flat."""
+    mapping = getattr(values, "_mmap", None)
+    # Of a copy-on-write mapping this would discard what the caller wrote into it.
+    if mapping is not None and getattr(values, "mode", None) in ("r", "r+"):
+        advice = getattr(mmap, "MADV_DONTNEED", None)
+        if advice is not None:
+            mapping.madvise(advice)
+
+
+def _groups(starts: np.ndarray, row_bytes: int, buffer_bytes: int) -> list[tuple[int, int]]:
+    """Runs of classes start..stop whose rows fit the buffer together; at least one class each."""
+    room = max(1, buffer_bytes // row_bytes)
+    groups, start, n_classes = [], 0, starts.size - 1
+    while start < n_classes:
+        stop = int(np.searchsorted(starts, starts[start] + room, side="right")) - 1
+        stop = min(max(stop, start + 1), n_classes)
+        groups.append((start, stop))
+        start = stop
+    return groups
+
+
+@compiled
+def _place(block, start, stop, position, origin, out, scale, problems):
+    """Check rows start..stop; write those that belong into `out`, scaled if asked."""
+    d = block.shape[1]
+    for i in range(start, stop):
+        squares = row_square(block, i)
+        norm = np.sqrt(squares)
+        if not (1e-150 < norm < 1e150):
+            # Too small or large to square, zero, or not finite: look at the entries themselves.
+            largest = 0.0
+            finite = True
+            for j in range(d):
+                entry = abs(np.float64(block[i, j]))
+                finite = finite and np.isfinite(entry)
+                largest = max(largest, entry)
+            if not finite:
+                problems[i] = _NOT_FINITE
+                continue
+            squares = 0.0
+            if largest > 0:
+                for j in range(d):
+                    entry = np.float64(block[i, j]) / largest
+                    squares += entry * entry
+            norm = largest * np.sqrt(squares)
+        if norm == 0:
+            problems[i] = _ZERO
+        elif abs(norm - 1) > _UNIT_TOLERANCE:
+            problems[i] = _NOT_UNIT
+        else:
+            problems[i] = _FINE
+        row = position[i] - origin
+        if row < 0 or row >= out.shape[0]:
+            continue
+        divisor = norm if scale and problems[i] == _NOT_UNIT else 1.0
+        for j in range(d):
+            entry = np.float64(block[i, j]) / divisor
+            if abs(entry) > _FLOAT32_MAX:
+                problems[i] = _NOT_FINITE
+            out[row, j] = entry

@@ -1,0 +1,166 @@
+"""Files that a user brings to a selection: a matrix, classes, lists of indices, weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contrasift.errors import DataError, UsageError
+from contrasift.results import Embeddings
+from contrasift.store.atomic import load_array, read_json, sha256_of
+from contrasift.store.tables import read_table
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BINARY_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def load_embeddings_file(path: Path) -> tuple[Embeddings, bool]:
+    """A matrix, memory-mapped, with what is written about it.
+
+    `X.npy` beside its own `X.json` is described there, and its rows are mean view embeddings that
+    are taken as they are; pool indices come from an `examples.parquet` in the same folder. Of a
+    bare matrix nothing is known, and the index is the row number.
+
+    Args:
+        path: a `.npy` file, or a folder that holds `embeddings.npy`.
+
+    Returns:
+        the embeddings, with their hash in `description["sha256"]`, and whether they were described.
+
+    Raises:
+        DataError: not a whole `.npy` file, or one that its description does not fit.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "embeddings.npy"
+    values = load_array(path)
+    n = values.shape[0] if values.ndim else 0
+    digest = sha256_of(path)
+    beside = path.with_suffix(".json")
+    if not beside.exists():
+        return Embeddings(values, np.arange(n, dtype=np.int64), {"sha256": digest}), False
+    description = read_json(beside)
+    if description.get("sha256", digest) != digest:
+        raise DataError(
+            f"{beside} to describe {path}",
+            "a description with another sha256",
+            "Move the matrix away from it, or embed again",
+        )
+    index = _index_of_rows(path.parent / "examples.parquet", n)
+    return Embeddings(values, index, {**description, "sha256": digest}), True
+
+
+def _index_of_rows(examples: Path, n: int) -> np.ndarray:
+    if not examples.exists():
+        return np.arange(n, dtype=np.int64)
+    table = read_table(examples, "index", "row")
+    index = table["index"][table["row"] >= 0]
+    if index.size != n:
+        raise DataError(f"{n} readable examples in {examples}", f"{index.size}")
+    return index
+
+
+def load_classes_file(path: Path, index: np.ndarray) -> np.ndarray:
+    """One class a row: a `.npy` of integers or text, a `classes.parquet`, or lines of text.
+
+    Args:
+        path: the file.
+        index: pool index of every row; a table is brought into this order.
+
+    Raises:
+        DataError: unreadable, or a table of other examples.
+    """
+    path = Path(path)
+    if path.suffix == ".npy":
+        return load_array(path, memory_map=False)
+    if path.suffix != ".parquet":
+        return _plain(_lines(path, "classes"))
+    table = read_table(path, "index", "latent_class")
+    order = np.argsort(table["index"], kind="stable")
+    if not np.array_equal(table["index"][order], np.sort(index)):
+        raise DataError(
+            f"one class for each of the {index.size} examples",
+            f"{path} with {table['index'].size} rows, of other examples",
+            "Check that both files come from the same pool",
+        )
+    labels = table["latent_class"][order[np.searchsorted(table["index"], index, sorter=order)]]
+    return labels.astype(str) if labels.dtype == object else labels
+
+
+def load_indices_file(path: Path) -> np.ndarray:
+    """Pool indices: a `.npy` of integers, or text with one a line.
+
+    Raises:
+        DataError: unreadable, or not integers.
+    """
+    path = Path(path)
+    if path.suffix == ".npy":
+        numbers = load_array(path, memory_map=False)
+    else:
+        lines = _lines(path, "indices")
+        numbers = _plain(lines) if lines else np.empty(0, dtype=np.int64)
+    if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
+        raise DataError(
+            f"indices in {path}, one integer a line",
+            f"{numbers.dtype} of shape {numbers.shape}",
+            "Write them with numpy.save, or as text",
+        )
+    return numbers.astype(np.int64)
+
+
+def load_weights_file(path: Path) -> dict[str, float] | np.ndarray:
+    """Weights of classes: JSON from name to weight, or a list in ascending order of names.
+
+    Raises:
+        DataError: unreadable, or not numbers.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        weights: Mapping[str, Any] = read_json(path)
+        try:
+            return {name: float(weight) for name, weight in weights.items()}
+        except (TypeError, ValueError) as error:
+            raise DataError(f"a number for every class in {path}", str(error)) from error
+    if path.suffix == ".npy":
+        listed = load_array(path, memory_map=False)
+    else:
+        listed = np.array(_lines(path, "weights"))
+    try:
+        return listed.astype(np.float64)
+    except ValueError as error:
+        raise DataError(f"a number for every class in {path}", str(error)) from error
+
+
+def parse_bytes(text: str) -> int:
+    """A size such as 2GB, 500 MB, 1.5GiB or 1000000.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    if match is None:
+        raise UsageError("a size such as 2GB, 500MB or 1.5GiB", text)
+    number, unit, binary = match.groups()
+    return int(float(number) * (_BINARY_UNITS if binary else _UNITS)[unit])
+
+
+def _lines(path: Path, name: str) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"a file of {name}", f"{path}, which does not exist") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{name} in a .npy file or as lines of text", f"{path}: {error}") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _plain(lines: list[str]) -> np.ndarray:
+    """Integers if all lines are, else text."""
+    try:
+        return np.array([int(line) for line in lines], dtype=np.int64)
+    except ValueError:
+        return np.array(lines, dtype=str)

@@ -1,0 +1,216 @@
+"""A selection on disk: `selection.parquet`, `selection.json`, `ranking.npy`, and `rule.npz`."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import zipfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from contrasift.errors import ContrasiftError, DataError
+from contrasift.results import Certificate, ClassSummary, Selection
+from contrasift.store.atomic import atomic_path, load_array, read_json, write_json
+from contrasift.store.tables import read_table, write_table
+
+if TYPE_CHECKING:
+    from contrasift.selection.rule import LinearRule
+
+_MARK = "selected_"
+_OWN_KEYS = frozenset(
+    (
+        *("objective", "value", "budget", "redundancy", "certificate", "upper_bound", "gap"),
+        *("random_value", "seconds", "peak_memory_bytes", "marked_budgets", "notes", "classes"),
+        *("options", "inputs", "fingerprint", "versions"),
+    )
+)  # of selection.json; what else is there belongs to the selection's facts
+_COLUMNS = ("index", "latent_class", "rank", "gain", "selected")
+
+
+def write_selection(
+    folder: Path,
+    selection: Selection,
+    *,
+    options: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    fingerprint: str = "",
+) -> list[Path]:
+    """Write a selection; `selection.json` comes last, so that it vouches for the others.
+
+    `selection.parquet` has the columns index, latent_class, rank, gain, selected, and one
+    `selected_F` for each of several fractions: every example, by class, best first.
+    `ranking.npy` has all indices in one order over all classes: the first b are the selection for
+    a budget of b. The same selection gives the same bytes of both.
+
+    Args:
+        folder: where; made if need be.
+        selection: what.
+        options: under which it was made.
+        inputs: files it was made from, with their hashes.
+        fingerprint: of options and inputs together.
+
+    Returns:
+        the files.
+
+    Raises:
+        ContrasiftError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    columns: dict[str, object] = {name: getattr(selection, name) for name in _COLUMNS}
+    columns |= {_MARK + share: mark for share, mark in selection.marks.items()}
+    table, ranking, facts = (
+        folder / name for name in ("selection.parquet", "ranking.npy", "selection.json")
+    )
+    _remove(facts)
+    write_table(table, columns)
+    with atomic_path(ranking) as temporary, open(temporary, "wb") as file:
+        np.save(file, selection.ranking, allow_pickle=False)
+    written = [table, ranking]
+    rule = folder / "rule.npz"
+    if selection.rule is None:
+        _remove(rule)
+    else:
+        with atomic_path(rule) as temporary, open(temporary, "wb") as file:
+            np.savez(file, allow_pickle=False, **selection.rule)  # type: ignore[arg-type]
+        written.append(rule)
+    write_json(
+        facts,
+        {
+            **describe_selection(selection),
+            "options": dict(options or {}),
+            "inputs": dict(inputs or {}),
+            "fingerprint": fingerprint,
+            "versions": _versions(),
+        },
+    )
+    return [*written, facts]
+
+
+def describe_selection(selection: Selection) -> dict[str, Any]:
+    """The facts of a selection as plain values, certificate and classes included."""
+    certificate = selection.certificate
+    return {
+        "objective": selection.objective,
+        "value": selection.value,
+        "budget": selection.budget,
+        "redundancy": selection.redundancy,
+        "certificate": None if certificate is None else certificate.share,
+        "upper_bound": None if certificate is None else certificate.upper_bound,
+        "gap": None if certificate is None else certificate.gap,
+        "random_value": None if certificate is None else certificate.random_value,
+        "seconds": selection.seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+        **selection.facts,
+        "marked_budgets": {share: int(mark.sum()) for share, mark in selection.marks.items()},
+        "notes": list(selection.notes),
+        "classes": [vars(part) for part in selection.classes],
+    }
+
+
+def read_selection(folder: Path) -> Selection:
+    """Read back what `write_selection` wrote.
+
+    Raises:
+        DataError: a file is missing, truncated, or does not belong to the others.
+    """
+    folder = Path(folder)
+    facts = read_json(folder / "selection.json")
+    table = read_table(folder / "selection.parquet")
+    missing = [name for name in _COLUMNS if name not in table]
+    if missing:
+        raise DataError(f"the column {missing[0]} in selection.parquet", ", ".join(table))
+    names = table["latent_class"]
+    rule = folder / "rule.npz"
+    return Selection(
+        index=table["index"],
+        latent_class=names.astype(str) if names.dtype == object else names,
+        rank=table["rank"],
+        gain=table["gain"],
+        selected=table["selected"],
+        order=_order_of(table["index"], load_array(folder / "ranking.npy", memory_map=False)),
+        objective=facts["objective"],
+        redundancy=facts["redundancy"],
+        budget=facts["budget"],
+        value=facts["value"],
+        certificate=_certificate(facts),
+        classes=tuple(ClassSummary(**part) for part in facts["classes"]),
+        seconds=facts["seconds"],
+        notes=tuple(facts["notes"]),
+        facts={name: part for name, part in facts.items() if name not in _OWN_KEYS},
+        rule=read_rule(rule).as_arrays() if rule.exists() else None,
+        marks={
+            name.removeprefix(_MARK): mark for name, mark in table.items() if name.startswith(_MARK)
+        },
+    )
+
+
+def read_rule(path: Path) -> LinearRule:
+    """Read `rule.npz`; never a pickle.
+
+    Raises:
+        DataError: missing, truncated, or not a rule.
+    """
+    # Reading a selection without a rule, as the report does, must not load numba.
+    from contrasift.selection.rule import LinearRule
+
+    try:
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise DataError(f"a rule.npz at {path}", "a single array")
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise DataError("an existing rule.npz", f"{path}, which does not exist") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            "a whole rule.npz", f"{path}: {error}", "Select again with --optimizer relaxed"
+        ) from error
+    return LinearRule.from_arrays(arrays)
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory this process held so far; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ContrasiftError(
+            f"to replace {path}", error.strerror or str(error), "Choose another --out"
+        ) from error
+
+
+def _certificate(facts: Mapping[str, Any]) -> Certificate | None:
+    if facts["upper_bound"] is None:
+        return None
+    return Certificate(facts["value"], facts["upper_bound"], facts["random_value"])
+
+
+def _order_of(index: np.ndarray, ranking: np.ndarray) -> np.ndarray:
+    by_index = np.argsort(index, kind="stable")
+    place = np.minimum(np.searchsorted(index, ranking, sorter=by_index), max(index.size - 1, 0))
+    order = by_index[place]
+    if ranking.shape != index.shape or not np.array_equal(index[order], ranking):
+        raise DataError("ranking.npy of the examples of selection.parquet", "others")
+    return order
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("contrasift", "numpy", "numba"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree
+            found[package] = "unknown"
+    return found

@@ -1,0 +1,169 @@
+"""The dot product has one order, and sums have none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from contrasift.errors import DataError, UsageError
+from contrasift.selection import kernels, objectives
+from reference import exact_sum
+
+DIMENSIONS = [1, 2, 7, 8, 9, 15, 31, 32, 33, 40, 63, 64, 100, 128, 130]
+
+
+def random_rows(n, d, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, d)).astype(np.float32)
+
+
+def dot_in_order(row, vector):
+    """32 running sums as four groups of eight lanes, a fixed tree, then the tail."""
+    products = row.astype(np.float64) * vector
+    d = len(row)
+    sums = np.zeros((4, 8))
+    whole, eights = d - d % 32, d - d % 8
+    for start in range(0, whole, 32):
+        sums += products[start : start + 32].reshape(4, 8)
+    for start in range(whole, eights, 8):
+        sums[0] += products[start : start + 8]
+    lanes = (sums[0] + sums[1]) + (sums[2] + sums[3])
+    while len(lanes) > 1:
+        half = len(lanes) // 2
+        lanes = lanes[:half] + lanes[half:]
+    tail = 0.0
+    for product in products[eights:]:
+        tail += product
+    return lanes[0] + tail
+
+
+@pytest.mark.parametrize("d", DIMENSIONS)
+def test_dot_has_the_documented_order(d):
+    rows = random_rows(20, d)
+    vector = np.random.default_rng(1).standard_normal(d) * 10.0 ** np.arange(d).clip(0, 9)
+    scores = objectives.scores(rows, vector)
+    assert scores.tolist() == [dot_in_order(row, vector) for row in rows]
+    squares = objectives.squared_norms(rows)
+    assert squares.tolist() == [dot_in_order(row, row.astype(np.float64)) for row in rows]
+    wide = rows[0].astype(np.float64)
+    assert kernels.dot(wide, vector) == dot_in_order(wide, vector)
+
+
+@pytest.mark.parametrize("d", [1, 13, 64])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_scores_are_the_same_in_any_block_thread_or_row(d, threads, monkeypatch):
+    monkeypatch.setattr(kernels, "_ROWS_WORTH_A_THREAD", 10)
+    rows = random_rows(257, d)
+    vector = np.random.default_rng(2).standard_normal(d)
+    scores = objectives.scores(rows, vector, threads)
+    alone = [objectives.scores(rows[i : i + 1], vector)[0] for i in range(len(rows))]
+    assert scores.tolist() == alone
+    order = np.random.default_rng(3).permutation(len(rows))
+    assert np.array_equal(objectives.scores(rows[order], vector, threads), scores[order])
+
+
+def test_memory_map_and_read_only_rows_give_the_same(tmp_path):
+    rows = random_rows(50, 12)
+    np.save(tmp_path / "rows.npy", rows)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    vector = np.arange(12.0)
+    assert np.array_equal(objectives.scores(mapped, vector), objectives.scores(rows, vector))
+    assert np.array_equal(objectives.total_of(mapped), objectives.total_of(rows))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 100])
+@pytest.mark.parametrize("d", [1, 7, 8, 20])
+def test_sums_are_exact_for_unit_rows(n, d):
+    rows = random_rows(n, d)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    total = objectives.total_of(rows)
+    exact = exact_sum(rows, np.arange(n))
+    # 2^-50 of the largest entry and half of that per row: the documented error.
+    assert np.allclose(total, [float(x) for x in exact], rtol=0, atol=n * 2.0**-50)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_sums_do_not_depend_on_order_or_blocks(threads, monkeypatch):
+    monkeypatch.setattr(kernels, "_ROWS_WORTH_A_THREAD", 10)
+    rows = random_rows(500, 19) * np.logspace(-12, 3, 500, dtype=np.float32)[:, None]
+    order = np.random.default_rng(5).permutation(500)
+    total = objectives.total_of(rows, threads)
+    assert np.array_equal(total, objectives.total_of(np.ascontiguousarray(rows[order])))
+    assert np.array_equal(total, objectives.sum_of(rows, order, threads=threads))
+    half, other = order[:200], order[200:]
+    parts = objectives.sum_of(rows, half) + objectives.sum_of(rows, other)
+    assert np.allclose(parts, total, rtol=1e-15)
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e-20, 1.0, 3e38])
+def test_scale_holds_extreme_entries_without_overflow(size):
+    rows = np.full((1000, 9), size, dtype=np.float32)
+    rows[::2, 3] *= -1
+    scale = kernels.fixed_point_scale(rows)
+    assert np.log2(scale) == round(np.log2(scale))
+    total = objectives.total_of(rows)
+    expected = rows.astype(np.float64).sum(axis=0)
+    assert np.allclose(total, expected, rtol=1e-12, atol=0)
+    assert total[3] == 0.0
+    assert (np.abs(objectives.fixed_total(kernels.embedding_rows(rows), scale)) < 2**62).all()
+
+
+def test_zero_rows_and_no_rows():
+    assert objectives.total_of(np.zeros((3, 4), np.float32)).tolist() == [0.0] * 4
+    assert objectives.total_of(np.zeros((0, 4), np.float32)).tolist() == [0.0] * 4
+    assert objectives.squared_norms(np.zeros((0, 4), np.float32)).shape == (0,)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused(bad):
+    rows = random_rows(10, 5)
+    rows[7, 2] = bad
+    with pytest.raises(DataError, match="NaN or infinity"):
+        objectives.total_of(rows)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.zeros((4, 3), np.float64),
+        np.zeros(4, np.float32),
+        np.zeros((4, 3), np.float32).T,
+        np.zeros((4, 6), np.float32)[:, ::2],
+    ],
+)
+def test_other_types_shapes_and_orders_are_refused(rows):
+    with pytest.raises(UsageError, match="C-contiguous float32"):
+        kernels.embedding_rows(rows)
+
+
+def test_threads_follow_the_request_then_the_environment(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert kernels.available_threads() == 3
+    assert kernels.available_threads(5) == 5
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert kernels.available_threads() >= 1
+    with pytest.raises(UsageError, match="at least one thread"):
+        kernels.available_threads(0)
+
+
+def test_blocks_cover_every_row_once(monkeypatch):
+    monkeypatch.setattr(kernels, "_ROWS_WORTH_A_THREAD", 4)
+    for n in (0, 1, 3, 4, 5, 100):
+        for threads in (1, 2, 7):
+            blocks = kernels.map_blocks(lambda a, b: (a, b), n, threads, block_rows=6)
+            assert [i for a, b in blocks for i in range(a, b)] == list(range(n))
+
+
+def test_a_folder_that_cannot_hold_a_cache_is_no_reason_to_fail(monkeypatch):
+    real = kernels.njit
+
+    def without_cache(**options):
+        if options.pop("cache", False):
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**options)
+
+    monkeypatch.setattr(kernels, "njit", without_cache)
+
+    def double(x):
+        return 2 * x
+
+    assert kernels.compiled(double)(4) == 8
