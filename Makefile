@@ -31,10 +31,12 @@ lint: $(VENV)/dev.stamp  ## format, style, types, direction of imports
 	$(BIN)/lint-imports
 
 bench: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## speed beside the peers and the hardware's limits
+	$(BIN)/python benchmarks/bench_selection.py
 	$(BIN)/python benchmarks/bench_training.py
 
-docs: $(VENV)/dev.stamp  ## nothing is built yet: the documentation is README.md and --help
-	@echo "The documentation is README.md and 'contrasift --help'."
+docs: $(VENV)/docs.stamp  ## the documentation, built strictly into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "site/index.html"
 
 clean:  ## remove .venv and caches (never runs/)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
