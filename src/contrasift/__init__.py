@@ -16,6 +16,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from contrasift.errors import missing_extra
+
 _HOME = {
     "Certificate": "contrasift.results",
     "ContrasiftError": "contrasift.errors",
@@ -37,7 +39,10 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"contrasift has no {name!r}; it has {', '.join(__all__)}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    try:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from error
 
 
 def __dir__() -> list[str]:

@@ -44,3 +44,22 @@ class MissingExtraError(ContrasiftError, ImportError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:  # type: ignore[override]
         return type(self), (self.package, self.extra)
+
+
+# The packages that an extra brings, by the name under which they are imported.
+_EXTRA_OF = {
+    "torch": "train",
+    "torchvision": "train",
+    "timm": "train",
+    "lightly": "train",
+    "pytorch_lightning": "train",
+    "kornia": "train",
+    "safetensors": "train",
+    "mlxtend": "demo",
+}
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """What to install for a module that was not found; None where no extra of ours brings it."""
+    package = (error.name or "").split(".")[0]
+    return MissingExtraError(package, _EXTRA_OF[package]) if package in _EXTRA_OF else None

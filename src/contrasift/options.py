@@ -116,7 +116,7 @@ class TrainOptions(Options):
     batch_size: int = option(
         256, "Examples in a step; the other 2·(batch − 1) views are the negatives."
     )
-    learning_rate: float = option(1e-3, "Peak learning rate of Adam (cosine schedule).")
+    learning_rate: float = option(3e-3, "Peak learning rate of Adam (cosine schedule).")
     weight_decay: float = option(1e-6, "Weight decay.")
     temperature: float = option(0.5, "Temperature of NT-Xent.")
     projection_dim: int = option(128, "Width of the projection head's output.")

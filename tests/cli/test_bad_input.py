@@ -92,3 +92,19 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch):
     fails("run", "digits", "--out", "run", code=130, words="The same command goes on from here")
     assert not Path("run/run.lock").exists()
     assert contrasift.pools is not None
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    import sys
+
+    import contrasift
+
+    images("few", 6)
+    for name in [name for name in sys.modules if name.startswith("contrasift.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "contrasift.embedding", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    arguments = ["embed", "few", "--batch-size", 2, "--epochs", 1, "--out", "run"]
+    fails(*arguments, code=1, words="pip install 'contrasift[train]'")
+    with pytest.raises(contrasift.errors.MissingExtraError, match="torch"):
+        _ = contrasift.embed

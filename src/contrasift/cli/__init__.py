@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from contrasift.cli.console import show_error
-from contrasift.errors import ContrasiftError
+from contrasift.errors import ContrasiftError, missing_extra
 
 
 class _Group(TyperGroup):
@@ -21,6 +21,12 @@ class _Group(TyperGroup):
         except ContrasiftError as error:
             show_error(error)
             raise typer.Exit(error.exit_code) from None
+        except ModuleNotFoundError as error:
+            missing = missing_extra(error)
+            if missing is None:
+                raise
+            show_error(missing)
+            raise typer.Exit(missing.exit_code) from None
         except KeyboardInterrupt:
             print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
             raise typer.Exit(130) from None

@@ -1,0 +1,160 @@
+"""Which examples make a step, and how their pixels get there.
+
+The order of an epoch is a pure function of (seed, epoch), so that a run that was interrupted sees
+the batches it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from contrasift.errors import UsageError
+from contrasift.training.views import counter_uniforms
+
+# Keeps the shuffling apart from the views, which use view numbers from 0 upwards.
+_ORDER_STREAM = -1
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """What training and embedding need to know of a pool.
+
+    Attributes:
+        index: int64 [m]; the stable index of every example.
+        channels: 1 or 3.
+        image_size: side of the square images, in pixels.
+        mirror: whether an image and its mirror image mean the same.
+    """
+
+    @property
+    def index(self) -> np.ndarray:
+        """The stable index of every example, int64 [m]."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """How many channels an image has."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels."""
+        ...
+
+    @property
+    def mirror(self) -> bool:
+        """Whether views may be flipped."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def images(self, positions: np.ndarray) -> np.ndarray:
+        """The images at these positions, uint8 [b, channels, size, size]."""
+        ...
+
+
+def check_positions(positions: object, size: int) -> np.ndarray:
+    """Distinct places in the pool, as int64.
+
+    Raises:
+        UsageError: none, not whole numbers, one outside the pool, or one given twice.
+    """
+    places = np.asarray(positions)
+    if places.ndim != 1 or places.size == 0 or places.dtype.kind not in "iu":
+        raise UsageError(
+            "positions as a list of at least one whole number",
+            f"an array of shape {places.shape} and dtype {places.dtype}",
+        )
+    places = places.astype(np.int64)
+    if places.min() < 0 or places.max() >= size:
+        raise UsageError(f"positions between 0 and {size - 1}", f"{places.min()} to {places.max()}")
+    if np.unique(places).size != places.size:
+        raise UsageError("every position once", "a position that is given twice")
+    return places
+
+
+def epoch_order(seed: int, epoch: int, index: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """A random order of n examples: the sorting order of one uniform number for each of them."""
+    keys = counter_uniforms(seed, epoch, index, _ORDER_STREAM, 1)[:, 0]
+    return np.argsort(keys, kind="stable").astype(np.int64)
+
+
+class EpochBatches(Sampler):
+    """The batches of one epoch: full batches only, what is left over waits for another epoch.
+
+    Every epoch leaves out other examples, fewer than one batch of them.
+
+    Attributes:
+        first_epoch: how many epochs earlier sittings have finished.
+    """
+
+    def __init__(self, source: ImageSource, positions: np.ndarray, batch_size: int, seed: int):
+        if batch_size > len(positions):
+            raise UsageError(
+                "a batch size of at most the number of training examples",
+                f"--batch-size {batch_size} for {len(positions)} examples",
+                f"Pass --batch-size {len(positions)} or smaller, or train on more examples",
+            )
+        # Sorted by index: the same set of examples is the same run, however it was listed.
+        self._positions = positions[np.argsort(source.index[positions], kind="stable")]
+        self._index = source.index[self._positions]
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = 0
+        self.first_epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before every epoch, counting those of this sitting."""
+        self._epoch = self.first_epoch + epoch
+
+    def __len__(self) -> int:
+        return len(self._positions) // self._batch_size
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        order = epoch_order(self._seed, self._epoch, self._index)
+        for step in range(len(self)):
+            yield self._positions[order[step * self._batch_size : (step + 1) * self._batch_size]]
+
+
+class RowBatches(Sampler):
+    """Consecutive batches in the order given, from batch number `first` on; the last may be short."""
+
+    def __init__(self, positions: np.ndarray, batch_size: int, first: int = 0):
+        starts = range(first * batch_size, len(positions), batch_size)
+        self._batches = [positions[start : start + batch_size] for start in starts]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self._batches)
+
+
+class _SourceBatches(Dataset):
+    """Positions in, (uint8 images, stable indices) out: a whole batch in one read."""
+
+    def __init__(self, source: ImageSource):
+        self._source = source
+
+    def __getitem__(self, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        # torch wants memory that it may write to, which a memory-mapped pool does not give.
+        images = np.require(self._source.images(positions), np.uint8, ["C", "W"])
+        return torch.from_numpy(images), torch.from_numpy(self._source.index[positions])
+
+
+def load_batches(source: ImageSource, batches: Sampler, workers: int = 0) -> DataLoader:
+    """Read the batches of a sampler, in the background if there are workers (for pools on disk)."""
+    return DataLoader(
+        _SourceBatches(source),
+        batch_size=None,  # type: ignore[arg-type]
+        sampler=batches,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        generator=torch.Generator(),  # or the loader would draw from the global one
+    )

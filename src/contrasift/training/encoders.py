@@ -1,0 +1,357 @@
+"""Encoders: a backbone from timm, a projection head from lightly, and their preprocessing."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import nn
+
+from contrasift.errors import DataError, UsageError
+
+_METADATA_KEY = "contrasift.encoder"
+_PICKLES = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"}
+_SMALL_IMAGE = 64  # up to this size the stem of a ResNet keeps every pixel
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_GREY_MEAN, _GREY_STD = (0.449,), (0.226,)  # their averages
+
+
+class NarrowResNet(nn.Sequential):
+    """A ResNet-10 of an eighth of the width, for small images on CPUs.
+
+    Stem: 3×3, stride 2 (4 above 64 pixels); four of timm's basic blocks of 16, 32, 64 and 128
+    channels, halving the side between them; global average pooling.
+    """
+
+    def __init__(self, channels: int, image_size: int, widths: tuple[int, ...] = (16, 32, 64, 128)):
+        from timm.models.resnet import BasicBlock, downsample_conv
+
+        width = widths[0]
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        ]
+        if image_size > _SMALL_IMAGE:
+            layers.append(nn.MaxPool2d(2))
+        layers.append(BasicBlock(width, width))
+        for wider in widths[1:]:
+            shortcut = downsample_conv(width, wider, kernel_size=1, stride=2)
+            layers.append(BasicBlock(width, wider, stride=2, downsample=shortcut))
+            width = wider
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class Encoder(nn.Module):
+    """Images in [0, 1] in, vectors out; resizing and normalisation are part of it.
+
+    Attributes:
+        backbone: images to features.
+        head: features to the space of the contrastive loss; the identity if there is none.
+        feature_dim: width of the backbone's output.
+        head_dim: width of the head's output.
+        description: plain values from which the encoder can be built again, without its weights.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, backbone: nn.Module, head: nn.Module | None, description: Mapping[str, Any]):
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Identity() if head is None else head
+        self.description = dict(description)
+        self.feature_dim = int(description["feature_dim"])
+        self.head_dim = int(description["projection_dim"] or self.feature_dim)
+        shape = (1, -1, 1, 1)
+        mean, std = torch.tensor(description["mean"]), torch.tensor(description["std"])
+        self.register_buffer("mean", mean.view(shape), persistent=False)
+        self.register_buffer("std", std.view(shape), persistent=False)
+        # Convolutions on CPUs and on tensor cores are up to three times as fast this way.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def prepare(self, images: Float[torch.Tensor, "b c s s"]) -> torch.Tensor:
+        """Bring images to the size, channels and scale that the backbone was made for."""
+        size, channels = self.description["image_size"], self.description["channels"]
+        if images.shape[1] == 1 and channels == 3:
+            images = images.expand(-1, 3, -1, -1)
+        if images.shape[1] != channels:
+            raise UsageError(
+                f"images with {channels} channel(s), as the encoder was made for",
+                f"{images.shape[1]} channels",
+                "Use an encoder for colour images, or a grey pool",
+            )
+        if images.shape[-1] != size:
+            images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+        normalised = (images - self.mean) / self.std
+        return normalised.contiguous(memory_format=torch.channels_last)
+
+    def features(self, images: Float[torch.Tensor, "b c s s"]) -> torch.Tensor:
+        """The backbone's output, [b, feature_dim]."""
+        return self.backbone(self.prepare(images))
+
+    def forward(self, images: Float[torch.Tensor, "b c s s"]) -> torch.Tensor:
+        """The head's output, [b, head_dim]."""
+        return self.head(self.features(images))
+
+
+def _shrink_stem(backbone: nn.Module, image_size: int) -> nn.Module:
+    """Give a timm ResNet for small images a 3×3 stem of stride 1 and no pooling (SimCLR, B.9)."""
+    from timm.models.resnet import ResNet
+
+    if isinstance(backbone, ResNet) and image_size <= _SMALL_IMAGE:
+        old = backbone.conv1
+        if isinstance(old, nn.Conv2d):
+            backbone.conv1 = nn.Conv2d(
+                old.in_channels, old.out_channels, 3, stride=1, padding=1, bias=False
+            )
+            nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+            backbone.maxpool = nn.Identity()
+    return backbone
+
+
+def _resnet10(channels: int, image_size: int) -> nn.Module:
+    """One basic block a stage, as SAS trains it."""
+    from timm.models.resnet import BasicBlock, ResNet
+
+    backbone = ResNet(BasicBlock, (1, 1, 1, 1), 0, channels)  # pyright: ignore[reportArgumentType]
+    return _shrink_stem(backbone, image_size)
+
+
+def _timm_backbone(
+    name: str, channels: int, image_size: int | None, pretrained: bool = False
+) -> nn.Module:
+    """Any model that timm knows, without its classifier."""
+    import timm
+
+    settings: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0, "in_chans": channels}
+    if image_size is not None:
+        try:  # transformers are built for one size, convolutional networks take no such argument
+            return timm.create_model(name, img_size=image_size, **settings)
+        except TypeError:
+            pass
+    return timm.create_model(name, **settings)
+
+
+ARCHITECTURES: dict[str, Callable[[int, int], nn.Module]] = {
+    "narrow": NarrowResNet,
+    "resnet10": _resnet10,
+    "resnet18": lambda c, s: _shrink_stem(_timm_backbone("resnet18", c, None), s),
+    "resnet50": lambda c, s: _shrink_stem(_timm_backbone("resnet50", c, None), s),
+}
+
+
+def _check_architecture(name: str) -> None:
+    """Stop at a name that neither this module nor timm knows, and list what it might have been."""
+    import timm
+
+    if name in ARCHITECTURES or name.startswith("hf-hub:") or timm.is_model(name):
+        return
+    near = difflib.get_close_matches(name, [*ARCHITECTURES, *timm.list_models()], n=3, cutoff=0.5)
+    raise UsageError(
+        f"an encoder: {', '.join(ARCHITECTURES)}, any timm name, or a .safetensors file",
+        repr(name),
+        f"Nearest names: {', '.join(near)}" if near else "`timm.list_models()` lists timm's names",
+    )
+
+
+def build_encoder(
+    architecture: str, channels: int, image_size: int, projection_dim: int, seed: int
+) -> Encoder:
+    """A new encoder with random weights, the same for the same arguments.
+
+    Args:
+        architecture: a key of `ARCHITECTURES` or any timm name.
+        channels: of the images, 1 or 3.
+        image_size: side of the images in pixels; ResNets get a small stem up to 64.
+        projection_dim: width of the head's output; 0 for no head.
+        seed: of the weights; torch's global generator is left as it was.
+
+    Returns:
+        The encoder on the CPU, in training mode.
+
+    Raises:
+        UsageError: an unknown architecture, or one that does not give one vector an image.
+    """
+    _check_architecture(architecture)
+    make = ARCHITECTURES.get(architecture)
+    state = torch.get_rng_state()
+    try:
+        # Layers draw their weights from the global generator; there is no other way in torch.
+        torch.default_generator.manual_seed(seed)
+        if make is not None:
+            backbone = make(channels, image_size)
+        else:
+            backbone = _shrink_stem(_timm_backbone(architecture, channels, image_size), image_size)
+        feature_dim = _feature_dim(backbone, channels, image_size, architecture)
+        head = _projection_head(feature_dim, projection_dim)
+    finally:
+        torch.set_rng_state(state)
+    grey = channels == 1
+    description = {
+        "architecture": architecture,
+        "channels": channels,
+        "image_size": image_size,
+        "mean": list(_GREY_MEAN if grey else _IMAGENET_MEAN),
+        "std": list(_GREY_STD if grey else _IMAGENET_STD),
+        "feature_dim": feature_dim,
+        "projection_dim": projection_dim,
+        "pretrained": "",
+    }
+    return Encoder(backbone, head, description)
+
+
+def _projection_head(feature_dim: int, projection_dim: int) -> nn.Module | None:
+    """SimCLR's head: one hidden layer as wide as the features."""
+    from lightly.models.modules import SimCLRProjectionHead
+
+    if projection_dim == 0:
+        return None
+    return SimCLRProjectionHead(feature_dim, feature_dim, projection_dim)
+
+
+def _feature_dim(backbone: nn.Module, channels: int, image_size: int, name: str) -> int:
+    """How many features come out, by trying it on one black image."""
+    was_training = backbone.training
+    with torch.no_grad():
+        features = backbone.eval()(torch.zeros(1, channels, image_size, image_size))
+    backbone.train(was_training)
+    check_vectors(features, 1, name)
+    return int(features.shape[1])
+
+
+def check_vectors(output: object, rows: int, name: str) -> torch.Tensor:
+    """An encoder's output must be one vector an image.
+
+    Raises:
+        UsageError: a spatial map, tokens, several tensors, or anything else.
+    """
+    if isinstance(output, torch.Tensor) and output.ndim == 2 and output.shape[0] == rows:
+        return output
+    shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    raise UsageError(
+        f"an encoder that gives one vector an image, an output of shape ({rows}, d)",
+        f"{shape} from {name}",
+        "Pool the map or the tokens first, for example with a global average",
+    )
+
+
+def weights_sha256(encoder: nn.Module) -> str:
+    """One hash over the names and bytes of all weights."""
+    digest = hashlib.sha256()
+    for name, tensor in encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_encoder(encoder: Encoder, path: Path) -> None:
+    """Write weights and description to one .safetensors file, whole or not at all."""
+    from safetensors.torch import save
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    metadata = {_METADATA_KEY: json.dumps(encoder.description, sort_keys=True)}
+    temporary = path.with_name(path.name + ".partial")
+    with open(temporary, "wb") as file:
+        file.write(save(weights, metadata))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_encoder(source: str | Path, channels: int = 3, image_size: int | None = None) -> Encoder:
+    """An encoder from a file of `save_encoder`, or a timm model with its pretrained weights.
+
+    Args:
+        source: a .safetensors file, or a timm name.
+        channels: of the images; for a timm name only, a file brings its own.
+        image_size: side that a timm model shall see; default: the one it was trained for.
+
+    Returns:
+        The encoder on the CPU, in evaluation mode, with the preprocessing that it was trained with.
+
+    Raises:
+        UsageError: a pickle, which could run any code; an unknown name; a file that is not there.
+        DataError: a file that `save_encoder` did not write, or weights that cannot be had.
+    """
+    path = Path(source)
+    if path.suffix.lower() in _PICKLES:
+        raise UsageError(
+            "weights in a .safetensors file",
+            f"{path}, a pickle, which can run any code when it is opened",
+            "Convert it where you trust it: safetensors.torch.save_file(model.state_dict(), ...)",
+        )
+    if path.suffix.lower() == ".safetensors":
+        return _read_encoder(path).eval()
+    _check_architecture(str(source))
+    return _pretrained_encoder(str(source), channels, image_size).eval()
+
+
+def _read_encoder(path: Path) -> Encoder:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UsageError("an encoder's file", f"{path}, which does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise DataError("a readable .safetensors file", f"{path}: {error}") from None
+    if _METADATA_KEY not in metadata:
+        raise DataError(
+            "an encoder that contrasift has written",
+            f"{path}, which does not say what it holds",
+            "Train one with `contrasift train`, or pass a timm name",
+        )
+    about = json.loads(metadata[_METADATA_KEY])
+    encoder = build_encoder(
+        about["architecture"], about["channels"], about["image_size"], about["projection_dim"], 0
+    )
+    encoder = Encoder(encoder.backbone, encoder.head if about["projection_dim"] else None, about)
+    try:
+        encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(f"the weights of {about['architecture']} in {path}", str(error)) from None
+    return encoder
+
+
+def _pretrained_encoder(name: str, channels: int, image_size: int | None) -> Encoder:
+    from timm.data.config import resolve_model_data_config
+
+    try:
+        backbone = _timm_backbone(name, channels, image_size, pretrained=True)
+    except Exception as error:  # the hub, its cache and the network fail in many ways
+        raise DataError(
+            f"pretrained weights of {name}",
+            f"{type(error).__name__}: {error}",
+            "Check the network, or pass `proxy` to train an encoder here",
+        ) from error
+    about = resolve_model_data_config(backbone)
+    grey = channels == 1
+    size = image_size or about["input_size"][-1]
+    description = {
+        "architecture": name,
+        "channels": channels,
+        "image_size": size,
+        # timm sums the weights of a first layer over colours, so greys take the mean of both
+        "mean": [sum(about["mean"]) / 3] if grey else list(about["mean"]),
+        "std": [sum(about["std"]) / 3] if grey else list(about["std"]),
+        "feature_dim": _feature_dim(backbone, channels, size, name),
+        "projection_dim": 0,
+        "pretrained": name,
+    }
+    return Encoder(backbone, None, description)

@@ -1,0 +1,309 @@
+"""One pre-training run in one folder: started, interrupted, resumed, finished, never redone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from contrasift.errors import RunFolderError, UsageError
+from contrasift.options import TrainOptions
+from contrasift.training.batches import EpochBatches, ImageSource, check_positions, load_batches
+from contrasift.training.encoders import Encoder, build_encoder, save_encoder
+from contrasift.training.progress import ProgressCallback, show_progress
+from contrasift.training.views import AUGMENTATIONS, choose_augmentation
+
+ENCODER = "encoder.safetensors"
+CHECKPOINT = "last.ckpt"
+METRICS = "metrics.csv"
+_RUN, _RESULT = "run.json", "result.json"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished run.
+
+    Attributes:
+        folder: where it is.
+        encoder: the file of the trained encoder.
+        steps: optimiser steps.
+        epochs: passes over the examples, the last perhaps in part.
+        examples: how many there were to train on.
+        seconds: time of the training, over all sittings; work that was lost is not counted.
+        loss: mean of the last epoch.
+    """
+
+    folder: Path
+    encoder: Path
+    steps: int
+    epochs: int
+    examples: int
+    seconds: float
+    loss: float
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """`auto` is CUDA where there is one, else MPS, else the CPU.
+
+    Raises:
+        UsageError: a device that this machine or torch does not have.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    available = {"cpu": True, "cuda": torch.cuda.is_available()}
+    available["mps"] = torch.backends.mps.is_available()
+    if not available.get(device.split(":")[0], False):
+        known = ", ".join(["auto", *(name for name, there in available.items() if there)])
+        raise UsageError(f"a device of this machine: {known}", device)
+    return torch.device(device)
+
+
+def pretrain(
+    pool: ImageSource,
+    positions: np.ndarray,
+    options: TrainOptions,
+    *,
+    seed: int,
+    folder: Path,
+    device: str = "auto",
+    progress: bool | ProgressCallback = True,
+    max_steps: int | None = None,
+    workers: int = 0,
+) -> TrainingResult:
+    """Train a new encoder on part of a pool, or go on with the run that the folder holds.
+
+    The weights depend on the images, the options and the seed, not on interruptions: a checkpoint
+    is written after every epoch, and the rest of an epoch that was cut short is done again, bit
+    for bit the same on the same machine. Batches are full: each epoch leaves out another few
+    examples, fewer than a batch.
+
+    Args:
+        pool: the images.
+        positions: the training examples, places in the pool; their order does not matter.
+        options: architecture, epochs and so on.
+        seed: of weights, order and views.
+        folder: gets run.json, metrics.csv, last.ckpt while it runs, then encoder.safetensors and
+            result.json.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        progress: whether to show it, or a callback `(steps done, steps in all)`.
+        max_steps: train for this many steps instead of `options.epochs` (to compare subsets of
+            different sizes at equal cost); the learning rate follows.
+        workers: processes that read images in the background, for pools on disk.
+
+    Returns:
+        What was trained; at once, if the folder holds this very run, finished.
+
+    Raises:
+        UsageError: a batch larger than the training set, an unknown architecture or device.
+        RunFolderError: the folder holds another run.
+        ContrasiftError: the loss became infinite or NaN.
+        KeyboardInterrupt: Ctrl-C; the folder can be resumed.
+    """
+    places = check_positions(positions, len(pool))
+    if max_steps is not None and max_steps < 1:
+        raise UsageError("max_steps of at least 1", str(max_steps))
+    folder = Path(folder)
+    batches = EpochBatches(pool, places, options.batch_size, seed)
+    total_steps = max_steps or options.epochs * len(batches)
+    run = _describe_run(pool, places, options, seed, total_steps)
+    finished = _claim_folder(folder, run)
+    if finished is not None:
+        return finished
+    encoder = build_encoder(
+        options.architecture, pool.channels, pool.image_size, options.projection_dim, seed
+    )
+    encoder.description.update(augmentation=run["augmentation"], trained_with=options.method)
+    shown = progress if isinstance(progress, bool) else False
+    with show_progress("training", "steps", shown) as bar:
+        report = bar if isinstance(progress, bool) else progress
+        history, seconds = _fit(
+            encoder, pool, batches, options, run, folder, choose_device(device), report, workers
+        )
+    return _finish(folder, encoder, run, history, seconds)
+
+
+def _describe_run(
+    pool: ImageSource, places: np.ndarray, options: TrainOptions, seed: int, total_steps: int
+) -> dict[str, Any]:
+    """Everything that decides what the weights will be, and a fingerprint of it."""
+    run = {
+        "options": options.as_dict(),
+        "seed": seed,
+        "total_steps": total_steps,
+        "examples": len(places),
+        "index_sha256": hashlib.sha256(np.sort(pool.index[places]).tobytes()).hexdigest(),
+        "pool": str(getattr(pool, "fingerprint", "")),
+        "image": [pool.channels, pool.image_size],
+        "mirror": bool(pool.mirror),
+        "augmentation": choose_augmentation(options.augmentation, pool.channels, pool.image_size),
+    }
+    text = json.dumps(run, sort_keys=True)
+    return {**run, "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def _claim_folder(folder: Path, run: dict[str, Any]) -> TrainingResult | None:
+    """Make the folder this run's own; give its result if it has one.
+
+    Raises:
+        RunFolderError: it belongs to another run.
+    """
+    about = folder / _RUN
+    if about.is_file():
+        theirs = json.loads(about.read_text(encoding="utf-8"))["fingerprint"]
+        if theirs != run["fingerprint"]:
+            raise RunFolderError(
+                "a training folder that is new or belongs to this run",
+                f"{folder}, which holds a run with other options, examples or seed",
+                "Choose another folder, or delete this one",
+            )
+        if (folder / _RESULT).is_file() and (folder / ENCODER).is_file():
+            kept = json.loads((folder / _RESULT).read_text(encoding="utf-8"))
+            return TrainingResult(folder=folder, encoder=folder / ENCODER, **kept)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_json(about, run)
+    return None
+
+
+def _finish(
+    folder: Path,
+    encoder: Encoder,
+    run: dict[str, Any],
+    history: list[dict[str, Any]],
+    seconds: float,
+) -> TrainingResult:
+    """Write the encoder, then the result that vouches for it; the checkpoint has done its duty."""
+    save_encoder(encoder, folder / ENCODER)
+    kept = {
+        "steps": int(run["total_steps"]),
+        "epochs": len(history),
+        "examples": int(run["examples"]),
+        "seconds": seconds,
+        "loss": history[-1]["loss"],
+    }
+    _write_json(folder / _RESULT, kept)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return TrainingResult(folder=folder, encoder=folder / ENCODER, **kept)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _fit(
+    encoder: Encoder,
+    pool: ImageSource,
+    batches: EpochBatches,
+    options: TrainOptions,
+    run: dict[str, Any],
+    folder: Path,
+    device: torch.device,
+    report: ProgressCallback,
+    workers: int,
+) -> tuple[list[dict[str, Any]], float]:
+    """Let Lightning train, from the last checkpoint if there is one."""
+    with _quiet_lightning():
+        import pytorch_lightning as lightning
+
+        from contrasift.training.simclr import EpochRecorder, SimCLR
+
+        total = run["total_steps"]
+        saved = folder / CHECKPOINT
+        checkpoint = torch.load(saved, "cpu", weights_only=True) if saved.is_file() else None
+        recorder = EpochRecorder(saved, folder / METRICS, report, checkpoint)
+        module = SimCLR(
+            encoder,
+            options,
+            augmentation=AUGMENTATIONS[run["augmentation"]],
+            mirror=run["mirror"],
+            seed=run["seed"],
+            total_steps=total,
+            checkpoint=checkpoint,
+        )
+        left = total - module.steps_before
+        if left == 0:
+            return recorder.history, recorder.seconds
+        batches.first_epoch = module.epochs_before
+        trainer = lightning.Trainer(
+            accelerator="gpu" if device.type == "cuda" else device.type,
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            max_epochs=-(-left // len(batches)),
+            max_steps=left,
+            callbacks=[recorder],
+            logger=_tensorboard(folder),
+            default_root_dir=folder,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        loader = load_batches(pool, batches, workers)
+        with _keyboard_interrupt(trainer):
+            trainer.fit(module, loader)
+        return recorder.history, recorder.seconds
+
+
+def _tensorboard(folder: Path) -> Any:
+    """A TensorBoard log beside metrics.csv, where TensorBoard is installed."""
+    if find_spec("tensorboard") is None:
+        return False
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's hints out of the way, for what is done here only."""
+    import pytorch_lightning  # noqa: F401  (sets the levels that are changed here)
+    from lightning_fabric.utilities.warnings import PossibleUserWarning
+
+    names = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PossibleUserWarning)
+            for category in (FutureWarning, DeprecationWarning):  # its own calls to torch
+                warnings.filterwarnings(
+                    "ignore", "", category, r"pytorch_lightning|lightning_fabric"
+                )
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _keyboard_interrupt(trainer: Any) -> Iterator[None]:
+    """Lightning turns Ctrl-C into an exit and deafens the process to the next: undo both."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if main else None
+    try:
+        yield
+    except SystemExit as error:
+        if trainer.interrupted and type(error) is SystemExit:  # a subclass stands for SIGTERM
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
