@@ -13,7 +13,9 @@ from contrasift.selection import kernels, objectives
 from contrasift.selection.checks import check_places
 from contrasift.selection.greedy import greedy
 
-KINDS = ["positive", "mixed", "relu", "tight", "duplicates", "clusters", "binary", "opposite"]
+KINDS = [
+    "positive", "mixed", "relu", "tight", "duplicates", "clusters", "binary", "opposite", "axes",
+]  # fmt: skip
 
 
 def make_rows(kind, n, d, seed):
@@ -34,6 +36,8 @@ def make_rows(kind, n, d, seed):
         rows = (rows > 0).astype(float)
     elif kind == "opposite":
         rows[n // 2 :] = -rows[: n - n // 2]
+    elif kind == "axes":
+        rows = np.eye(d)[rng.integers(0, d, n)] * np.where(rng.random((n, 1)) < 0.5, -1, 1)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     return rows.astype(np.float32)
 
@@ -139,6 +143,17 @@ def test_lowest_row_wins_among_equals():
     assert greedy(ties, 5, redundancy=1.0).order.tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("length", [0.0, 1.0])
+def test_rows_that_differ_but_all_tie(length):
+    # More rows tie than a window holds.
+    rows = np.eye(40, dtype=np.float32) * np.float32(length)
+    assert_same_as_naive(rows, 30, 1.0, _window_rows=3, _smallest_level=1)
+    # Once the first eight are taken, every gain is 0 at λ = 0.
+    longer = rows[:1] * np.arange(1, 9, dtype=np.float32)[:, None]
+    opposite = np.concatenate([longer, rows[1:], -rows[1:]])
+    assert_same_as_naive(opposite, 30, 0.0, _window_rows=3, _smallest_level=1)
+
+
 def test_many_equal_rows_cost_no_more_than_few():
     rows = make_rows("positive", 40, 16, seed=0)
     many = np.repeat(rows, 100, axis=0)
@@ -156,7 +171,7 @@ def test_permuting_the_rows_permutes_the_order(kind):
     path = greedy(rows, len(rows) // 2, redundancy=1.0)
     other = greedy(shuffled, len(rows) // 2, redundancy=1.0)
     assert np.array_equal(np.sort(path.gains), np.sort(other.gains))
-    if kind not in ("opposite", "binary"):  # there different rows tie
+    if kind not in ("opposite", "binary", "axes"):  # there different rows tie
         assert np.array_equal(shuffle[other.order], path.order)
     assert np.array_equal(path.total, other.total)
 

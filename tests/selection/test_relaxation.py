@@ -63,6 +63,8 @@ def test_certificates_are_tight_where_rows_are_many(positive, share):
     path = greedy(rows, budget, redundancy=1.0)
     bound = upper_bound(rows, path.selected_sum, budget, redundancy=1.0, total=path.total)
     relaxed = relax(rows, budget, redundancy=1.0)
+    assert bound >= relaxed.value
+    assert relaxed.upper_bound >= path.value
     assert path.value >= 0.9999 * bound
     assert relaxed.value >= 0.9999 * relaxed.upper_bound
     random = objectives.random_value(
