@@ -155,6 +155,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_bounds_of_a_run(trained: Path) -> None:
     found = json.loads(bounds(trained, "--json").stdout)
     (encoder,) = found["encoders"]
@@ -176,6 +177,7 @@ def test_bounds_of_a_run(trained: Path) -> None:
     assert "estimates for unseen ones" in text
 
 
+@pytest.mark.slow
 def test_guarantee_of_a_selection(trained: Path) -> None:
     found = json.loads(bounds(trained, "--selection", "--json").stdout)
     classes = found["promise"]["classes"]
@@ -197,6 +199,7 @@ def test_guarantee_of_a_selection(trained: Path) -> None:
     assert (trained / "guarantee.html").is_file()
 
 
+@pytest.mark.slow
 def test_nothing_trained_yet(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.app, ["embed", "digits", *TINY, "--out", "run"])
     assert result.exit_code == 0, result.output

@@ -65,7 +65,7 @@ def _root(
 
 
 def _register() -> None:
-    from contrasift.cli import filter, run, select, stages
+    from contrasift.cli import bounds, filter, run, select, stages
 
     app.command("run")(run.run_command)
     app.command("embed")(stages.embed_command)
@@ -74,6 +74,7 @@ def _register() -> None:
     app.command("train")(stages.train_command)
     app.command("evaluate")(stages.evaluate_command)
     app.command("report")(stages.report_command)
+    app.command("bounds")(bounds.bounds_command)
     app.command("filter")(filter.filter_command)
     app.command("export")(stages.export_command)
     app.command("datasets")(stages.datasets_command)

@@ -32,7 +32,7 @@ def write_figures(path: Path, title: str, figures: Sequence[Figure]) -> None:
     )
 
 
-def advisor_figures(curve: Mapping[str, Sequence[float]], negatives: int) -> list[Figure]:
+def advisor_figures(curve: Mapping[str, Sequence[Any]], negatives: int) -> list[Figure]:
     """υ and τ against K, and the collision term; K is marked."""
     chances = _figure("Seeing every class, and colliding", "negatives K", "probability")
     _line(chances, curve["negatives"], curve["coverage_probability"], "υ: every class is seen")
@@ -53,3 +53,99 @@ def _figure(title: str, x: str, y: str) -> Figure:
 
 def _line(figure: Figure, x: Any, y: Any, name: str, **settings: Any) -> None:
     figure.add_scatter(x=list(x), y=list(y), name=name, mode="lines+markers", **settings)
+
+
+_BOUNDS = {
+    "nozawa-sato": "Nozawa–Sato",
+    "arora": "Arora, joint weights",
+    "arora-notebook": "Arora, as in the notebook (no bound)",
+}
+_STACK = {
+    "supervised_weighted": "½ υ L_sup",
+    "partial_weighted": "½ (1−υ) L_sub",
+    "expected_log_collisions": "½ E ln(Col + 1)",
+}
+
+
+def bound_figures(subsets: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Figure]:
+    """The paper's figures: upper bounds against K+1, the terms stacked, υ and τ.
+
+    Args:
+        subsets: rows by subset, as `bounding.mean_over_seeds` makes them.
+    """
+    figures = [_upper_figure(subset, rows) for subset, rows in subsets.items()]
+    figures += [_stacked_figure(subset, rows) for subset, rows in subsets.items()]
+    chances = _figure("Seeing every class, and colliding", "K + 1", "probability")
+    rows = next(iter(subsets.values()))
+    draws = [row["draws"] for row in rows]
+    _line(chances, draws, [row["coverage_probability"] for row in rows], "υ: every class is seen")
+    _line(chances, draws, [row["collision_probability"] for row in rows], "τ: a negative collides")
+    figures.append(chances)
+    for figure in figures:
+        figure.update_xaxes(type="category")
+    return figures
+
+
+def _upper_figure(subset: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Upper bounds on L_sup, as logarithms, beside L_sup itself."""
+    from math import log
+
+    figure = _figure(f"Upper bounds on L_sup: trained on {subset}", "K + 1", "ln of the loss")
+    draws = [row["draws"] for row in rows]
+    for name, label in _BOUNDS.items():
+        _line(figure, draws, [row[name] for row in rows], label)
+    supervised = [log(row["supervised"]) if row["supervised"] > 0 else None for row in rows]
+    _line(figure, draws, supervised, "L_sup as measured", line_dash="dash")
+    trivial = [log(row["trivial"]) if row["trivial"] > 0 else None for row in rows]
+    _line(figure, draws, trivial, "ln C: knowing nothing", line_dash="dot")
+    return figure
+
+
+def _stacked_figure(subset: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """The terms of the Nozawa–Sato bound on one another, beside L_Info."""
+    figure = _figure(
+        f"Terms of the Nozawa–Sato bound: trained on {subset}", "K + 1", "loss"
+    ).update_layout(barmode="relative")
+    draws = [row["draws"] for row in rows]
+    for name, label in _STACK.items():
+        figure.add_bar(x=draws, y=[row[name] / 2 for row in rows], name=label)
+    figure.add_bar(x=draws, y=[row["shift"] for row in rows], name="d(f)")
+    _line(figure, draws, [row["contrastive_loss"] for row in rows], "L_Info")
+    return figure
+
+
+def guarantee_figures(summary: Mapping[str, Any]) -> list[Figure]:
+    """ν_align and ν_div of every class; alignment and class centres of every encoder (SAS, Fig. 8).
+
+    Args:
+        summary: what `guaranteeing.guarantee_run` writes.
+    """
+    classes = summary["promise"]["classes"]
+    names = [found["name"] for found in classes]
+    surcharges = _figure("What the selection leaves out", "latent class", "distance").update_layout(
+        barmode="group"
+    )
+    for key, label in (
+        ("nu_align", "ν_align / η"),
+        ("nu_div", "ν_div"),
+        ("center_shift", "‖μ − μ^S‖ ≤ ν_div"),
+    ):
+        surcharges.add_bar(x=names, y=[found[key] for found in classes], name=label)
+    surcharges.update_xaxes(type="category")
+    figures = [surcharges]
+    encoders = summary["encoders"]
+    if encoders:
+        trained = _figure(
+            "Encoders on the whole pool",
+            "trained on",
+            "mean over examples, or over pairs of classes",
+        ).update_layout(barmode="group")
+        labels = [f"{found['subset']}, seed {found['seed']}" for found in encoders]
+        for key, label in (
+            ("alignment", "alignment E‖f(x1) − f(x2)‖"),
+            ("mean_center_product", "mean μ_k·μ_ℓ"),
+            ("largest_center_product", "largest μ_k·μ_ℓ"),
+        ):
+            trained.add_bar(x=labels, y=[found[key] for found in encoders], name=label)
+        figures.append(trained)
+    return figures
