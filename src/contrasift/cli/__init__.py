@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -10,6 +11,11 @@ from typer.core import TyperGroup
 
 from contrasift.cli.console import show_error
 from contrasift.errors import ContrasiftError, missing_extra
+
+
+# Threads that spin while they wait make training many times slower where cores are shared; a short
+# spin costs nothing elsewhere. GNU OpenMP reads this once, when torch or faiss is first imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 class _Group(TyperGroup):
