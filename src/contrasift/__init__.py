@@ -33,7 +33,7 @@ _HOME = {
     "select": "contrasift.selection.select",
 }
 
-__all__ = sorted(_HOME)
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -315,10 +315,9 @@ class RunOptions:
         for name, section in recipe.items():
             _require(name in GROUPS, f"one of the sections {', '.join(GROUPS)}", name)
             _require(isinstance(section, Mapping), f"section {name} to hold options", section)
-        return cls(
-            **{
-                name: kind.from_mapping(recipe[name])
-                for name, kind in GROUPS.items()
-                if name in recipe
-            }
-        )
+        sections: dict[str, Any] = {
+            name: kind.from_mapping(recipe[name])
+            for name, kind in GROUPS.items()
+            if name in recipe
+        }
+        return cls(**sections)

@@ -14,8 +14,9 @@ from contrasift.errors import ContrasiftError, missing_extra
 
 
 # Threads that spin while they wait make training many times slower where cores are shared; a short
-# spin costs nothing elsewhere. GNU OpenMP reads this once, when torch or faiss is first imported.
+# spin costs nothing elsewhere. GNU OpenMP and OpenBLAS read these once, when they are loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
 
 
 class _Group(TyperGroup):
