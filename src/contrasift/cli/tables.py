@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -26,8 +25,8 @@ def show_comparison(summary: Mapping[str, Any], folder: Path, *, as_json: bool =
     table = Table(
         title=f"What the selection is worth (equal {summary['match']})",
         title_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
+        box=None,
+        padding=(0, 2, 0, 0),  # fits 80 columns
     )
     table.add_column("trained on", no_wrap=True)
     for name in ("examples", "steps", "linear", "kNN", "means", "seconds*"):
@@ -55,7 +54,7 @@ def _accuracy(result: Mapping[str, Any] | None) -> str:
     if result is None:
         return "–"
     error = result["standard_error"]
-    return f"{100 * result['mean']:.1f}" + (f" ± {100 * error:.1f}" if error is not None else "")
+    return f"{100 * result['mean']:.1f}" + (f" ±{100 * error:.1f}" if error is not None else "")
 
 
 def _payback(summary: Mapping[str, Any]) -> str:
