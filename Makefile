@@ -33,6 +33,7 @@ lint: $(VENV)/dev.stamp  ## format, style, types, direction of imports
 bench: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## speed beside the peers and the hardware's limits
 	$(BIN)/python benchmarks/bench_selection.py
 	$(BIN)/python benchmarks/bench_training.py
+	$(BIN)/python benchmarks/bench_negatives.py
 	$(BIN)/python benchmarks/bench_theory.py
 
 docs: $(VENV)/docs.stamp  ## the documentation, built strictly into site/

@@ -107,7 +107,11 @@ class PoolOptions(Options):
 class TrainOptions(Options):
     """One pre-training run (defaults: the SAS paper's settings, scaled to a CPU)."""
 
-    method: str = option("simclr", "Contrastive method.", choices=("simclr",))
+    method: str = option(
+        "simclr",
+        "Contrastive method: `simclr` (negatives from the batch) or `moco` (MoCo v2: from a queue).",
+        choices=("simclr", "moco"),
+    )
     architecture: str = option(
         "narrow",
         "Encoder: `narrow` (for CPUs), `resnet10`, `resnet18`, `resnet50`, or any timm name.",
@@ -120,7 +124,30 @@ class TrainOptions(Options):
     weight_decay: float = option(1e-6, "Weight decay.")
     temperature: float = option(0.5, "Temperature of NT-Xent.")
     projection_dim: int = option(128, "Width of the projection head's output.")
-    augmentation: str = option("auto", "How views are made; `auto`: `small-grey` for grey images up to 32 pixels, else `simclr`.", choices=("auto", "simclr", "small-grey", "moco-v2"))
+    augmentation: str = option(
+        "auto",
+        "How views are made; `auto`: `small-grey` for grey images up to 32 pixels, else `simclr`.",
+        choices=("auto", "simclr", "small-grey", "moco-v2"),
+    )
+
+    negatives: str = option(
+        "",
+        "Which negatives the loss uses, e.g. `difficulty(95,100) & ~same_class`; default: all. Also above(COSINE), random(SHARE), same_latent_class, duplicates.",
+    )
+    negatives_schedule: str = option(
+        "", "Other policies from later epochs on: `10: difficulty(50,100); 20: difficulty(95,100)`."
+    )
+    queue_size: int = option(4096, "MoCo: how many older keys are the negatives.")
+    queue_reserve: int = option(
+        0,
+        "MoCo: so many still older keys replace what --negatives leaves out, so that the number of negatives stays; 0: they are left out.",
+    )
+    queue_keep_hard: float = option(
+        0.0, "MoCo: share of the queue, its oldest part, within which the easiest keys go first."
+    )
+    momentum: float = option(
+        0.99, "MoCo: of the key encoder (0.999 for trainings of tens of thousands of steps)."
+    )
 
     def __post_init__(self) -> None:
         """Check that every number can be trained with."""
@@ -135,6 +162,17 @@ class TrainOptions(Options):
         _require(self.weight_decay >= 0, "--weight-decay of at least 0", self.weight_decay)
         _require(self.temperature > 0, "--temperature above 0", self.temperature)
         _require(self.projection_dim >= 1, "--projection-dim of at least 1", self.projection_dim)
+        _require(self.queue_size >= 1, "--queue-size of at least 1", self.queue_size)
+        _require(self.queue_reserve >= 0, "--queue-reserve of at least 0", self.queue_reserve)
+        _require(0 <= self.queue_keep_hard < 1, "--queue-keep-hard in [0, 1)", self.queue_keep_hard)
+        _require(0 <= self.momentum < 1, "--momentum in [0, 1)", self.momentum)
+        if self.queue_reserve:
+            _require(self.method == "moco", "--method moco for --queue-reserve", self.method)
+            _require(
+                bool(self.negatives or self.negatives_schedule),
+                "--negatives for --queue-reserve",
+                "none",
+            )
 
 
 @dataclass(frozen=True)
@@ -316,8 +354,6 @@ class RunOptions:
             _require(name in GROUPS, f"one of the sections {', '.join(GROUPS)}", name)
             _require(isinstance(section, Mapping), f"section {name} to hold options", section)
         sections: dict[str, Any] = {
-            name: kind.from_mapping(recipe[name])
-            for name, kind in GROUPS.items()
-            if name in recipe
+            name: kind.from_mapping(recipe[name]) for name, kind in GROUPS.items() if name in recipe
         }
         return cls(**sections)

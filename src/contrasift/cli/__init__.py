@@ -12,7 +12,6 @@ from typer.core import TyperGroup
 from contrasift.cli.console import show_error
 from contrasift.errors import ContrasiftError, missing_extra
 
-
 # Threads that spin while they wait make training many times slower where cores are shared; a short
 # spin costs nothing elsewhere. GNU OpenMP and OpenBLAS read these once, when they are loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -72,7 +71,7 @@ def _root(
 
 
 def _register() -> None:
-    from contrasift.cli import bounds, filter, run, select, stages
+    from contrasift.cli import bounds, filter, negatives, run, select, stages
 
     app.command("run")(run.run_command)
     app.command("embed")(stages.embed_command)
@@ -81,6 +80,7 @@ def _register() -> None:
     app.command("train")(stages.train_command)
     app.command("evaluate")(stages.evaluate_command)
     app.command("report")(stages.report_command)
+    app.command("negatives")(negatives.negatives_command)
     app.command("bounds")(bounds.bounds_command)
     app.command("filter")(filter.filter_command)
     app.command("export")(stages.export_command)

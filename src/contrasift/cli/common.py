@@ -90,6 +90,8 @@ _STAGES_OF = {
     "select": ("select",),
     "train": ("proxy", "train"),
 }
+# Options of `train` that the proxy does not share: see `proxy_options`.
+_NOT_OF_THE_PROXY = ("negatives", "negatives_schedule", "queue_reserve")
 
 
 def _refuse_other_options(folder: Any, options: RunOptions, *, update: bool) -> None:
@@ -104,6 +106,7 @@ def _refuse_other_options(folder: Any, options: RunOptions, *, update: bool) -> 
         if finished.intersection(stages)
         for key in now[group]
         if now[group][key] != before[group].get(key)
+        and not (key in _NOT_OF_THE_PROXY and "train" not in finished)
     ]
     if changed:
         raise RunFolderError(

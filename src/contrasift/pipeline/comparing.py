@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.arrays import class_codes
 from contrasift.errors import DataError, UsageError
 from contrasift.options import TrainOptions
 from contrasift.pipeline.preparation import readable_positions
@@ -58,6 +59,16 @@ def arm_positions(run: Run, arm: Arm) -> np.ndarray:
     return np.sort(everything[rows])
 
 
+def pool_latent_classes(run: Run) -> np.ndarray:
+    """The latent class of every example by its place in the pool, as a code; −1 for none."""
+    run.record("classes")
+    everything = readable_positions(run)
+    names = read_latent_classes(run.folder.path / "classes.parquet", run.pool.index[everything])
+    codes = np.full(len(run.pool), -1, dtype=np.int64)
+    codes[everything], _ = class_codes(names, everything.size)
+    return codes
+
+
 def arm_schedule(run: Run, n: int) -> tuple[TrainOptions, int | None]:
     """Options and step limit of a training on n examples, under `--match`."""
     options = run.options.train
@@ -96,6 +107,10 @@ def train(run: Run, arm: Arm) -> StageRecord:
         upstream = run.record("select").fingerprint
     positions = arm_positions(run, arm)
     options, max_steps = arm_schedule(run, positions.size)
+    latent_classes = None
+    if "same_latent_class" in options.negatives + options.negatives_schedule:
+        latent_classes = pool_latent_classes(run)
+        upstream += run.record("classes").fingerprint
     fingerprint = options.fingerprint(upstream, arm.name, str(max_steps))
 
     def work() -> dict[str, Any]:
@@ -112,6 +127,7 @@ def train(run: Run, arm: Arm) -> StageRecord:
                 device=run.device,
                 progress=progress,
                 max_steps=max_steps,
+                latent_classes=latent_classes,
             )
         note = f"{positions.size:,} examples, {result.steps:,} steps, loss {result.loss:.3f}"
         return {

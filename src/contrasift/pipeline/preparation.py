@@ -62,9 +62,19 @@ def readable_positions(run: Run) -> np.ndarray:
 
 
 def proxy_options(run: Run) -> TrainOptions:
-    """How the proxy is trained: as the runs to come, for fewer epochs."""
+    """How the proxy is trained: as the runs to come, for fewer epochs, with all negatives.
+
+    Raises:
+        UsageError: the runs to come name a policy for negatives that is none.
+    """
+    from contrasift.negatives.policies import parse_schedule
+
     epochs = run.options.embed.proxy_epochs or max(1, run.options.train.epochs // 2)
-    return dataclasses.replace(run.options.train, epochs=epochs)
+    parse_schedule(run.options.train.negatives, run.options.train.negatives_schedule)
+    # A policy may need the latent classes that the proxy is there to find.
+    return dataclasses.replace(
+        run.options.train, epochs=epochs, negatives="", negatives_schedule="", queue_reserve=0
+    )
 
 
 def proxy(run: Run) -> StageRecord:

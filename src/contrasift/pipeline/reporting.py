@@ -234,7 +234,8 @@ class _Reader:
         """Whether the pool is still where it was; without it, placeholders are shown."""
         try:
             return len(self._pool_positions) > 0
-        except (ContrasiftError, OSError):  # a moved or changed pool must not keep the figures from being seen
+        except (ContrasiftError, OSError):
+            # A pool that has moved must not keep the figures from being seen.
             self.run.narrator.say(
                 "  note: the pool cannot be opened, so the report has no pictures"
             )

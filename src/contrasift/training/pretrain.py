@@ -22,6 +22,7 @@ import torch
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.options import TrainOptions
 from contrasift.training.batches import EpochBatches, ImageSource, check_positions, load_batches
+from contrasift.training.choosing import PoolTags, required_tags
 from contrasift.training.encoders import Encoder, build_encoder, save_encoder
 from contrasift.training.progress import ProgressCallback, show_progress
 from contrasift.training.views import AUGMENTATIONS, choose_augmentation
@@ -84,6 +85,7 @@ def pretrain(
     progress: bool | ProgressCallback = True,
     max_steps: int | None = None,
     workers: int = 0,
+    latent_classes: np.ndarray | None = None,
 ) -> TrainingResult:
     """Train a new encoder on part of a pool, or go on with the run that the folder holds.
 
@@ -104,12 +106,15 @@ def pretrain(
         max_steps: train for this many steps instead of `options.epochs` (to compare subsets of
             different sizes at equal cost); the learning rate follows.
         workers: processes that read images in the background, for pools on disk.
+        latent_classes: int [m]; class code by place in the pool, −1 for none; for the policy
+            `same_latent_class`.
 
     Returns:
         What was trained; at once, if the folder holds this very run, finished.
 
     Raises:
-        UsageError: a batch larger than the training set, an unknown architecture or device.
+        UsageError: a batch larger than the training set, an unknown architecture or device, a
+            policy for negatives that is none or that lacks labels or latent classes.
         RunFolderError: the folder holds another run.
         ContrasiftError: the loss became infinite or NaN.
         KeyboardInterrupt: Ctrl-C; the folder can be resumed.
@@ -120,7 +125,8 @@ def pretrain(
     folder = Path(folder)
     batches = EpochBatches(pool, places, options.batch_size, seed)
     total_steps = max_steps or options.epochs * len(batches)
-    run = _describe_run(pool, places, options, seed, total_steps)
+    tags = PoolTags.of(pool, latent_classes)
+    run = _describe_run(pool, places, options, seed, total_steps, required_tags(options, tags))
     finished = _claim_folder(folder, run)
     if finished is not None:
         return finished
@@ -132,13 +138,27 @@ def pretrain(
     with show_progress("training", "steps", shown) as bar:
         report = bar if isinstance(progress, bool) else progress
         history, seconds = _fit(
-            encoder, pool, batches, options, run, folder, choose_device(device), report, workers
+            encoder,
+            pool,
+            tags,
+            batches,
+            options,
+            run,
+            folder,
+            choose_device(device),
+            report,
+            workers,
         )
     return _finish(folder, encoder, run, history, seconds)
 
 
 def _describe_run(
-    pool: ImageSource, places: np.ndarray, options: TrainOptions, seed: int, total_steps: int
+    pool: ImageSource,
+    places: np.ndarray,
+    options: TrainOptions,
+    seed: int,
+    total_steps: int,
+    tags: dict[str, np.ndarray],
 ) -> dict[str, Any]:
     """Everything that decides what the weights will be, and a fingerprint of it."""
     run = {
@@ -151,6 +171,9 @@ def _describe_run(
         "image": [pool.channels, pool.image_size],
         "mirror": bool(pool.mirror),
         "augmentation": choose_augmentation(options.augmentation, pool.channels, pool.image_size),
+        "tags_sha256": {
+            name: hashlib.sha256(values.tobytes()).hexdigest() for name, values in tags.items()
+        },
     }
     text = json.dumps(run, sort_keys=True)
     return {**run, "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16]}
@@ -210,6 +233,7 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
 def _fit(
     encoder: Encoder,
     pool: ImageSource,
+    tags: PoolTags,
     batches: EpochBatches,
     options: TrainOptions,
     run: dict[str, Any],
@@ -222,19 +246,22 @@ def _fit(
     with _quiet_lightning():
         import pytorch_lightning as lightning
 
+        from contrasift.training.moco import MoCo
         from contrasift.training.simclr import EpochRecorder, SimCLR
 
         total = run["total_steps"]
         saved = folder / CHECKPOINT
         checkpoint = torch.load(saved, "cpu", weights_only=True) if saved.is_file() else None
         recorder = EpochRecorder(saved, folder / METRICS, report, checkpoint)
-        module = SimCLR(
+        method = {"simclr": SimCLR, "moco": MoCo}[options.method]
+        module = method(
             encoder,
             options,
             augmentation=AUGMENTATIONS[run["augmentation"]],
             mirror=run["mirror"],
             seed=run["seed"],
             total_steps=total,
+            tags=tags,
             checkpoint=checkpoint,
         )
         left = total - module.steps_before

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
-from lightly.loss import NTXentLoss
 
 from contrasift.errors import ContrasiftError
 from contrasift.options import TrainOptions
+from contrasift.training.choosing import ChosenNegatives, PoolTags
 from contrasift.training.encoders import Encoder
 from contrasift.training.views import Augmentation, random_views
 
@@ -47,6 +47,7 @@ class SimCLR(lightning.LightningModule):
         mirror: bool,
         seed: int,
         total_steps: int,
+        tags: PoolTags | None = None,
         checkpoint: dict[str, Any] | None = None,
     ):
         super().__init__()
@@ -61,7 +62,7 @@ class SimCLR(lightning.LightningModule):
         self._mirror = mirror
         self._seed = seed
         self._checkpoint = checkpoint
-        self._loss = NTXentLoss(temperature=options.temperature)
+        self.negatives = ChosenNegatives(options, tags, seed)
         if checkpoint is not None:
             encoder.load_state_dict(checkpoint["encoder"])
 
@@ -87,8 +88,7 @@ class SimCLR(lightning.LightningModule):
             augmentation=self._augmentation,
             mirror=self._mirror,
         )
-        first, second = self.encoder(views).chunk(2)
-        loss = self._loss(first, second)
+        loss = self.contrast(views, index)
         if not torch.isfinite(loss):
             raise ContrasiftError(
                 "a finite loss",
@@ -97,6 +97,15 @@ class SimCLR(lightning.LightningModule):
             )
         self.losses.append(loss.detach())
         return loss
+
+    def contrast(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """The loss of both views of a batch, all first views before all second ones."""
+        first, second = self.encoder(views).chunk(2)
+        return self.negatives.loss(first, second, index, epoch=self.epoch, step=self.step)
+
+    def extra_state(self) -> dict[str, Any]:
+        """What a checkpoint must hold besides encoder, optimiser and schedule."""
+        return {}
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam; a twentieth of the steps warms up, the rest follows a cosine."""
@@ -163,6 +172,7 @@ class EpochRecorder(lightning.Callback):
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": seconds,
             "images_per_second": len(losses) * pl_module.batch_size / seconds,
+            **pl_module.negatives.log_and_clear(),
         }
         self.history.append(row)
         for logger in trainer.loggers:
@@ -184,6 +194,7 @@ class EpochRecorder(lightning.Callback):
             "optimizer": trainer.optimizers[0].state_dict(),
             "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
             "history": self.history,
+            **module.extra_state(),
         }
         with _replacing(self._checkpoint_file) as temporary:
             torch.save(checkpoint, temporary)

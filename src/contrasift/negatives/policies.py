@@ -1,0 +1,474 @@
+"""Which negatives a loss uses: pure functions from similarities and tags to a mask.
+
+A policy names the negatives that are used; its complement names those that are left out:
+
+    >>> from contrasift.negatives import difficulty, same_class, parse_policy
+    >>> policy = difficulty(95, 100) & ~same_class
+    >>> str(policy)
+    'difficulty(95,100) & ~same_class'
+    >>> parse_policy(str(policy)) == policy
+    True
+
+They work on NumPy arrays and on torch tensors alike; torch is never imported here.
+"""
+
+from __future__ import annotations
+
+import ast
+import bisect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from contrasift.errors import UsageError
+from contrasift.negatives.ranks import band_mask
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What is known of some examples, one entry each; negative numbers: not known.
+
+    Attributes:
+        labels: integer classes given by people.
+        latent_classes: integer classes found without labels (`classes.parquet`).
+        examples: the stable index of each example.
+    """
+
+    labels: Any = None
+    latent_classes: Any = None
+    examples: Any = None
+
+    def __getitem__(self, rows: Any) -> Tags:
+        """The tags of some of the examples."""
+        return self.map(lambda part: part[rows])
+
+    def map(self, change: Callable[[Any], Any]) -> Tags:
+        """The same change made to every tag that is there."""
+        parts = (self.labels, self.latent_classes, self.examples)
+        return Tags(*(None if part is None else change(part) for part in parts))
+
+
+NO_TAGS = Tags()
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Some queries and everything that may be a negative of theirs.
+
+    Attributes:
+        similarity: [q, k + reserve]; cosines of queries and negatives.
+        queries: tags with q entries.
+        negatives: tags with k + reserve entries, or [q, k + reserve] where they differ by query.
+        draws: [q, k + reserve]; independent uniform numbers, where `random` is asked for.
+        reserve: how many columns at the end are no negatives yet, only candidates to replace some.
+    """
+
+    similarity: Any
+    queries: Tags = NO_TAGS
+    negatives: Tags = NO_TAGS
+    draws: Any = None
+    reserve: int = 0
+
+    def same(self, part: str, policy: str) -> Any:
+        """Pairs whose tags are known and equal, bool [q, k + reserve].
+
+        Raises:
+            UsageError: one side has no such tags.
+        """
+        queries, negatives = getattr(self.queries, part), getattr(self.negatives, part)
+        if queries is None or negatives is None:
+            side = "queries" if queries is None else "negatives"
+            raise UsageError(
+                f"{part.replace('_', ' ')} of queries and negatives for the policy {policy}",
+                f"{side} without them",
+                "Give them as tags, or use a policy of difficulty alone",
+            )
+        # Unknown tags are negative: those of queries must not equal those of negatives.
+        return (queries[:, None] == negatives) & (queries >= 0)[:, None]
+
+
+class Policy(ABC):
+    """A rule that says of every negative whether the loss uses it; see the functions below."""
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """The canonical text; `parse_policy` reads it."""
+
+    @abstractmethod
+    def mask(self, candidates: Candidates) -> Any:
+        """Which candidates are used, bool [q, k + reserve].
+
+        Raises:
+            UsageError: tags or random numbers that the policy needs are missing.
+        """
+
+    def leaves(self) -> tuple[Policy, ...]:
+        """The named policies that this one is composed of."""
+        return (self,)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it needs random numbers."""
+        return any(isinstance(leaf, _Random) for leaf in self.leaves())
+
+    def compares(self, part: str) -> bool:
+        """Whether it compares these tags: `labels`, `latent_classes` or `examples`."""
+        return any(isinstance(leaf, _SameTag) and leaf.part == part for leaf in self.leaves())
+
+    def __and__(self, other: Policy) -> Policy:
+        return _All(_flattened(_All, self, other))
+
+    def __or__(self, other: Policy) -> Policy:
+        return _Any(_flattened(_Any, self, other))
+
+    def __invert__(self) -> Policy:
+        return _Not(self)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class _Difficulty(Policy):
+    """See `difficulty`."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        """Check the order of the percentiles."""
+        if not 0 <= self.low < self.high <= 100:
+            raise UsageError(
+                "percentiles in order, 0 ≤ low < high ≤ 100",
+                f"difficulty({_number(self.low)},{_number(self.high)})",
+                "100 is the hardest: difficulty(95,100) is the hardest 5 %",
+            )
+
+    @property
+    def text(self) -> str:
+        return f"difficulty({_number(self.low)},{_number(self.high)})"
+
+    def mask(self, candidates: Candidates) -> Any:
+        return band_mask(candidates.similarity, self.low, self.high, candidates.reserve)
+
+
+@dataclass(frozen=True)
+class _Above(Policy):
+    """See `above`."""
+
+    cosine: float
+
+    def __post_init__(self) -> None:
+        """Check that the threshold is a cosine."""
+        if not -1 <= self.cosine <= 1:
+            raise UsageError("above(cosine) with a cosine in [-1, 1]", _number(self.cosine))
+
+    @property
+    def text(self) -> str:
+        return f"above({_number(self.cosine)})"
+
+    def mask(self, candidates: Candidates) -> Any:
+        return candidates.similarity > self.cosine
+
+
+@dataclass(frozen=True)
+class _Random(Policy):
+    """See `random`."""
+
+    share: float
+
+    def __post_init__(self) -> None:
+        """Check the share."""
+        if not 0 < self.share <= 1:
+            raise UsageError("random(share) with a share in (0, 1]", _number(self.share))
+
+    @property
+    def text(self) -> str:
+        return f"random({_number(self.share)})"
+
+    def mask(self, candidates: Candidates) -> Any:
+        if candidates.draws is None:
+            raise UsageError(
+                "random numbers for the policy random", "none", "Pass a generator to the loss"
+            )
+        # In decimals, so that random(0.05) leaves exactly as many as difficulty(95,100).
+        return band_mask(candidates.draws, _complement(self.share), 100, candidates.reserve)
+
+
+@dataclass(frozen=True)
+class _SameTag(Policy):
+    """See `same_class`, `same_latent_class` and `duplicates`."""
+
+    text: str = ""
+    part: str = ""
+
+    def mask(self, candidates: Candidates) -> Any:
+        return candidates.same(self.part, self.text)
+
+
+@dataclass(frozen=True)
+class _Everything(Policy):
+    """See `everything`."""
+
+    text: str = "all"
+
+    def mask(self, candidates: Candidates) -> Any:
+        return candidates.similarity == candidates.similarity
+
+
+@dataclass(frozen=True)
+class _Composed(Policy):
+    """Several policies under one sign."""
+
+    parts: tuple[Policy, ...]
+
+    sign = ""
+
+    @property
+    def text(self) -> str:
+        # `|` binds weaker than `&`, so only an `|` within an `&` needs parentheses.
+        return f" {self.sign} ".join(
+            f"({part.text})" if isinstance(self, _All) and isinstance(part, _Any) else part.text
+            for part in self.parts
+        )
+
+    def leaves(self) -> tuple[Policy, ...]:
+        return tuple(leaf for part in self.parts for leaf in part.leaves())
+
+
+@dataclass(frozen=True)
+class _All(_Composed):
+    """Negatives that every part names."""
+
+    sign = "&"
+
+    def mask(self, candidates: Candidates) -> Any:
+        mask = self.parts[0].mask(candidates)
+        for part in self.parts[1:]:
+            mask = mask & part.mask(candidates)
+        return mask
+
+
+@dataclass(frozen=True)
+class _Any(_Composed):
+    """Negatives that at least one part names."""
+
+    sign = "|"
+
+    def mask(self, candidates: Candidates) -> Any:
+        mask = self.parts[0].mask(candidates)
+        for part in self.parts[1:]:
+            mask = mask | part.mask(candidates)
+        return mask
+
+
+@dataclass(frozen=True)
+class _Not(Policy):
+    """Negatives that the part does not name."""
+
+    part: Policy
+
+    @property
+    def text(self) -> str:
+        inner = self.part.text
+        return f"~({inner})" if isinstance(self.part, _Composed) else f"~{inner}"
+
+    def mask(self, candidates: Candidates) -> Any:
+        return ~self.part.mask(candidates)
+
+    def leaves(self) -> tuple[Policy, ...]:
+        return self.part.leaves()
+
+    def __invert__(self) -> Policy:
+        return self.part
+
+
+def _flattened(kind: type[_Composed], *policies: Policy) -> tuple[Policy, ...]:
+    """The parts of nested policies of one kind, side by side: `&` and `|` are associative."""
+    return tuple(
+        part
+        for policy in policies
+        for part in (policy.parts if isinstance(policy, kind) else (policy,))
+    )
+
+
+def difficulty(low: float | int, high: float | int) -> Policy:
+    """Negatives whose similarity ranks between two percentiles of the query's own negatives.
+
+    Each query's k negatives are sorted by q·k_i, ascending, afresh at every step; ranks r with
+    low·k/100 < r ≤ high·k/100 are named (Cai et al., arXiv 2010.06682, §2). 100 is the hardest.
+    The percentiles are exact decimals; equal similarities rank in the order of the negatives, the
+    later the harder. `difficulty(0,a)` and `difficulty(a,100)` part the negatives into two.
+
+    Args:
+        low: where the band begins, excluded.
+        high: where it ends, included.
+
+    Returns:
+        The policy.
+
+    Raises:
+        UsageError: percentiles out of order or outside [0, 100].
+    """
+    return _Difficulty(float(low), float(high))
+
+
+def above(cosine: float | int) -> Policy:
+    """Negatives with a cosine strictly above a threshold.
+
+    Raises:
+        UsageError: no cosine.
+    """
+    return _Above(float(cosine))
+
+
+def random(share: float | int) -> Policy:
+    """Exactly ⌈share·k⌉ of each query's k negatives, drawn afresh at every step: a control.
+
+    `random(0.05)` names as many as `difficulty(95,100)`.
+
+    Raises:
+        UsageError: a share outside (0, 1].
+    """
+    return _Random(float(share))
+
+
+same_class: Policy = _SameTag("same_class", "labels")
+"""Negatives of the query's own labelled class; examples without a label are of no class."""
+
+same_latent_class: Policy = _SameTag("same_latent_class", "latent_classes")
+"""Negatives of the query's own latent class: what `same_class` is where nobody labelled."""
+
+duplicates: Policy = _SameTag("duplicates", "examples")
+"""Negatives that show the query's own example (an older view of it in a queue)."""
+
+everything: Policy = _Everything()
+"""All negatives, as a loss without a policy uses them; written `all`."""
+
+_FUNCTIONS: dict[str, tuple[Callable[..., Policy], int]] = {
+    "difficulty": (difficulty, 2),
+    "above": (above, 1),
+    "random": (random, 1),
+}
+_NAMES: dict[str, Policy] = {
+    policy.text: policy for policy in (same_class, same_latent_class, duplicates, everything)
+}
+_FORMS = "difficulty(LOW,HIGH), above(COSINE), random(SHARE), " + ", ".join(_NAMES)
+
+
+def parse_policy(text: str) -> Policy:
+    """A policy from its text; `~` binds stronger than `&`, and `&` stronger than `|`.
+
+    Args:
+        text: for example `difficulty(95,100) & ~same_class`.
+
+    Returns:
+        The policy; its own `text` is the canonical one.
+
+    Raises:
+        UsageError: no such policy, or bad numbers.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise _unknown(text, text) from None
+    return _policy_of(tree.body, text)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which policy holds from which epoch on.
+
+    Attributes:
+        starts: epochs, ascending; the first is 0.
+        policies: as many; None: all negatives, as a loss without a policy uses them.
+    """
+
+    starts: tuple[int, ...]
+    policies: tuple[Policy | None, ...]
+
+    def at(self, epoch: int) -> Policy | None:
+        """The policy of an epoch."""
+        return self.policies[bisect.bisect_right(self.starts, epoch) - 1]
+
+    def compares(self, part: str) -> bool:
+        """Whether any of them compares these tags."""
+        return any(policy.compares(part) for policy in self.policies if policy)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether there is a policy at all."""
+        return any(self.policies)
+
+
+def parse_schedule(first: str, later: str = "") -> Schedule:
+    """A policy for the beginning and others from later epochs on.
+
+    Args:
+        first: text of a policy; empty: all negatives.
+        later: `EPOCH: POLICY; EPOCH: POLICY`, ascending epochs of at least 1; may be empty.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        UsageError: no policy, or epochs that are no numbers or out of order.
+    """
+    starts, policies = [0], [parse_policy(first) if first.strip() else None]
+    for part in later.split(";") if later.strip() else []:
+        epoch, colon, text = part.partition(":")
+        if not colon or not epoch.strip().isdecimal() or int(epoch) <= starts[-1]:
+            raise UsageError(
+                "a schedule `EPOCH: POLICY; EPOCH: POLICY` with ascending epochs from 1 on",
+                repr(part.strip()),
+                'For example: --negatives-schedule "10: difficulty(50,100); 20: difficulty(95,100)"',
+            )
+        starts.append(int(epoch))
+        policies.append(parse_policy(text))
+    return Schedule(tuple(starts), tuple(policies))
+
+
+def _policy_of(node: ast.expr, text: str) -> Policy:
+    match node:
+        case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
+            return _policy_of(left, text) & _policy_of(right, text)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _policy_of(left, text) | _policy_of(right, text)
+        case ast.UnaryOp(op=ast.Invert(), operand=operand):
+            return ~_policy_of(operand, text)
+        case ast.Name(id=name) if name in _NAMES:
+            return _NAMES[name]
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
+            make, count = _FUNCTIONS[name]
+            if len(arguments) == count:
+                return make(*(_value_of(argument, text) for argument in arguments))
+    raise _unknown(ast.unparse(node), text)
+
+
+def _value_of(node: ast.expr, text: str) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return float(value)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value_of(operand, text)
+    raise _unknown(ast.unparse(node), text)
+
+
+def _unknown(part: str, text: str) -> UsageError:
+    return UsageError(
+        f"a policy made of {_FORMS}, joined by & | ~ and parentheses",
+        f"{part!r}" + (f" in {text!r}" if part != text else ""),
+        'For example: --negatives "difficulty(95,100) & ~same_class"',
+    )
+
+
+def _number(value: float) -> str:
+    return repr(value).removesuffix(".0")
+
+
+def _complement(share: float | int) -> float:
+    """100 − 100·share, exact in decimals wherever the share has few of them."""
+    return float(100 - 100 * Decimal(repr(share)))

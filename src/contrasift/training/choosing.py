@@ -1,0 +1,147 @@
+"""Which negatives a training learns from: its options as policies, and a log of what they left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightly.loss import NTXentLoss
+
+from contrasift.errors import DataError, UsageError
+from contrasift.negatives.policies import Tags, everything, parse_schedule
+from contrasift.options import TrainOptions
+from contrasift.training.batches import ImageSource
+from contrasift.training.views import counter_uniforms
+
+# Keeps the policy `random` apart from the views and the order.
+_RANDOM_STREAM = -2
+
+
+@dataclass(frozen=True)
+class PoolTags:
+    """What is known of a pool's examples, found by their stable index.
+
+    Attributes:
+        index: int64 [m], ascending.
+        labels: int64 [m], negative where there is none; None when nothing is labelled.
+        latent_classes: the same for latent classes.
+    """
+
+    index: np.ndarray
+    labels: np.ndarray | None = None
+    latent_classes: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, pool: ImageSource, latent_classes: np.ndarray | None = None) -> PoolTags:
+        """The labels of a pool, if it has any, and given latent classes.
+
+        Raises:
+            DataError: latent classes of another number of examples.
+        """
+        if latent_classes is not None and latent_classes.shape != pool.index.shape:
+            raise DataError(
+                f"a latent class for each of the {pool.index.size} examples",
+                f"an array of shape {latent_classes.shape}",
+            )
+        return cls(pool.index, getattr(pool, "labels", None), latent_classes)
+
+    def look_up(self, index: torch.Tensor) -> Tags:
+        """The tags of a batch, on its device."""
+        rows = np.searchsorted(self.index, index.cpu().numpy())
+
+        def part(values: np.ndarray | None) -> torch.Tensor | None:
+            return None if values is None else torch.from_numpy(values[rows]).to(index.device)
+
+        return Tags(part(self.labels), part(self.latent_classes), index)
+
+
+def required_tags(options: TrainOptions, tags: PoolTags) -> dict[str, np.ndarray]:
+    """The tags that the policies of a training compare: they decide what its weights will be.
+
+    Raises:
+        UsageError: no policy, or one that compares tags which the pool does not have.
+    """
+    schedule = parse_schedule(options.negatives, options.negatives_schedule)
+    required = {}
+    for name, remedy in (
+        ("labels", "Use same_latent_class, which needs no labels"),
+        ("latent_classes", "Find them first: contrasift classes RUN"),
+    ):
+        if not schedule.compares(name):
+            continue
+        values = getattr(tags, name)
+        if values is None:
+            raise UsageError(
+                f"{name.replace('_', ' ')} for the policy "
+                f"{options.negatives or options.negatives_schedule}",
+                "a pool without them",
+                remedy,
+            )
+        required[name] = values
+    return required
+
+
+class ChosenNegatives(torch.nn.Module):
+    """The loss of a training under its policies; without any, lightly's NT-Xent."""
+
+    def __init__(self, options: TrainOptions, tags: PoolTags | None, seed: int):
+        super().__init__()
+        from contrasift.negatives.losses import InfoNCE
+
+        self._schedule = parse_schedule(options.negatives, options.negatives_schedule)
+        self._tags = tags
+        self._seed = seed
+        self._removed: list[torch.Tensor] = []
+        self._info_nce = InfoNCE(options.temperature)
+        self._reserve = options.queue_reserve
+        self._nt_xent = NTXentLoss(temperature=options.temperature)
+
+    def look_up(self, index: torch.Tensor) -> Tags:
+        """The tags of a batch."""
+        return Tags(examples=index) if self._tags is None else self._tags.look_up(index)
+
+    def loss(
+        self,
+        first: torch.Tensor,
+        second: torch.Tensor,
+        index: torch.Tensor,
+        *,
+        epoch: int,
+        step: int,
+        queue: Any = None,
+    ) -> torch.Tensor:
+        """The loss of one batch, in it or beside a queue, under the policy of the epoch."""
+        policy = self._schedule.at(epoch)
+        if queue is None and policy is None:
+            return self._nt_xent(first, second)
+        loss = self._info_nce
+        loss.negatives = policy
+        if self._reserve:  # before a policy begins, the reserve has nothing to replace
+            loss.negatives, loss.mode, loss.reserve = policy or everything, "replace", self._reserve
+        generator = None
+        if policy is not None and policy.is_random:
+            key = counter_uniforms(self._seed, epoch, np.array([step]), _RANDOM_STREAM, 1)
+            generator = torch.Generator(first.device).manual_seed(int(key[0, 0] * 2**53))
+        value = loss(first, second, queue, tags=self.look_up(index), generator=generator)
+        if loss.removed is not None:
+            parts = (loss.removed.share, loss.removed.mass, loss.removed.same_class)
+            self._removed.append(torch.stack([*parts, loss.removed.same_class_kept]))
+        return value
+
+    def log_and_clear(self) -> dict[str, float]:
+        """What was left out in an epoch, for metrics.csv; nothing for a run without policies.
+
+        Means over the steps: the share of the negatives, their share of the loss mass
+        Σ e^{s/τ}, and which share of them and of the others is of the query's class (NaN where
+        there are no labels or nothing was left out).
+        """
+        if not self._schedule.chooses:
+            return {}
+        names = ("removed_share", "removed_mass", "removed_same_class", "kept_same_class")
+        if not self._removed:
+            return dict.fromkeys(names, float("nan"))
+        means = torch.stack(self._removed).nanmean(dim=0).tolist()
+        self._removed.clear()
+        return dict(zip(names, means, strict=True))
