@@ -75,11 +75,16 @@ def show_pools() -> None:
     """The named pools."""
     from contrasift.pools import named_pools
 
-    table = Table(highlight=False)
-    for name in ("name", "what it is", "here", "how to get it"):
-        table.add_column(name)
-    for pool in named_pools():
-        table.add_row(
-            pool.name, pool.description, "yes" if pool.available else "no", pool.how_to_get_it
-        )
-    Console().print(table)
+    pools = named_pools()
+    table = Table(box=None, padding=(0, 2, 0, 0), highlight=False)
+    for name in ("name", "here", "what it is"):
+        table.add_column(name, no_wrap=name != "what it is")
+    for pool in pools:
+        table.add_row(pool.name, "yes" if pool.available else "no", pool.description)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    missing = [pool for pool in pools if not pool.available]
+    if missing:
+        console.print("\nHow to get the others:")
+    for pool in missing:
+        console.print(f"- {pool.name}: {pool.how_to_get_it}", markup=False)
