@@ -114,6 +114,7 @@ def evaluate_command(
     """
     with continue_run(folder, {}, device=device, update=update, quiet=quiet or as_json) as run:
         from contrasift.pipeline import comparing
+        from contrasift.pipeline.summary import summarise
 
         comparing.require_evaluation_data(run)
         arms = comparing.trained_arms(run)
@@ -122,7 +123,7 @@ def evaluate_command(
         ]
         for arm in [*arms, *untrained]:
             comparing.evaluate(run, arm)
-        summary = comparing.summarise(run)
+        summary = summarise(run)
     show_comparison(summary, folder, as_json=as_json)
 
 

@@ -8,6 +8,7 @@ from contrasift.pipeline import comparing, preparation, selecting
 from contrasift.pipeline.comparing import Arm
 from contrasift.pipeline.reporting import report
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.summary import summarise
 
 
 def run_all(run: Run) -> dict[str, Any]:
@@ -34,6 +35,6 @@ def run_all(run: Run) -> dict[str, Any]:
         for seed in range(run.options.compare.seeds):
             comparing.evaluate(run, Arm("untrained", seed))
     preparation.make_map(run)
-    summary = comparing.summarise(run)
+    summary = summarise(run)
     report(run)
     return summary
