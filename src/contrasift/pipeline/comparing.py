@@ -106,6 +106,7 @@ def train(run: Run, arm: Arm) -> StageRecord:
     if arm.subset != "full":
         upstream = run.record("select").fingerprint
     positions = arm_positions(run, arm)
+    check_batch(run, positions.size)
     options, max_steps = arm_schedule(run, positions.size)
     latent_classes = None
     if "same_latent_class" in options.negatives + options.negatives_schedule:
@@ -116,7 +117,6 @@ def train(run: Run, arm: Arm) -> StageRecord:
     def work() -> dict[str, Any]:
         from contrasift.training.pretrain import pretrain
 
-        check_batch(run, positions.size)
         with run.narrator.progress(f"training {arm.name}", "steps") as progress:
             result = pretrain(
                 run.pool,
