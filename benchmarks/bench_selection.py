@@ -1,7 +1,7 @@
 """The selection engine beside its peers and the hardware's limits, in one run.
 
     python benchmarks/bench_selection.py                 # everything, about 20 minutes on two cores
-    python benchmarks/bench_selection.py --only peers    # one part: peers, large, floors
+    python benchmarks/bench_selection.py --only peers    # one part: peers, overlap, large, floors
     python benchmarks/bench_selection.py --quick         # small sizes, for a look
 
 Every measurement runs in a process of its own, one at a time, with the same number of threads.
@@ -41,8 +41,8 @@ def clustered_rows(
     """Unit rows around 1,000 centres; non-negative like ReLU features, or of mixed sign."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((1000, d)).astype(np.float32)
-    if not signed:
-        centres = np.abs(centres)
+    # Of mixed sign, with the common mean that embeddings of real encoders have.
+    centres = centres + rng.standard_normal(d).astype(np.float32) if signed else np.abs(centres)
     values = np.empty((n, d), dtype=np.float32) if out is None else out
     for start in range(0, n, 100_000):
         stop = min(n, start + 100_000)
@@ -130,16 +130,17 @@ def _certificate_cost(values: np.ndarray, chosen: Any, case: dict[str, Any]) -> 
     return {"greedy_seconds": middle - begun, "certificate_seconds": time.perf_counter() - middle}
 
 
-def submodlib_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _submodlib_rows(kernel: np.ndarray, case: dict[str, Any]) -> np.ndarray:
     from submodlib.functions.graphCut import GraphCutFunction
 
-    values = clustered_rows(case["n"], case["d"])
-    kernel = values @ values.T
     function = GraphCutFunction(
-        n=case["n"], mode="dense", lambdaVal=case["redundancy"], separate_rep=False, ggsijs=kernel
+        n=case["n"],
+        mode="dense",
+        lambdaVal=case["redundancy"],
+        separate_rep=False,
+        ggsijs=kernel,
     )
-    held = _resident_bytes() - kernel.nbytes
-    begun = time.perf_counter()
+    case["begun"] = time.perf_counter()
     found = function.maximize(
         budget=case["k"],
         optimizer="LazyGreedy",
@@ -147,25 +148,36 @@ def submodlib_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         stopIfNegativeGain=False,
         show_progress=False,
     )
-    seconds = time.perf_counter() - begun
-    rows = np.array([row for row, _ in found])
-    return _peer_facts(values, rows, seconds, held, case)
+    return np.array([row for row, _ in found])
 
 
-def apricot_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _apricot_rows(kernel: np.ndarray, case: dict[str, Any]) -> np.ndarray:
     from apricot import GraphCutSelection
 
-    values = clustered_rows(case["n"], case["d"])
-    kernel = (values @ values.T).astype(np.float64)
+    kernel = kernel.astype(np.float64)
     # alpha weighs the first term: F_λ / λ.
     selector = GraphCutSelection(
         case["k"], metric="precomputed", alpha=1 / case["redundancy"], optimizer="lazy"
     )
-    held = _resident_bytes() - kernel.nbytes
-    begun = time.perf_counter()
+    case["begun"] = time.perf_counter()
     selector.fit(kernel)
-    seconds = time.perf_counter() - begun
-    return _peer_facts(values, np.asarray(selector.ranking), seconds, held, case)
+    return np.asarray(selector.ranking)
+
+
+def submodlib_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    return _peer_case(_submodlib_rows, case)
+
+
+def apricot_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    return _peer_case(_apricot_rows, case)
+
+
+def _peer_case(rows_of: Callable[..., np.ndarray], case: dict[str, Any]) -> dict[str, Any]:
+    """Time of the selection alone: the kernel and what the peer builds before it are free."""
+    values = clustered_rows(case["n"], case["d"])
+    held = _resident_bytes()
+    rows = rows_of(values @ values.T, case)
+    return _peer_facts(values, rows, time.perf_counter() - case["begun"], held, case)
 
 
 def published_cost_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -205,6 +217,30 @@ def _peer_facts(
     }
 
 
+def overlap_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same sets as the peers' on 20 random problems, with the time of ours for all of them."""
+    begun = time.perf_counter()
+    overlaps: dict[str, list[float]] = {"submodlib LazyGreedy": [], "apricot lazy": []}
+    for seed in range(20):
+        values = clustered_rows(case["n"], case["d"], seed=seed)
+        ours = _greedy_rows(values, case)
+        kernel = values @ values.T
+        overlaps["submodlib LazyGreedy"].append(
+            overlap(ours, _submodlib_rows(kernel, case).tolist())
+        )
+        overlaps["apricot lazy"].append(overlap(ours, _apricot_rows(kernel, case).tolist()))
+    return {"seconds": time.perf_counter() - begun, "overlaps": overlaps}
+
+
+def _greedy_rows(values: np.ndarray, case: dict[str, Any]) -> list[int]:
+    import contrasift as cs
+
+    chosen = cs.select(
+        values, None, budget=case["k"], redundancy=case["redundancy"], normalize="none"
+    )
+    return chosen.indices.tolist()
+
+
 def gemm_floor_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Blocked Z Zᵀ: what any method that looks at every pair must pay."""
     values = clustered_rows(case["n"], case["d"])
@@ -233,6 +269,7 @@ METHODS: dict[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {
     "submodlib LazyGreedy": submodlib_case,
     "apricot lazy": apricot_case,
     "published cost model": published_cost_case,
+    "overlap": overlap_case,
     "floor: Z Zᵀ": gemm_floor_case,
     "floor: one read": read_floor_case,
 }
@@ -281,6 +318,11 @@ def large_cases(quick: bool) -> list[dict[str, Any]]:
         one | {"optimizer": "greedy", "signed": True, "reach": "measured"},
     ]
     return [case | {"method": "contrasift", "part": "large"} for case in cases]
+
+
+def overlap_cases(quick: bool) -> list[dict[str, Any]]:
+    base = {"d": 32, "n": 500, "k": 100, "classes": 1, "redundancy": 1.0}
+    return [base | {"part": "overlap", "method": "overlap"}]
 
 
 def floor_cases(quick: bool) -> list[dict[str, Any]]:
@@ -346,6 +388,8 @@ def show(results: list[dict[str, Any]]) -> str:
         if result["part"] == "peers" and name_of(result) == "contrasift greedy":
             reference[result["n"]] = result
     for result in results:
+        if "overlaps" in result:
+            continue
         shape = f"| {result['n']:,} × {result['d']} | {result['classes']:,} | {result['k']:,} | {name_of(result)} "
         if "error" in result:
             lines.append(shape + f"| {result['error']} ||||||")
@@ -360,6 +404,12 @@ def show(results: list[dict[str, Any]]) -> str:
             result.get("reach", ""),
         ]
         lines.append(shape + "| " + " | ".join(cells) + " |")
+    for result in results:
+        for name, shares in result.get("overlaps", {}).items():
+            lines.append(
+                f"\nthe same sets as {name} on {len(shares)} random problems ({result['n']} × {result['d']}, "
+                f"k = {result['k']}): mean overlap {np.mean(shares):.4f}, least {min(shares):.4f}"
+            )
     for result in results:
         if "certificate_seconds" in result and result["part"] == "large":
             share = result["certificate_seconds"] / result["greedy_seconds"]
@@ -403,7 +453,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--only", choices=["peers", "large", "floors"])
+    parser.add_argument("--only", choices=["peers", "overlap", "large", "floors"])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument(
@@ -415,7 +465,12 @@ def main() -> None:
         case = json.loads(arguments.case)
         print(json.dumps(METHODS[case["method"]](case, arguments.data)))
         return
-    parts = {"peers": peer_cases, "large": large_cases, "floors": floor_cases}
+    parts = {
+        "peers": peer_cases,
+        "overlap": overlap_cases,
+        "large": large_cases,
+        "floors": floor_cases,
+    }
     cases = [
         case
         for name, make in parts.items()
@@ -438,24 +493,30 @@ def main() -> None:
                 f"{name_of(result)}, {case['n']:,} × {case['d']}, {case['classes']} class(es): {said}",
                 flush=True,
             )
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    table = show(results)
-    for result in results:
-        result.pop("rows", None)
-    facts = {
-        "processor": platform.processor() or platform.machine(),
-        "threads": THREADS,
-        "versions": {
-            name: _version(name)
-            for name in ("contrasift", "numpy", "numba", "submodlib-py", "apricot-select")
-        },
-        "results": results,
-    }
-    (arguments.out / "selection.json").write_text(json.dumps(facts, indent=1) + "\n")
-    (arguments.out / "selection.md").write_text(table + "\n")
+    write_results(results, arguments.out)
+
+
+def write_results(results: list[dict[str, Any]], folder: Path) -> None:
+    """One JSON and one table a part, and a plot of cost against n."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in dict.fromkeys(result["part"] for result in results):
+        mine = [result for result in results if result["part"] == part]
+        table = show(mine)
+        facts = {
+            "processor": platform.processor() or platform.machine(),
+            "threads": THREADS,
+            "versions": {
+                name: _version(name)
+                for name in ("contrasift", "numpy", "numba", "submodlib-py", "apricot-select")
+            },
+            "results": [{k: v for k, v in result.items() if k != "rows"} for result in mine],
+        }
+        stem = folder / f"selection-{part}"
+        stem.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+        stem.with_suffix(".md").write_text(table + "\n")
+        print(f"\n{table}\n\nwritten: {stem}.json, .md")
     if any(result["part"] == "peers" for result in results):
-        plot(results, arguments.out / "selection.html")
-    print(f"\n{table}\n\nwritten: {arguments.out}/selection.json, .md, .html")
+        plot(results, folder / "selection-peers.html")
 
 
 if __name__ == "__main__":
