@@ -379,10 +379,12 @@ def name_of(result: dict[str, Any]) -> str:
 
 
 def show(results: list[dict[str, Any]]) -> str:
-    lines = [
-        "| n × d | classes | k | method | seconds | MB above | F / bound | F / greedy's | overlap | reach |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = []
+    if any("overlaps" not in result for result in results):
+        lines += [
+            "| n × d | classes | k | method | seconds | MB above | F / bound | F / greedy's | overlap | reach |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+        ]
     reference: dict[int, dict[str, Any]] = {}
     for result in results:
         if result["part"] == "peers" and name_of(result) == "contrasift greedy":
