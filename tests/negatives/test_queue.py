@@ -109,7 +109,7 @@ def test_bad_queues():
 
 
 WORKER = """
-import sys, torch
+import os, sys, torch
 from torch import distributed
 from contrasift.negatives import InfoNCE, Queue, Tags, difficulty, same_class
 rank, folder = int(sys.argv[1]), sys.argv[2]
@@ -128,6 +128,9 @@ queue.push(case["key"][part], Tags(case["labels"][part]), gather=True)
 out["vectors"], tags = queue.newest_first()
 out["labels"] = tags.labels
 torch.save(out, f"{folder}/out{rank}.pt")
+distributed.barrier()
+distributed.destroy_process_group()
+os._exit(0)  # gloo's threads sometimes outlive the interpreter and abort it
 """
 
 
