@@ -19,7 +19,7 @@ $(VENV)/%.stamp: pyproject.toml
 	@touch $@
 
 demo: $(VENV)/demo.stamp  ## the whole idea on real images, in a few minutes
-	$(BIN)/contrasift run mnist5k --recipe recipes/demo.yaml --out runs/demo
+	$(BIN)/contrasift run mnist5k --recipe demo --out runs/demo
 
 test: $(VENV)/dev.stamp lint  ## every check and test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -32,6 +32,8 @@ lint: $(VENV)/dev.stamp  ## format, style, types, direction of imports
 
 bench: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## speed beside the peers and the hardware's limits
 	$(BIN)/python benchmarks/bench_selection.py
+	$(BIN)/python benchmarks/bench_objectives.py
+	$(BIN)/python benchmarks/bench_classes.py
 	$(BIN)/python benchmarks/bench_training.py
 	$(BIN)/python benchmarks/bench_negatives.py
 	$(BIN)/python benchmarks/bench_theory.py

@@ -37,7 +37,7 @@ class LatentClasses:
         codes: int64 [m]; class of each row, 0..K-1.
         names: [K]; what each code stands for: cluster numbers or label names.
         score: float32 [m]; how sure the assignment is, in [0, 1]; ones for given labels.
-        method: `labels` or `kmeans`.
+        method: as in `latent_classes`, or `zero-shot`.
         facts: numbers worth keeping: inertia, restarts, sizes, agreement with labels.
     """
 
@@ -60,15 +60,18 @@ class Certificate:
     F_λ is concave in M = Σ_{j∈S} z_j, so its maximum over {x ∈ [0,1]^n, Σx = k} bounds every
     selection of the same size from above (Frank–Wolfe duality gap).
 
+    Other objectives bring bounds of their own (see `contrasift.selection.alternatives`).
+
     Attributes:
-        value: F_λ(S).
+        value: F_λ(S), or the value of another objective.
         upper_bound: no selection with the same budget in every class can exceed it.
-        random_value: the exact mean of F_λ over uniformly random subsets of the same sizes.
+        random_value: the exact mean of the value over uniformly random subsets of the same sizes;
+            None where it has no closed form.
     """
 
     value: float
     upper_bound: float
-    random_value: float
+    random_value: float | None
 
     @property
     def gap(self) -> float:
@@ -76,8 +79,10 @@ class Certificate:
         return self.upper_bound - self.value
 
     @property
-    def share(self) -> float:
+    def share(self) -> float | None:
         """(F − E_random) / (bound − E_random): the part of the possible gain that was reached."""
+        if self.random_value is None:
+            return None
         possible = self.upper_bound - self.random_value
         if possible <= 0:
             return 1.0
@@ -92,7 +97,7 @@ class ClassSummary:
         name: the class as the caller named it.
         size: examples in it.
         budget: how many of them were selected.
-        value: its part of F.
+        value: its part of the selection's value; None where that does not split.
         upper_bound: its part of the certificate's bound; None where there is none.
         random_value: the mean of its part over random subsets; None where there is none.
         ranked_to: the rank at which greedy stopped; later ranks follow the gains there.
@@ -102,7 +107,7 @@ class ClassSummary:
     name: int | str
     size: int
     budget: int
-    value: float
+    value: float | None
     upper_bound: float | None = None
     random_value: float | None = None
     ranked_to: int = 0
@@ -124,10 +129,10 @@ class Selection:
         selected: bool [n].
         order: int64 [n]; positions of the rows above, best first over the whole pool: its first
             b entries are the selection for a budget of b.
-        objective: `sas`, `published`, `random` or `random-per-class`.
+        objective: a name of `contrasift.catalogue.OBJECTIVES`.
         redundancy: λ of F_λ.
         budget: how many are selected.
-        value: F_λ of the selection.
+        value: of the objective, or F_λ where it has none of its own; facts["measures"] says which.
         certificate: None where the objective has no bound.
         classes: one summary a class.
         seconds: time of the selection alone.

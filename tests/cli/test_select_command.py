@@ -306,10 +306,15 @@ def test_sizes(text, size):
 
 
 def test_certificates_are_never_rounded_up():
-    assert "at least 99.999 %" in certificate_in_words(0.9999999)
-    assert "best selection" in certificate_in_words(1.0)
-    assert "no better" in certificate_in_words(-0.2)
-    assert "none" in certificate_in_words(None)
+    def words(share, value=1.0, bound=2.0):
+        return certificate_in_words({"certificate": share, "value": value, "upper_bound": bound})
+
+    assert "at least 99.999 %" in words(0.9999999)
+    assert "best selection" in words(1.0)
+    assert "no better" in words(-0.2)
+    assert "at least 49.999 % of the best value" in words(None, 0.9999999)
+    assert "at most 0.5 below" in words(None, -1.5, -1.0)
+    assert "none" in words(None, 1.0, None)
 
 
 @pytest.mark.parametrize("command", ["select", "filter"])

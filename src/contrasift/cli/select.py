@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from contrasift.catalogue import OBJECTIVES
 from contrasift.cli.common import Json, Quiet, Update
 from contrasift.cli.console import Narrator, print_json
 from contrasift.cli.flags import pick, with_options
@@ -117,12 +118,12 @@ def select_command(
         "must_keep": must_keep,
         "must_drop": must_drop,
         "class_weights": class_weights,
+        "scores": Path(given["scores"]) if given.get("scores") else None,
     }
     narrator = Narrator(quiet=quiet or as_json)
     if out is None:
-        extra = [name for name, path in files.items() if path] + (
-            ["fractions"] if fractions else []
-        )
+        extra = [name for name, path in files.items() if path and name != "scores"]
+        extra += ["fractions"] if fractions else []
         _select_in_run(embeddings, given, extra, update=update, quiet=quiet, as_json=as_json)
         return
     options = SelectOptions(**pick(given, SelectOptions))
@@ -130,7 +131,7 @@ def select_command(
     _require_one_budget(options, shares)
     _check_out(out)
     request = {
-        **options.as_dict(),
+        **options.arguments(),
         "fractions": shares,
         "normalize": normalize.value,
     }
@@ -140,6 +141,7 @@ def select_command(
         request,
         files,
         narrator,
+        scores_column=options.scores_column,
         threads=threads,
         memory_limit=memory_limit,
         update=update,
@@ -154,6 +156,7 @@ def _select_from_matrix(
     files: Mapping[str, Path | None],
     narrator: Narrator,
     *,
+    scores_column: str,
     threads: int | None,
     memory_limit: str | None,
     update: bool,
@@ -165,6 +168,7 @@ def _select_from_matrix(
         load_indices_file,
         load_weights_file,
         parse_bytes,
+        read_scores,
     )
     from contrasift.store.selections import write_selection
 
@@ -178,6 +182,9 @@ def _select_from_matrix(
     keep = None if files["must_keep"] is None else load_indices_file(files["must_keep"])
     drop = None if files["must_drop"] is None else load_indices_file(files["must_drop"])
     weights = files["class_weights"] and load_weights_file(files["class_weights"])
+    scores = None
+    if files["scores"] is not None:
+        scores = read_scores(files["scores"], embeddings.index, scores_column)
     inputs = {"embeddings": embeddings.description["sha256"]} | {
         name: sha256_of(given) for name, given in files.items() if given is not None
     }
@@ -199,6 +206,7 @@ def _select_from_matrix(
             must_keep=keep,
             must_drop=drop,
             class_weights=weights,
+            scores=scores,
             threads=threads,
             memory_limit=limit,
             progress=progress,
@@ -326,20 +334,15 @@ def _show(out: Path, *, as_json: bool) -> None:
 
 def _summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     n, kept = facts["n"], facts["budget"]
-    how = facts["objective"]
-    if how == "sas":
-        refined = "" if facts["refine"] == "none" else f", {facts['refine']}"
-        how += f" ({facts['optimizer']}{refined}), λ = {facts['redundancy']:g}"
     lines = [
         ("kept", f"{kept:,} of {n:,} examples ({kept / n:.2%})"),
-        ("by", how),
-        ("value", f"F = {facts['value']:.9g}; no selection of this size exceeds "
-                  f"{facts['upper_bound']:.9g}; random ones have {facts['random_value']:.9g} "
-                  "on average"),
-        ("certificate", certificate_in_words(facts["certificate"])),
-        ("gains", _turn_in_words(facts["turn"], how)),
+        ("by", _objective_in_words(facts)),
+        ("value", _value_in_words(facts)),
+        ("certificate", certificate_in_words(facts)),
         ("classes", _classes_in_words(facts["classes"])),
-    ]  # fmt: skip
+    ]
+    if facts["objective"] == "sas":
+        lines.insert(4, ("gains", _turn_in_words(facts["turn"])))
     lines += [
         (f"at {share}", f"{count:,} examples, in the column selected_{share}")
         for share, count in facts["marked_budgets"].items()
@@ -350,10 +353,16 @@ def _summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def certificate_in_words(share: float | None) -> str:
+def certificate_in_words(facts: Mapping[str, Any]) -> str:
     """What a certificate proves, never rounded up."""
-    if share is None:
+    share, bound = facts["certificate"], facts["upper_bound"]
+    if bound is None:
         return "none for this objective"
+    if share is None:
+        if bound <= 0:
+            return f"at most {bound - facts['value']:.6g} below the best selection of its size"
+        percent = math.floor(facts["value"] / bound * 1e5) / 1e3
+        return f"reaches at least {percent:.3f} % of the best value of any selection of this size"
     if share >= 1:
         return "proved to be the best selection of its size"
     if share <= 0:
@@ -362,9 +371,28 @@ def certificate_in_words(share: float | None) -> str:
     return f"reaches at least {percent:.3f} % of what any selection of this size could gain over random"
 
 
-def _turn_in_words(turn: int | None, how: str) -> str:
-    if not how.startswith("sas"):
-        return "of another kind than F's: see the column `gain`"
+def _objective_in_words(facts: Mapping[str, Any]) -> str:
+    name = facts["objective"]
+    if name == "sas":
+        refined = "" if facts["refine"] == "none" else f", {facts['refine']}"
+        name += f" ({facts['optimizer']}{refined}), λ = {facts['redundancy']:g}"
+    if "threshold" in facts:
+        name += f", τ = {facts['threshold']:g}"
+        if facts["linear_classes"]:
+            name += f" (without effect in {facts['linear_classes']} of the classes: {facts['linear_because']})"
+    return f"{name}: {OBJECTIVES[facts['objective']].says}"
+
+
+def _value_in_words(facts: Mapping[str, Any]) -> str:
+    words = f"{facts['measures']} = {facts['value']:.9g}"
+    if facts["upper_bound"] is not None:
+        words += f"; no selection of this size exceeds {facts['upper_bound']:.9g}"
+    if facts["random_value"] is not None:
+        words += f"; random ones have {facts['random_value']:.9g} on average"
+    return words
+
+
+def _turn_in_words(turn: int | None) -> str:
     if turn is None:
         return "every example raised F when it was added"
     return f"negative from place {turn:,} of the ranking: from there on examples lower F"

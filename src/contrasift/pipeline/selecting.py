@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from contrasift.pipeline.preparation import load_embeddings
 from contrasift.pipeline.run import Run
+from contrasift.store.atomic import sha256_of
+from contrasift.store.inputs import read_scores
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import read_latent_classes
 
@@ -13,7 +16,10 @@ from contrasift.store.tables import read_latent_classes
 def select(run: Run) -> StageRecord:
     """Choose the subset; no torch, no images, no pool."""
     options = run.options.select
-    fingerprint = options.fingerprint(run.record("classes").fingerprint)
+    upstream = [run.record("classes").fingerprint]
+    if options.scores:
+        upstream.append(sha256_of(Path(options.scores)))
+    fingerprint = options.fingerprint(*upstream)
 
     def work() -> dict[str, Any]:
         from contrasift.selection.select import select as select_subset
@@ -21,13 +27,17 @@ def select(run: Run) -> StageRecord:
 
         embeddings = load_embeddings(run.folder.path)
         labels = read_latent_classes(run.folder.path / "classes.parquet", embeddings.index)
-        chosen = select_subset(embeddings, labels, **options.as_dict())
+        scores = None
+        if options.scores:
+            scores = read_scores(Path(options.scores), embeddings.index, options.scores_column)
+        chosen = select_subset(embeddings, labels, scores=scores, **options.arguments())
         write_selection(run.folder.path, chosen, options=options.as_dict())
         for note in chosen.notes:
             run.narrator.say(f"  note: {note}")
         note = f"{chosen.budget:,} of {len(embeddings):,} kept"
-        if chosen.certificate is not None:
-            note += f", {chosen.certificate.share:.4%} of the possible gain over random"
+        share = None if chosen.certificate is None else chosen.certificate.share
+        if share is not None:
+            note += f", {share:.4%} of the possible gain over random"
         return {"budget": chosen.budget, "note": note}
 
     return run.do("select", fingerprint, ["selection.parquet", "selection.json"], work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from contrasift.results import ClassSummary
-from contrasift.selection.solve import Method, Solved
+from contrasift.selection.task import Method, Solved
 
 
 def notes_on(

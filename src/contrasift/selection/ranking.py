@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from contrasift.selection.gather import ClassRows, positions_in_turn
-from contrasift.selection.solve import Solved
+from contrasift.selection.task import Solved
 
 
 @dataclass(frozen=True)

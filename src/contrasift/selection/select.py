@@ -13,9 +13,19 @@ from typing import Any
 import numpy as np
 
 from contrasift.arrays import check_matrix, class_codes
+from contrasift.catalogue import OBJECTIVES, check_choice, refuse_unused
 from contrasift.errors import UsageError
 from contrasift.results import Certificate, ClassSummary, Embeddings, LatentClasses, Selection
-from contrasift.selection import objectives
+from contrasift.selection.arguments import (
+    check_combination,
+    check_relaxable,
+    checked_fractions,
+    checked_scores,
+    checked_threshold,
+    resolved_redundancy,
+    resolved_weights,
+    rows_of_indices,
+)
 from contrasift.selection.baselines import random_order
 from contrasift.selection.budget import allocate as allocate_places
 from contrasift.selection.budget import resolve_budget, webster_order
@@ -25,14 +35,16 @@ from contrasift.selection.memory import MemoryPlan, plan_memory
 from contrasift.selection.notes import notes_on
 from contrasift.selection.ranking import Ranking
 from contrasift.selection.rule import LinearRule
-from contrasift.selection.solve import Method, Solved, Task, solve, with_limits
+from contrasift.selection.solve import solve
+from contrasift.selection.task import Method, Solved, Task, with_limits
 
 _CHOICES = {
-    "objective": ("sas", "published", "random", "random-per-class"),
-    "optimizer": ("greedy", "relaxed"),
+    "objective": tuple(OBJECTIVES),
+    "optimizer": ("greedy", "relaxed", "stochastic"),
     "refine": ("none", "swaps", "double-greedy", "double-greedy-random"),
     "allocate": ("proportional", "equal", "global"),
     "normalize": ("auto", "none", "rows"),
+    "scores_keep": ("high", "low"),
 }
 
 Progress = Callable[[int, int], None]
@@ -55,6 +67,13 @@ def select(
     class_weights: Mapping[Any, float | int] | Sequence[float | int] | np.ndarray | None = None,
     fractions: Sequence[float | int] | None = None,
     normalize: str = "auto",
+    threshold: float | None = None,
+    coverage_weight: float = 1.0,
+    centre_weight: float = 1.0,
+    epsilon: float | None = None,
+    neighbours: int = 20,
+    scores: Any = None,
+    scores_keep: str = "high",
     seed: int = 0,
     steps: int = 20,
     threads: int | None = None,
@@ -77,12 +96,15 @@ def select(
             the pool is one class.
         fraction: share of the pool to keep, in (0, 1]; rounded half up, to at least one example.
         budget: how many to keep, instead.
-        objective: `sas`; `published`, the ranking that the SAS code really makes, by row sums of
-            s_ij ≥ 0, larger index first on ties; `random`, over the whole pool, blind to classes;
+        objective: a name of `contrasift.catalogue.OBJECTIVES`, where each has its source: `sas`;
+            `published`, the ranking that the SAS code really makes; `coverage`, `centre`, and
+            both, `coverage-centre`; `herding`; `k-center`; `prototype-near`, `prototype-far`;
+            `semantic-dedup`; `typicality`; `scores`; `random`, blind to classes;
             `random-per-class`.
         redundancy: λ; default min(1, 1/(2·fraction)).
-        optimizer: `greedy`, the nested ranking; or `relaxed`, Frank–Wolfe, which leaves a linear
-            rule and whose smaller budgets are *not* prefixes.
+        optimizer: `greedy`, the nested ranking; or, for sas, `relaxed`, Frank–Wolfe, which leaves
+            a linear rule and whose smaller budgets are *not* prefixes; or, for coverage,
+            `stochastic`, greedy over a random part of the candidates each time.
         refine: after greedy, `swaps` at the same size, or the paper's `double-greedy`, or
             `double-greedy-random`; the latter two may shrink the set.
         allocate: places by class: `proportional`, `equal`; or `global`: one objective over the
@@ -96,7 +118,16 @@ def select(
             the place of `fraction`; see `Selection.marks`.
         normalize: `auto` as said above; `none`: rows are mean view embeddings, taken as they are;
             `rows`: scaled to length one. Rows that have it within 1e-6 are never touched.
-        seed: of the random objectives and of `double-greedy-random`.
+        threshold: τ in [−1, 1]: s_ij below it count zero, in `sas` and `published`. Where no
+            pair of a class can be below it, the linear path runs.
+        coverage_weight: of coverage in `coverage-centre`.
+        centre_weight: of centre in `coverage-centre`.
+        epsilon: of `semantic-dedup`: facts["distinct"] says how many examples have no earlier one
+            that is more similar than 1 − ε.
+        neighbours: of `typicality`.
+        scores: one number an example, for the objective `scores`; +inf allowed.
+        scores_keep: `high` or `low`.
+        seed: of all that is random.
         steps: passes over the rows that the relaxation may make.
         threads: None for all processors. The selection does not depend on it.
         memory_limit: bytes that the process should stay below; sets how much is gathered at once.
@@ -105,14 +136,14 @@ def select(
             scaled.
 
     Returns:
-        every example with its rank, the choice, and its certificate. For every objective but
-        `random…` gains say what an example brought; there they are NaN, and for `published` they
-        are its scores.
+        every example with its rank, the choice, and its certificate. Gains say what an example
+        brought; where the objective is a ranking they are its scores, and for `random…` NaN.
 
     Raises:
         UsageError: arguments that are out of range or do not go together; a memory limit that is
             too small.
-        DataError: rows that are not finite or, when scaling, zero; classes of another length.
+        DataError: rows that are not finite or, when scaling, zero; classes or scores of another
+            length; scores with NaN.
     """
     begun = time.perf_counter()
     for name, given in (
@@ -121,31 +152,51 @@ def select(
         ("refine", refine),
         ("allocate", allocate),
         ("normalize", normalize),
+        ("scores_keep", scores_keep),
     ):
-        _check_choice(name, given)
-    _check_combination(objective, optimizer, refine, allocate, min_per_class, class_weights)
+        check_choice(name, given, _CHOICES[name])
+    further = {
+        "threshold": threshold is not None,
+        "refine": refine != "none",
+        optimizer: optimizer != "greedy",
+        "coverage_weight": coverage_weight != 1,
+        "centre_weight": centre_weight != 1,
+        "epsilon": epsilon is not None,
+        "neighbours": neighbours != 20,
+        "scores": scores is not None,
+        "scores_keep": scores_keep != "high",
+    }
+    refuse_unused(objective, (name for name, given in further.items() if given))
+    check_combination(objective, optimizer, refine, allocate, min_per_class, class_weights)
     pool = _Pool.of(embeddings, classes, normalize)
-    shares = _checked_fractions(fractions, fraction, budget, optimizer, refine)
+    shares = checked_fractions(fractions, fraction, budget, optimizer, refine)
     if shares:
         fraction = shares[-1]
     count = resolve_budget(pool.n, fraction=fraction, budget=budget)
     share = fraction if fraction is not None else count / pool.n
     method = Method(
         objective=objective,
-        redundancy=_resolved_redundancy(redundancy, share),
+        redundancy=resolved_redundancy(redundancy, share),
         optimizer=optimizer,
         refine=refine,
         steps=steps,
         seed=seed,
+        threshold=checked_threshold(threshold),
+        coverage_weight=float(coverage_weight),
+        centre_weight=float(centre_weight),
+        epsilon=None if epsilon is None else float(epsilon),
+        neighbours=neighbours,
+        scores_keep=scores_keep,
     )
-    _check_relaxable(method, count, pool.n)
+    own_scores = None if scores is None else checked_scores(scores, pool.n)
+    check_relaxable(method, count, pool.n)
     limits = _Limits.of(pool, must_keep, must_drop, count)
     whole = allocate == "global"
     partition = ClassRows.of(
         np.zeros(pool.n, dtype=np.int64) if whole else pool.codes, 1 if whole else len(pool.names)
     )
-    weights = _resolved_weights(class_weights, pool.names)
-    how = "proportional" if whole or objective == "random" else allocate
+    weights = resolved_weights(class_weights, pool.names)
+    how = "proportional" if whole or OBJECTIVES[objective].blind else allocate
     shared = _Shared.of(partition, limits, count, how, min_per_class, weights, method, pool)
     in_place = partition.sizes.size == 1 and fits_in_place(
         pool.values, scale=pool.scale, threads=threads
@@ -154,16 +205,14 @@ def select(
     if announce is not None:
         announce(_announcement(plan, pool))
 
-    solved = _solve_all(pool, partition, shared, limits, method, plan, whole, threads, progress)
+    solved = _solve_all(
+        pool, partition, shared, limits, method, plan, whole, threads, progress, own_scores
+    )
     ranking = Ranking.by_class(partition, solved, shared.order)
     if whole:
         ranking = ranking.split(pool.codes, len(pool.names))
     selected = ranking.selected
-    certificate = Certificate(
-        value=sum(part.value for part in solved),
-        upper_bound=sum(part.upper_bound for part in solved),
-        random_value=sum(part.random_value for part in solved),
-    )
+    value = float(sum(part.value for part in solved))
     summaries = (
         _global_summaries(pool, partition, solved[0])
         if whole
@@ -179,8 +228,8 @@ def select(
         objective=objective,
         redundancy=method.redundancy,
         budget=int(selected.sum()),
-        value=certificate.value,
-        certificate=certificate,
+        value=value,
+        certificate=_certificate(value, solved),
         classes=summaries,
         seconds=time.perf_counter() - begun,
         notes=notes_on(summaries, solved, method, count, whole),
@@ -190,13 +239,15 @@ def select(
             "n_classes": len(pool.names),
             "requested_budget": count,
             "fraction": share,
+            "measures": OBJECTIVES[objective].value,
             "optimizer": optimizer,
             "refine": refine,
             "allocate": allocate,
             "rows": "scaled to length one" if pool.scale else "as they are",
             "turn": ranking.turn(),
             "memory_estimate_bytes": plan.total_bytes,
-            **_refinement_facts(solved),
+            **_summed_facts(solved),
+            **_threshold_facts(method, solved),
         },
         rule=_rule(pool, partition, solved, method, limits, whole, ranking),
         marks=_marks(shares, ranking, pool.n, shared.least),
@@ -245,8 +296,8 @@ class _Limits:
 
     @classmethod
     def of(cls, pool: _Pool, must_keep: Any, must_drop: Any, budget: int) -> _Limits:
-        keep = _rows_of(pool.index, must_keep, "must-keep")
-        drop = _rows_of(pool.index, must_drop, "must-drop")
+        keep = rows_of_indices(pool.index, must_keep, "must-keep")
+        drop = rows_of_indices(pool.index, must_drop, "must-drop")
         both = np.intersect1d(keep, drop)
         if both.size:
             raise UsageError(
@@ -309,7 +360,7 @@ class _Shared:
         method: Method,
         pool: _Pool,
     ) -> _Shared:
-        if method.objective == "random":
+        if OBJECTIVES[method.objective].blind:
             return cls._by_chance(partition, limits, budget, method, pool)
         sizes = partition.sizes
         if sizes.size == 1:
@@ -358,6 +409,7 @@ def _solve_all(
     whole: bool,
     threads: int | None,
     progress: Progress | None,
+    scores: np.ndarray | None,
 ) -> list[Solved]:
     """Every class, several at a time where there are several."""
 
@@ -365,7 +417,8 @@ def _solve_all(
         rows = partition.of_class(code)
         keep, eligible = limits.within(rows)
         order = None if shared.row_rank is None else np.argsort(shared.row_rank[rows])
-        task = Task(code, int(shared.places[code]), keep, eligible, order, split=whole)
+        own = None if scores is None else scores[rows]
+        task = Task(code, int(shared.places[code]), keep, eligible, order, whole, own)
         return solve(values, task, method, inner)
 
     solved: list[Solved] = []
@@ -400,114 +453,6 @@ def _in_threads(
         yield from workers.map(lambda item: work(item[0], item[1], 1), group)
 
 
-def _check_choice(name: str, given: str) -> None:
-    if given not in _CHOICES[name]:
-        raise UsageError(f"{name} to be one of {', '.join(_CHOICES[name])}", given)
-
-
-def _check_combination(
-    objective: str, optimizer: str, refine: str, allocate: str, minimum: int, weights: object
-) -> None:
-    if objective != "sas" and (optimizer != "greedy" or refine != "none"):
-        raise UsageError(
-            "the objective sas where an optimizer or a refinement is chosen", objective
-        )
-    if optimizer != "greedy" and refine != "none":
-        raise UsageError("the optimizer greedy where a refinement is chosen", optimizer)
-    by_class = allocate == "equal" or minimum > 0 or weights is not None
-    if objective == "random" and by_class:
-        raise UsageError(
-            "no budgets by class for the objective random, which is blind to classes",
-            "an equal allocation, a minimum per class, or class weights",
-            "Use random-per-class",
-        )
-    if allocate == "global" and (minimum > 0 or weights is not None):
-        raise UsageError(
-            "no budgets by class where the allocation is global",
-            "a minimum per class or class weights",
-            "Use the allocation proportional or equal",
-        )
-
-
-def _checked_fractions(
-    fractions: Sequence[float] | None,
-    fraction: float | None,
-    budget: int | None,
-    optimizer: str,
-    refine: str,
-) -> list[float]:
-    if fractions is None or len(fractions) == 0:
-        return []
-    if fraction is not None or budget is not None:
-        raise UsageError(
-            "fractions, a fraction or a budget", "more than one", "The largest fraction is selected"
-        )
-    if optimizer != "greedy" or refine != "none":
-        raise UsageError(
-            "the optimizer greedy without refinement for several fractions at once",
-            f"{optimizer} with refinement {refine}",
-            "Only greedy's selections are nested: run once for every fraction",
-        )
-    return sorted({float(part) for part in fractions})
-
-
-def _resolved_redundancy(redundancy: float | None, share: float) -> float:
-    if redundancy is None:
-        return objectives.default_redundancy(share) if share > 0 else 1.0
-    if not 0 <= redundancy < float("inf"):
-        raise UsageError("a redundancy λ of at least 0", f"{redundancy}")
-    return float(redundancy)
-
-
-def _check_relaxable(method: Method, budget: int, n: int) -> None:
-    limit = 1 / (2 * method.redundancy) if method.redundancy > 0 else float("inf")
-    # The last example may be owed to rounding.
-    if method.optimizer == "relaxed" and budget - 1 >= limit * n:
-        raise UsageError(
-            f"a budget up to the fraction 1/(2λ) = {limit:.4g} for the relaxation at "
-            f"λ = {method.redundancy:g}, beyond which it discards the most central examples",
-            f"{budget} of {n}",
-            "Leave --redundancy at its default, lower it, or use --optimizer greedy",
-        )
-
-
-def _rows_of(index: np.ndarray, wanted: Any, name: str) -> np.ndarray:
-    """Rows of the given pool indices, ascending, each once."""
-    if wanted is None:
-        return np.empty(0, dtype=np.int64)
-    numbers = np.asarray(wanted)
-    if numbers.size == 0:
-        return np.empty(0, dtype=np.int64)
-    if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
-        raise UsageError(f"a {name} list of pool indices", f"{numbers.dtype} {numbers.shape}")
-    numbers = np.unique(numbers)
-    by_index = np.argsort(index, kind="stable")
-    place = np.minimum(np.searchsorted(index, numbers, sorter=by_index), index.size - 1)
-    rows = by_index[place]
-    missing = numbers[index[rows] != numbers]
-    if missing.size:
-        raise UsageError(
-            f"a {name} list of indices in the pool",
-            f"{missing.size} that are not, among them {missing[0]}",
-            "Indices count from 0 and are those of the column `index`",
-        )
-    return np.sort(rows)
-
-
-def _resolved_weights(weights: Any, names: np.ndarray) -> np.ndarray | None:
-    if weights is None:
-        return None
-    if not isinstance(weights, Mapping):
-        return np.asarray(weights, dtype=np.float64)
-    known = {str(name): code for code, name in enumerate(names)}
-    resolved = np.ones(len(names))
-    for name, weight in weights.items():
-        if str(name) not in known:
-            raise UsageError("weights of classes that exist", f"a weight for class {name}")
-        resolved[known[str(name)]] = weight
-    return resolved
-
-
 def _announcement(plan: MemoryPlan, pool: _Pool) -> str:
     rows = (
         "rows are scaled to length one"
@@ -540,22 +485,57 @@ def _global_summaries(pool: _Pool, partition: ClassRows, whole: Solved) -> tuple
     n_classes = len(pool.names)
     codes = pool.codes[partition.rows[whole.order[: whole.budget]]]
     budgets = np.bincount(codes, minlength=n_classes)
-    values = np.bincount(codes, weights=whole.parts, minlength=n_classes).astype(np.float64)
+    values: list[float | None] = [None] * n_classes
+    if whole.parts is not None:
+        values = np.bincount(codes, weights=whole.parts, minlength=n_classes).tolist()
     return tuple(
-        ClassSummary(name=name, size=size, budget=budget, value=value, ranked_to=budget)
+        ClassSummary(
+            name=name,
+            size=size,
+            budget=budget,
+            value=None if value is None else float(value),
+            ranked_to=budget,
+        )
         for name, size, budget, value in zip(
-            pool.names.tolist(), pool.sizes.tolist(), budgets.tolist(), values.tolist(), strict=True
+            pool.names.tolist(), pool.sizes.tolist(), budgets.tolist(), values, strict=True
         )
     )
 
 
-def _refinement_facts(solved: Sequence[Solved]) -> dict[str, Any]:
+def _summed_facts(solved: Sequence[Solved]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    for name in ("swaps", "sweeps", "dropped"):
-        counts = [part.facts[name] for part in solved if name in part.facts]
+    for name in ("swaps", "sweeps", "dropped", "distinct", "evaluations"):
+        counts = [int(part.facts[name]) for part in solved if name in part.facts]
         if counts:
-            facts[name] = int(sum(counts))
+            facts[name] = sum(counts)
     return facts
+
+
+def _threshold_facts(method: Method, solved: Sequence[Solved]) -> dict[str, Any]:
+    """What became of τ: in how many classes some pair could be below it."""
+    if method.threshold is None:
+        return {}
+    reasons = [str(part.facts["no_op"]) for part in solved if "no_op" in part.facts]
+    facts: dict[str, Any] = {
+        "threshold": method.threshold,
+        "thresholded_classes": len(solved) - len(reasons),
+        "linear_classes": len(reasons),
+    }
+    return facts | ({"linear_because": reasons[0]} if reasons else {})
+
+
+def _certificate(value: float, solved: Sequence[Solved]) -> Certificate | None:
+    """The bounds of all classes together; none where one class has none."""
+    bounds = [part.upper_bound for part in solved]
+    means = [part.random_value for part in solved]
+    if any(bound is None for bound in bounds):
+        return None
+    known = all(mean is not None for mean in means)
+    return Certificate(
+        value=value,
+        upper_bound=float(sum(bound for bound in bounds if bound is not None)),
+        random_value=float(sum(mean for mean in means if mean is not None)) if known else None,
+    )
 
 
 def _rule(

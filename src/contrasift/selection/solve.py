@@ -1,101 +1,31 @@
-"""One class, or the whole pool as one: rank all rows, choose the first k, say how good that is."""
+"""One class, or the whole pool as one, by any objective of the catalogue."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-import numpy as np
+from collections.abc import Callable
 
 from contrasift.arrays import EmbeddingMatrix
-from contrasift.selection import objectives
-from contrasift.selection.baselines import published_order, published_scores, random_order
-from contrasift.selection.greedy import greedy
-from contrasift.selection.refine import double_greedy, replay, swap
-from contrasift.selection.relaxation import Relaxed, relax, upper_bound
+from contrasift.selection import alternatives
+from contrasift.selection.task import Method, Solved, Task
 
+Solver = Callable[[EmbeddingMatrix, Task, Method, "int | None"], Solved]
 
-@dataclass(frozen=True)
-class Method:
-    """How to choose within a class.
-
-    Attributes:
-        objective: `sas`, `published`, `random` or `random-per-class`.
-        redundancy: λ.
-        optimizer: `greedy` or `relaxed`.
-        refine: `none`, `swaps`, `double-greedy` or `double-greedy-random`.
-        steps: passes over the rows that the relaxation may make.
-        seed: of everything random.
-    """
-
-    objective: str = "sas"
-    redundancy: float = 1.0
-    optimizer: str = "greedy"
-    refine: str = "none"
-    steps: int = 20
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Task:
-    """One class to choose from.
-
-    Attributes:
-        code: its number; part of the seed of what is random in it.
-        budget: how many to choose.
-        keep: int64; rows that must be chosen, ascending.
-        eligible: bool [n]; rows that may be chosen; None for all.
-        order: int64 [n]; a ranking that was made outside (the random one of a whole pool).
-        split: tell each chosen row's part of F.
-    """
-
-    code: int
-    budget: int
-    keep: np.ndarray | None = None
-    eligible: np.ndarray | None = None
-    order: np.ndarray | None = None
-    split: bool = False
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Keep e iff ⟨z_e, direction⟩ ≥ threshold; `exceptions` are the rows judged otherwise."""
-
-    direction: np.ndarray
-    threshold: float
-    exceptions: np.ndarray
-
-
-@dataclass(frozen=True)
-class Solved:
-    """A ranked class.
-
-    Attributes:
-        order: int64 [n]; rows, best first; the first `budget` are selected.
-        gains: float64 [n]; in that order: what each brought, or, past the budget, would bring now.
-        budget: how many are selected; fewer than asked if a refinement dropped some.
-        value: F.
-        upper_bound: of F over all sets of this size.
-        random_value: mean of F over random sets of this size.
-        ranked_to: how many ranks the objective itself decided.
-        turn: first selected rank with a negative gain.
-        total: T [d].
-        parts: float64 [budget]; ⟨z_e, T − λM⟩ of each chosen row, which sum to F; if asked for.
-        rule: what the relaxation leaves.
-        facts: counts of what a refinement did; λ where it had to be lowered.
-    """
-
-    order: np.ndarray
-    gains: np.ndarray
-    budget: int
-    value: float
-    upper_bound: float
-    random_value: float
-    ranked_to: int
-    turn: int | None
-    total: np.ndarray
-    parts: np.ndarray | None = None
-    rule: Rule | None = None
-    facts: dict[str, float | int] = field(default_factory=dict)
+SOLVERS: dict[str, Solver] = {
+    "sas": alternatives.sas,
+    "published": alternatives.published,
+    "coverage": alternatives.coverage,
+    "centre": alternatives.centre,
+    "coverage-centre": alternatives.coverage_and_centre,
+    "herding": alternatives.by_herding,
+    "k-center": alternatives.by_k_center,
+    "prototype-near": alternatives.by_prototype,
+    "prototype-far": alternatives.by_prototype,
+    "semantic-dedup": alternatives.by_deduplication,
+    "typicality": alternatives.by_typicality,
+    "scores": alternatives.by_scores,
+    "random": alternatives.by_chance,
+    "random-per-class": alternatives.by_chance,
+}
 
 
 def solve(
@@ -106,279 +36,10 @@ def solve(
     Args:
         values: z [n, d], the rows of the class.
         task: what to choose.
-        method: how.
+        method: how; its objective must be one of the catalogue.
         threads: None for all processors.
 
     Raises:
-        UsageError: the relaxation beyond the fraction 1/(2λ).
+        UsageError: the relaxation beyond the fraction 1/(2λ); an option that does not fit.
     """
-    if method.objective != "sas":
-        return _by_ranking(values, task, method, threads)
-    if method.optimizer == "relaxed" and task.budget > 0:
-        return _by_relaxation(values, task, method, threads)
-    return _by_greedy(values, task, method, threads)
-
-
-def _by_greedy(values: EmbeddingMatrix, task: Task, method: Method, threads: int | None) -> Solved:
-    path = greedy(
-        values,
-        task.budget,
-        redundancy=method.redundancy,
-        keep=task.keep,
-        eligible=task.eligible,
-        threads=threads,
-    )
-    if method.refine == "none" or path.order.size == 0:
-        order, gains = _with_the_rest(path.order, path.gains, path.final_gains, task)
-        return _measured(
-            values, task, method, order, gains, path.order.size, path.total, path.turn, threads
-        )
-    chosen, facts = _refined(values, task, method, path.order, path.total)
-    gains = replay(values, chosen, total=path.total, redundancy=method.redundancy)
-    order, gains = _complete(values, task, method, chosen, gains, path.total, threads)
-    turn = _first_negative(gains[: chosen.size])
-    return _measured(
-        values, task, method, order, gains, chosen.size, path.total, turn, threads, facts=facts
-    )
-
-
-def _refined(
-    values: EmbeddingMatrix, task: Task, method: Method, order: np.ndarray, total: np.ndarray
-) -> tuple[np.ndarray, dict[str, float | int]]:
-    """The chosen rows after refinement: those that stay in greedy order, newcomers behind them."""
-    if method.refine == "swaps":
-        swapped = swap(
-            values,
-            order,
-            total=total,
-            redundancy=method.redundancy,
-            keep=task.keep,
-            eligible=task.eligible,
-        )
-        stay = order[np.isin(order, swapped.selected)]
-        new = np.setdiff1d(swapped.selected, order)
-        return np.concatenate([stay, new]), {"swaps": swapped.swaps, "sweeps": swapped.sweeps}
-    generator = None
-    if method.refine == "double-greedy-random":
-        generator = np.random.default_rng([method.seed, task.code])
-    stays = double_greedy(
-        values,
-        order,
-        total=total,
-        redundancy=method.redundancy,
-        generator=generator,
-        keep=task.keep,
-    )
-    return order[stays], {"dropped": int(order.size - stays.sum())}
-
-
-def _by_relaxation(
-    values: EmbeddingMatrix, task: Task, method: Method, threads: int | None
-) -> Solved:
-    n = values.shape[0]
-    usable = method.redundancy
-    if 2 * usable * (task.budget - 1) >= n:
-        # Minima, weights and equal shares bring single classes above the fraction 1/(2λ), where
-        # the relaxation would turn round: there it chooses under the largest λ that does not.
-        usable = n / (2 * task.budget)
-    relaxed = relax(
-        values,
-        task.budget,
-        redundancy=usable,
-        steps=method.steps,
-        keep=task.keep,
-        eligible=task.eligible,
-        threads=threads,
-    )
-    chosen = relaxed.selected[np.argsort(-relaxed.scores[relaxed.selected], kind="stable")]
-    chosen = _kept_first(chosen, task.keep)
-    gains = replay(values, chosen, total=relaxed.total, redundancy=method.redundancy)
-    order, gains = _complete(values, task, method, chosen, gains, relaxed.total, threads)
-    facts = {"lowered_redundancy": usable} if usable < method.redundancy else {}
-    return _measured(
-        values,
-        task,
-        method,
-        order,
-        gains,
-        chosen.size,
-        relaxed.total,
-        _first_negative(gains[: chosen.size]),
-        threads,
-        bound=None if facts else relaxed.upper_bound,
-        rule=_rule_of(relaxed, n),
-        facts=facts,
-    )
-
-
-def _rule_of(relaxed: Relaxed, n: int) -> Rule:
-    """The rule, and the rows where ties, must-keep or must-drop lists decide against it."""
-    selected = np.zeros(n, dtype=bool)
-    selected[relaxed.selected] = True
-    judged = relaxed.scores >= relaxed.threshold
-    return Rule(relaxed.direction, float(relaxed.threshold), np.flatnonzero(judged != selected))
-
-
-def _by_ranking(values: EmbeddingMatrix, task: Task, method: Method, threads: int | None) -> Solved:
-    n = values.shape[0]
-    if method.objective == "published":
-        scores = published_scores(values)
-        order = published_order(scores)
-    else:
-        scores = np.full(n, np.nan)
-        order = task.order
-        if order is None:
-            order = random_order(n, method.seed, task.code)
-    order = with_limits(order, task.keep, task.eligible)
-    total = objectives.total_of(values, threads)
-    return _measured(
-        values, task, method, order, scores[order], task.budget, total, None, threads, ranked_to=n
-    )
-
-
-def with_limits(
-    order: np.ndarray, keep: np.ndarray | None, eligible: np.ndarray | None
-) -> np.ndarray:
-    """A ranking with the rows to keep first and those that may not be chosen last."""
-    if eligible is not None:
-        order = np.concatenate([order[eligible[order]], order[~eligible[order]]])
-    return _kept_first(order, keep)
-
-
-def _kept_first(order: np.ndarray, keep: np.ndarray | None) -> np.ndarray:
-    if keep is None or keep.size == 0:
-        return order
-    return np.concatenate([keep, order[~np.isin(order, keep)]])
-
-
-def _complete(
-    values: EmbeddingMatrix,
-    task: Task,
-    method: Method,
-    chosen: np.ndarray,
-    gains: np.ndarray,
-    total: np.ndarray,
-    threads: int | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rank every other row behind the chosen ones, by its gain now."""
-    chosen_sum = objectives.sum_of(values, chosen, threads=threads)
-    final = objectives.gains(values, total, chosen_sum, method.redundancy, threads)
-    return _with_the_rest(chosen, gains, final, task)
-
-
-def _with_the_rest(
-    chosen: np.ndarray, gains: np.ndarray, final: np.ndarray, task: Task
-) -> tuple[np.ndarray, np.ndarray]:
-    others = np.ones(final.size, dtype=bool)
-    others[chosen] = False
-    rest = np.flatnonzero(others)
-    rest = with_limits(rest[np.argsort(-final[rest], kind="stable")], None, task.eligible)
-    return np.concatenate([chosen, rest]), np.concatenate([gains, final[rest]])
-
-
-def _first_negative(gains: np.ndarray) -> int | None:
-    negative = np.flatnonzero(gains < 0)
-    return int(negative[0]) if negative.size else None
-
-
-def _measured(
-    values: EmbeddingMatrix,
-    task: Task,
-    method: Method,
-    order: np.ndarray,
-    gains: np.ndarray,
-    budget: int,
-    total: np.ndarray,
-    turn: int | None,
-    threads: int | None,
-    *,
-    bound: float | None = None,
-    ranked_to: int | None = None,
-    rule: Rule | None = None,
-    facts: dict[str, float | int] | None = None,
-) -> Solved:
-    """Add value, upper bound and random mean of the first `budget` rows of a ranking."""
-    chosen = order[:budget]
-    chosen_sum = objectives.sum_of(values, chosen, threads=threads)
-    value = objectives.value(total, chosen_sum, method.redundancy)
-    free = values.shape[0] if task.eligible is None else int(task.eligible.sum())
-    kept = 0 if task.keep is None else task.keep.size
-    if budget in (kept, free):
-        bound = chance = value  # there is only one such set
-    else:
-        if bound is None:
-            bound = upper_bound(
-                values,
-                chosen_sum,
-                budget,
-                redundancy=method.redundancy,
-                total=total,
-                keep=task.keep,
-                eligible=task.eligible,
-                threads=threads,
-            )
-        chance = mean_value(values, budget, total, method.redundancy, task, threads)
-    parts = None
-    if task.split:
-        direction = total - method.redundancy * chosen_sum
-        parts = objectives.scores(values, direction, threads)[chosen]
-    return Solved(
-        order=order,
-        gains=gains,
-        budget=int(budget),
-        value=value,
-        upper_bound=max(bound, value),
-        random_value=chance,
-        ranked_to=int(budget if ranked_to is None else ranked_to),
-        turn=turn,
-        total=total,
-        parts=parts,
-        rule=rule,
-        facts=facts or {},
-    )
-
-
-def mean_value(
-    values: EmbeddingMatrix,
-    budget: int,
-    total: np.ndarray,
-    redundancy: float,
-    task: Task,
-    threads: int | None = None,
-) -> float:
-    """The exact mean of F over all sets of this size that hold `keep` and lie in `eligible`.
-
-    With M = M_keep + R, R the sum of k' rows drawn from the n' free ones (sum T', squares Q'):
-
-        E R = (k'/n') T',   E‖R‖² = (k'/n') Q' + k'(k'−1)/(n'(n'−1)) (‖T'‖² − Q')
-
-    Args:
-        values: z [n, d].
-        budget: k.
-        total: T.
-        redundancy: λ.
-        task: holds `keep` and `eligible`.
-        threads: None for all processors.
-    """
-    squares = objectives.squared_norms(values, threads)
-    n = values.shape[0]
-    if task.keep is None and task.eligible is None:
-        return objectives.random_value(total, float(squares.sum()), n, budget, redundancy)
-    keep = np.empty(0, dtype=np.int64) if task.keep is None else task.keep
-    free = np.ones(n, dtype=bool) if task.eligible is None else task.eligible.copy()
-    free[keep] = False
-    rows = np.flatnonzero(free)
-    kept_sum = objectives.sum_of(values, keep, threads=threads)
-    free_sum = objectives.sum_of(values, rows, threads=threads)
-    drawn, count = budget - keep.size, rows.size
-    share = drawn / max(count, 1)
-    both = drawn * (drawn - 1) / max(count * (count - 1), 1)
-    own = float(squares[rows].sum())
-    mean_sum = kept_sum + share * free_sum
-    mean_square = (
-        kept_sum @ kept_sum
-        + 2 * share * (kept_sum @ free_sum)
-        + share * own
-        + both * (free_sum @ free_sum - own)
-    )
-    return float(mean_sum @ total - redundancy * mean_square)
+    return SOLVERS[method.objective](values, task, method, threads)

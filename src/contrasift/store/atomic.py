@@ -100,9 +100,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hash of a file's content.
+
+    Raises:
+        DataError: it does not exist or cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError("a file that can be read", f"{path}: {error.strerror}") from error
 
 
 def load_array(path: Path, *, memory_map: bool = True) -> np.ndarray:

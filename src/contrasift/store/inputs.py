@@ -1,4 +1,4 @@
-"""Files that a user brings to a selection: a matrix, classes, lists of indices, weights."""
+"""Files that a user brings to a selection: a matrix, classes, lists of indices, weights, scores."""
 
 from __future__ import annotations
 
@@ -91,6 +91,49 @@ def load_classes_file(path: Path, index: np.ndarray) -> np.ndarray:
     return labels.astype(str) if labels.dtype == object else labels
 
 
+def load_few_labels_file(path: Path, index: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels of a few examples: `index,label` a line; a first line of just that is a header.
+
+    Args:
+        path: the file.
+        index: pool index of every row, ascending.
+
+    Returns:
+        int64 [n] codes, −1 where no label is given, and the sorted labels behind them.
+
+    Raises:
+        DataError: unreadable, another form of line, an example that is not there, or one with two
+            labels.
+    """
+    pairs: dict[int, str] = {}
+    for number, line in enumerate(_lines(Path(path), "labels")):
+        place, comma, label = (part.strip() for part in line.partition(","))
+        if number == 0 and (place, label) == ("index", "label"):
+            continue
+        if not (comma and label and place.isdecimal()):
+            raise DataError(
+                f"`index,label` on every line of {path}", f"line {number + 1}: {line[:60]!r}"
+            )
+        if pairs.setdefault(int(place), label) != label:
+            raise DataError(
+                f"one label an example in {path}",
+                f"example {place} as {pairs[int(place)]!r} and as {label!r}",
+            )
+    given = np.array(sorted(pairs), dtype=np.int64)
+    absent = np.setdiff1d(given, index)
+    if absent.size:
+        raise DataError(
+            f"indices of embedded examples in {path}",
+            f"{absent.size} of {given.size} others, the first of them {absent[0]}",
+            "The column `index` of examples.parquet has them",
+        )
+    names = tuple(sorted(set(pairs.values())))
+    code = {name: number for number, name in enumerate(names)}
+    known = np.full(index.size, -1, dtype=np.int64)
+    known[np.searchsorted(index, given)] = [code[pairs[int(place)]] for place in given]
+    return known, names
+
+
 def load_indices_file(path: Path) -> np.ndarray:
     """Pool indices: a `.npy` of integers, or text with one a line.
 
@@ -133,6 +176,108 @@ def load_weights_file(path: Path) -> dict[str, float] | np.ndarray:
         return listed.astype(np.float64)
     except ValueError as error:
         raise DataError(f"a number for every class in {path}", str(error)) from error
+
+
+def read_scores(path: Path, index: np.ndarray, column: str = "") -> np.ndarray:
+    """One score for every example: for the objective `scores`.
+
+    A `.parquet` or `.csv` has a column `index` and is brought into the order asked for; a `.npy`
+    of numbers, or text with a number a line, is in that order already. `inf` is a score (an
+    example that was never learned was forgotten infinitely often); NaN is none.
+
+    Args:
+        path: the file.
+        index: pool index of every row.
+        column: of a table, the scores; empty for the only one beside `index`.
+
+    Returns:
+        float64 [n].
+
+    Raises:
+        DataError: unreadable, of another length, with duplicate, missing or foreign examples, NaN,
+            or what are not numbers.
+        UsageError: a column of a file that has none, or none where there are several.
+    """
+    path = Path(path)
+    if path.suffix in (".parquet", ".csv"):
+        scores = _scores_of_table(path, index, column)
+    elif column:
+        raise UsageError(f"no column for {path}, which has none", column)
+    elif path.suffix == ".npy":
+        scores = _numbers(load_array(path, memory_map=False), path)
+    else:
+        scores = _numbers(np.array(_lines(path, "scores")), path)
+    if scores.shape != index.shape:
+        raise DataError(
+            f"one score for each of the {index.size} examples",
+            f"{path} with {scores.size}",
+            "A table with a column `index` says which score is whose",
+        )
+    missing = np.flatnonzero(np.isnan(scores))
+    if missing.size:
+        raise DataError(
+            "a score for every example",
+            f"{path} with NaN for {missing.size} of them, the first {index[missing[0]]}",
+            "Write inf for what is hardest of all, or leave these examples out of the pool",
+        )
+    return scores
+
+
+def _scores_of_table(path: Path, index: np.ndarray, column: str) -> np.ndarray:
+    table = read_table(path) if path.suffix == ".parquet" else _read_csv(path)
+    others = [name for name in table if name != "index"]
+    if "index" not in table:
+        raise DataError(f"a column `index` in {path}", ", ".join(table) or "no column")
+    if not column and len(others) != 1:
+        raise UsageError(
+            f"--scores-column, one of those in {path}: {', '.join(others)}", "none of them"
+        )
+    column = column or others[0]
+    if column not in others:
+        raise UsageError(f"a column of scores in {path}: {', '.join(others)}", column)
+    listed = table["index"]
+    if listed.dtype.kind not in "iu":
+        raise DataError(f"whole numbers in the column `index` of {path}", f"{listed.dtype}")
+    order = np.argsort(listed, kind="stable")
+    ordered = listed[order]
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if twice.size:
+        raise DataError(f"every example once in {path}", f"{twice[0]} more than once")
+    for numbers, what in (
+        (np.setdiff1d(index, listed), "examples without a score"),
+        (np.setdiff1d(listed, index), "scores of examples that are not in the pool"),
+    ):
+        if numbers.size:
+            raise DataError(
+                f"one score for each of the {index.size} examples",
+                f"{path} with {numbers.size} {what}, among them {numbers[0]}",
+                "Check that both files come from the same pool",
+            )
+    rows = order[np.searchsorted(ordered, index)]
+    return _numbers(table[column], path)[rows]
+
+
+def _read_csv(path: Path) -> dict[str, np.ndarray]:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    try:
+        table = csv.read_csv(path)
+    except FileNotFoundError as error:
+        raise DataError("a file of scores", f"{path}, which does not exist") from error
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"a table of comma-separated values at {path}", str(error)) from error
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def _numbers(values: np.ndarray, path: Path) -> np.ndarray:
+    """Real numbers as float64; text is read, truth values count 0 and 1."""
+    try:
+        if values.ndim != 1 or values.dtype.kind not in "biufUO":
+            raise ValueError(f"{values.dtype} of shape {values.shape}")
+        return values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"a number for every example in {path}", str(error)) from error
 
 
 def parse_bytes(text: str) -> int:

@@ -1,0 +1,270 @@
+"""k-center: farthest-first, exact, by few matrix products."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from contrasift.arrays import EmbeddingMatrix, IndexVector, RowMask
+from contrasift.selection import kernels, objectives
+from contrasift.selection.baselines.nearest import improve, product_slack, with_offsets
+from contrasift.selection.baselines.ranked import Ranked
+from contrasift.selection.kernels import available_threads, compiled, row_dot
+
+_CANDIDATES = 1024  # rows that are brought up to date together before some of them are chosen
+_MOST_CANDIDATES = 16_384
+_TILE_ROWS = 256  # its products stay in the second-level cache
+_TILE_CENTRES = 1024
+
+
+def k_center(
+    values: EmbeddingMatrix,
+    budget: int,
+    keep: IndexVector | None = None,
+    eligible: RowMask | None = None,
+    threads: int | None = None,
+) -> Ranked:
+    """Farthest-first: each time the row farthest from all that were chosen before.
+
+        i_{t+1} = argmax_i min_{j ∈ i_1..i_t} ‖z_i − z_j‖²
+
+    The largest remaining gap is within a factor two of the best for every prefix
+    (Gonzalez 1985); as a way to choose training examples: Sener & Savarese 2018. The first row is
+    the one nearest to the mean, or what must be kept. Smaller budgets are prefixes.
+
+    Lazily: a row's squared gap only shrinks, so one that was computed against fewer centres is an
+    upper bound. The rows with the largest bounds are brought up to date together, by one matrix
+    product with the centres since their last one, and the farthest of them are chosen while no
+    other bound exceeds theirs. So most rows meet most centres only once, in large products.
+
+    Args:
+        values: z [n, d].
+        budget: how many to choose; the others follow by their gap to what was chosen.
+        keep: rows that come first, in this order.
+        eligible: rows that may be chosen; the others come last.
+        threads: None for all processors; the ranking does not depend on it.
+
+    Returns:
+        the ranking; scores are the squared gap to what was chosen before, +inf of the first row,
+        and for what was not chosen the squared gap to the choice.
+
+    Raises:
+        DataError: NaN or infinity.
+    """
+    n = values.shape[0]
+    if n == 0:
+        return Ranked(np.empty(0, dtype=np.int64), np.empty(0), 0)
+    z = kernels.embedding_rows(values)
+    gaps = _Gaps(z, max(budget, 1), threads)
+    may = np.ones(n, dtype=bool) if eligible is None else eligible.copy()
+    kept = np.empty(0, dtype=np.int64) if keep is None else keep
+    if budget > 0:
+        if kept.size == 0:
+            kept = _nearest_to_mean(z, may, threads)
+        for row in kept[:budget]:
+            gaps.choose_first(int(row))
+        may[gaps.chosen] = False
+        gaps.fill(may, budget)
+    gaps.refresh(np.flatnonzero(gaps.open))
+    return gaps.ranked(eligible)
+
+
+def _nearest_to_mean(z: np.ndarray, may: np.ndarray, threads: int | None) -> np.ndarray:
+    """Of the rows that may be chosen the one with the smallest ‖z_i − μ‖²; none if none may."""
+    rows = np.flatnonzero(may)
+    mean = objectives.total_of(z, threads) / z.shape[0]
+    gap = objectives.squared_norms(z, threads) - 2 * objectives.scores(z, mean, threads)
+    return rows[np.argsort(gap[rows], kind="stable")[:1]]
+
+
+class _Gaps:
+    """Every row's squared gap to the centres so far: exact, or an upper bound from fewer centres.
+
+    Kept as closest_i = max_j ⟨z_i, z_j⟩ − ‖z_j‖²/2, from which the gap is ‖z_i‖² − 2·closest_i.
+
+    Attributes:
+        chosen: rows, in the order of their choice.
+        open: bool [n]; not chosen.
+    """
+
+    def __init__(self, z: np.ndarray, budget: int, threads: int | None) -> None:
+        n, d = z.shape
+        self.open = np.ones(n, dtype=bool)
+        self._z = z
+        self._threads = threads
+        self._squares = objectives.squared_norms(z, threads)
+        self._halves = self._squares / 2
+        self._slack = product_slack(d, float(self._squares.max()))
+        self._closest = np.full(n, -np.inf)
+        self._seen = np.zeros(n, dtype=np.int64)
+        self._rows = np.empty(min(budget, n), dtype=np.int64)
+        self._centres = np.empty((self._rows.size, d + 1), dtype=np.float32)
+        self._score = np.full(n, np.inf)
+        self._count = 0
+        # A buffer a thread: fresh memory for every product would cost a tenth of its time.
+        self._buffers = threading.local()
+
+    @property
+    def chosen(self) -> np.ndarray:
+        return self._rows[: self._count]
+
+    def choose_first(self, row: int) -> None:
+        """Choose a row whatever its gap."""
+        self.refresh(np.array([row]))
+        self._score[row] = self._gap_of(np.array([row]))[0]
+        self._rows[self._count] = row
+        self._centres[self._count] = with_offsets(self._z[[row]], self._halves[[row]])
+        self.open[row] = False
+        self._count += 1
+
+    def fill(self, may: np.ndarray, budget: int) -> None:
+        """Choose the farthest, one after another, up to the budget."""
+        self.refresh(np.flatnonzero(may))
+        size = _CANDIDATES
+        while self._count < budget and may.any():
+            bounds = np.where(may, self._gap_of(slice(None)), -1.0)
+            block, bound, bound_row = _largest(bounds, min(size, int(may.sum())))
+            self.refresh(block)
+            before = self._count
+            self._count = _choose(
+                block,
+                bound,
+                bound_row,
+                budget,
+                before,
+                self._z,
+                self._squares,
+                self._halves,
+                self._closest,
+                self._seen,
+                self._rows,
+                self._score,
+            )
+            new = self._rows[before : self._count]
+            self._centres[before : self._count] = with_offsets(self._z[new], self._halves[new])
+            may[new] = False
+            self.open[new] = False
+            size = _CANDIDATES if new.size else min(2 * size, _MOST_CANDIDATES)
+
+    def refresh(self, rows: np.ndarray) -> None:
+        """Bring rows up to date with every centre."""
+        stale = rows[self._seen[rows] < self._count]
+        stale = stale[np.argsort(self._seen[stale], kind="stable")]
+        tiles = [stale[start : start + _TILE_ROWS] for start in range(0, stale.size, _TILE_ROWS)]
+        count = min(available_threads(self._threads), len(tiles))
+        if count > 1:
+            # A matrix product a thread: what follows each product is then shared out as well.
+            with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
+                list(pool.map(self._refresh_tile, tiles))
+        else:
+            for tile in tiles:
+                self._refresh_tile(tile)
+        self._seen[stale] = self._count
+
+    def _refresh_tile(self, tile: np.ndarray) -> None:
+        values = with_offsets(self._z[tile])
+        for first in range(int(self._seen[tile[0]]), self._count, _TILE_CENTRES):
+            last = min(first + _TILE_CENTRES, self._count)
+            products = self._buffer(tile.size, last - first)
+            np.matmul(values, self._centres[first:last].T, out=products)
+            others = self._rows[first:last]
+            improve(products, tile, self._z, others, self._halves, self._slack, self._closest)
+
+    def _buffer(self, rows: int, columns: int) -> np.ndarray:
+        if not hasattr(self._buffers, "products"):
+            self._buffers.products = np.empty(_TILE_ROWS * _TILE_CENTRES, dtype=np.float32)
+        return self._buffers.products[: rows * columns].reshape(rows, columns)
+
+    def ranked(self, eligible: np.ndarray | None) -> Ranked:
+        """The chosen rows, then the others by their gap, then those that may not be chosen."""
+        rest = np.flatnonzero(self.open)
+        self._score[rest] = self._gap_of(rest)
+        rest = rest[np.argsort(-self._score[rest], kind="stable")]
+        if eligible is not None:
+            rest = np.concatenate([rest[eligible[rest]], rest[~eligible[rest]]])
+        return Ranked(np.concatenate([self.chosen, rest]), self._score, self._count)
+
+    def _gap_of(self, rows: np.ndarray | slice) -> np.ndarray:
+        return np.maximum(self._squares[rows] - 2 * self._closest[rows], 0.0)
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _largest(bounds: np.ndarray, size: int) -> tuple[np.ndarray, float, int]:
+    """The rows with the largest bounds, ascending; the largest bound beyond them and its row.
+
+    Of equal bounds the lowest rows are taken: else a block might hold none that may be chosen.
+    """
+    n = bounds.size
+    if size >= n:
+        return np.arange(n), -np.inf, n
+    cut = np.partition(bounds, n - size)[n - size]
+    above, tied = np.flatnonzero(bounds > cut), np.flatnonzero(bounds == cut)
+    room = size - above.size
+    block = np.sort(np.concatenate([above, tied[:room]]))
+    if tied.size > room:
+        return block, float(cut), int(tied[room])
+    below = np.where(bounds < cut, bounds, -np.inf)
+    row = int(np.argmax(below))
+    return block, float(below[row]), row
+
+
+@compiled
+def _choose(
+    block, bound, bound_row, budget, count, values, squares, halves, closest, seen, chosen, score
+):
+    """Choose from a block that is up to date while its farthest beats every bound beyond it.
+
+    Returns how many are chosen then; rows that cannot be chosen any more in this block are left
+    with what they have seen.
+    """
+    d = values.shape[1]
+    wide = np.empty(d)
+    active = block.copy()
+    left = active.shape[0]
+    gaps = np.empty(left)
+    for a in range(left):
+        gaps[a] = max(squares[active[a]] - 2 * closest[active[a]], 0.0)
+    while count < budget:
+        best = -1
+        kept = 0
+        for a in range(left):
+            i = active[a]
+            if gaps[a] < bound or (gaps[a] == bound and i > bound_row):
+                seen[i] = count
+                continue
+            active[kept] = i
+            gaps[kept] = gaps[a]
+            if best < 0 or gaps[kept] > gaps[best]:
+                best = kept
+            kept += 1
+        left = kept
+        if best < 0:
+            return count
+        centre = active[best]
+        chosen[count] = centre
+        score[centre] = gaps[best]
+        count += 1
+        seen[centre] = count
+        for t in range(d):
+            wide[t] = values[centre, t]
+        for a in range(best, left - 1):
+            active[a] = active[a + 1]
+            gaps[a] = gaps[a + 1]
+        left -= 1
+        for a in range(left):
+            i = active[a]
+            exact = row_dot(values, i, wide) - halves[centre]
+            if exact > closest[i]:
+                closest[i] = exact
+                gaps[a] = max(squares[i] - 2 * exact, 0.0)
+    for a in range(left):
+        seen[active[a]] = count
+    return count

@@ -1,0 +1,89 @@
+"""The nearest of many rows: found by float32 matrix products, decided by one exact kernel.
+
+A float32 product of two rows errs by no more than a known amount. So the products only say which
+pairs *may* be nearest; those few are computed again by `kernels.row_dot`, in float64 and always in
+the same order. What comes out does not depend on blocks, threads or the BLAS.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from contrasift.selection.kernels import compiled, row_dot
+
+
+def product_slack(d: int, largest_square: float) -> float:
+    """How far float32 arithmetic may be from ⟨z_i, z_j⟩ − h_j, where h_j ≤ ‖z‖²/2.
+
+    More than the classic bound (d + 2)·2⁻²⁴·(‖z_i‖‖z_j‖ + h_j) for the sum of d + 1 products in any
+    order, with a term for rounding h_j and for products that underflow.
+
+    Args:
+        d: length of a row.
+        largest_square: the largest ‖z‖².
+    """
+    return 2.0**-23 * (d + 8) * largest_square + d * 2.0**-125
+
+
+def with_offsets(rows: np.ndarray, offsets: np.ndarray | None = None) -> np.ndarray:
+    """Rows with one more coordinate: −h_j, or 1 where there are no offsets.
+
+    The product of two such matrices, one of each kind, is ⟨z_i, z_j⟩ − h_j at once.
+    """
+    longer = np.empty((rows.shape[0], rows.shape[1] + 1), dtype=np.float32)
+    longer[:, :-1] = rows
+    longer[:, -1] = 1.0 if offsets is None else -offsets
+    return longer
+
+
+def improve(
+    products: np.ndarray,
+    rows: np.ndarray,
+    values: np.ndarray,
+    others: np.ndarray,
+    offsets: np.ndarray,
+    slack: float,
+    closest: np.ndarray,
+    widths: np.ndarray | None = None,
+) -> None:
+    """Raise closest[i] to the largest ⟨z_i, z_j⟩ − h_j over the columns of a product.
+
+    Args:
+        products: float32 [r, c]; ⟨z_i, z_j⟩ − h_j as a matrix product made them, see `with_offsets`;
+            overwritten.
+        rows: int64 [r]; i of each.
+        values: float32 [n, d].
+        others: int64 [c]; j of each column.
+        offsets: float64 [n]; h.
+        slack: see `product_slack`.
+        closest: float64 [n]; changed in place.
+        widths: int64 [r]; how many columns count for each; None for all.
+    """
+    if widths is not None:
+        products[np.arange(others.size) >= widths[:, None]] = -np.inf
+    # Only an entry that is not below what the row has may decide; of a new row, one near its largest.
+    limits = closest[rows] - slack
+    new = np.flatnonzero(np.isneginf(limits))
+    if new.size:
+        largest = (products if new.size == rows.size else products[new]).max(
+            axis=1, initial=-np.inf
+        )
+        limits[new] = np.where(np.isneginf(largest), np.inf, largest.astype(np.float64) - 2 * slack)
+    limits -= 2.0**-22 * np.where(
+        np.isinf(limits), 0.0, np.abs(limits)
+    )  # float32 must not raise them
+    places = np.flatnonzero(products >= limits.astype(np.float32)[:, None])
+    r, c = np.divmod(places, others.size) if places.size else (places, places)
+    _decide(rows[r], others[c], values, offsets, closest)
+
+
+@compiled
+def _decide(rows, others, values, offsets, closest):
+    """Compute the pairs that may decide exactly."""
+    d = values.shape[1]
+    wide = np.empty(d)
+    for p in range(rows.shape[0]):
+        i, j = rows[p], others[p]
+        for t in range(d):
+            wide[t] = values[i, t]
+        closest[i] = max(closest[i], row_dot(values, j, wide) - offsets[j])

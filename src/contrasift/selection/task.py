@@ -1,0 +1,137 @@
+"""What is chosen from, how, and the answer: the terms in which a class is solved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Method:
+    """How to choose within a class.
+
+    Attributes:
+        objective: a name of the catalogue.
+        redundancy: λ.
+        optimizer: `greedy`, `relaxed` or `stochastic`.
+        refine: `none`, `swaps`, `double-greedy` or `double-greedy-random`.
+        steps: passes over the rows that the relaxation may make.
+        seed: of everything random.
+        threshold: τ; None for none.
+        coverage_weight: of coverage in coverage-centre.
+        centre_weight: of centre in coverage-centre.
+        epsilon: of semantic-dedup; None for none.
+        neighbours: of typicality.
+        scores_keep: `high` or `low`.
+    """
+
+    objective: str = "sas"
+    redundancy: float = 1.0
+    optimizer: str = "greedy"
+    refine: str = "none"
+    steps: int = 20
+    seed: int = 0
+    threshold: float | None = None
+    coverage_weight: float = 1.0
+    centre_weight: float = 1.0
+    epsilon: float | None = None
+    neighbours: int = 20
+    scores_keep: str = "high"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One class to choose from.
+
+    Attributes:
+        code: its number; part of the seed of what is random in it.
+        budget: how many to choose.
+        keep: int64; rows that must be chosen, ascending.
+        eligible: bool [n]; rows that may be chosen; None for all.
+        order: int64 [n]; a ranking that was made outside (the random one of a whole pool).
+        split: tell each chosen row's part of F.
+        scores: float64 [n]; of a file, for the objective that keeps the highest or lowest.
+    """
+
+    code: int
+    budget: int
+    keep: np.ndarray | None = None
+    eligible: np.ndarray | None = None
+    order: np.ndarray | None = None
+    split: bool = False
+    scores: np.ndarray | None = None
+
+    def sizes_without_choice(self, n: int) -> tuple[int, int]:
+        """The budgets for which there is only one set: what must be kept, and all that may be."""
+        kept = 0 if self.keep is None else self.keep.size
+        return kept, n if self.eligible is None else int(self.eligible.sum())
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Keep e iff ⟨z_e, direction⟩ ≥ threshold; `exceptions` are the rows judged otherwise."""
+
+    direction: np.ndarray
+    threshold: float
+    exceptions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A ranked class.
+
+    Attributes:
+        order: int64 [n]; rows, best first; the first `budget` are selected.
+        gains: float64 [n]; in that order: what each brought, or, past the budget, would bring now.
+        budget: how many are selected; fewer than asked if a refinement dropped some.
+        value: F, or the value of another objective.
+        upper_bound: of the value over all sets of this size; None where there is none.
+        random_value: mean of the value over random sets of this size; None where unknown.
+        ranked_to: how many ranks the objective itself decided.
+        turn: first selected rank with a negative gain.
+        total: T [d].
+        parts: float64 [budget]; ⟨z_e, T − λM⟩ of each chosen row, which sum to F; if asked for.
+        rule: what the relaxation leaves.
+        facts: counts of what a refinement did; λ where it had to be lowered; the path taken.
+    """
+
+    order: np.ndarray
+    gains: np.ndarray
+    budget: int
+    value: float
+    upper_bound: float | None
+    random_value: float | None
+    ranked_to: int
+    turn: int | None
+    total: np.ndarray
+    parts: np.ndarray | None = None
+    rule: Rule | None = None
+    facts: dict[str, float | int | str] = field(default_factory=dict)
+
+
+def with_limits(
+    order: np.ndarray, keep: np.ndarray | None, eligible: np.ndarray | None
+) -> np.ndarray:
+    """A ranking with the rows to keep first and those that may not be chosen last."""
+    if eligible is not None:
+        order = np.concatenate([order[eligible[order]], order[~eligible[order]]])
+    return kept_first(order, keep)
+
+
+def kept_first(order: np.ndarray, keep: np.ndarray | None) -> np.ndarray:
+    """A ranking with the rows to keep first."""
+    if keep is None or keep.size == 0:
+        return order
+    return np.concatenate([keep, order[~np.isin(order, keep)]])
+
+
+def with_the_rest(
+    chosen: np.ndarray, gains: np.ndarray, final: np.ndarray, task: Task
+) -> tuple[np.ndarray, np.ndarray]:
+    """Behind the chosen rows, all others by what they would bring now."""
+    others = np.ones(final.size, dtype=bool)
+    others[chosen] = False
+    rest = np.flatnonzero(others)
+    rest = with_limits(rest[np.argsort(-final[rest], kind="stable")], None, task.eligible)
+    return np.concatenate([chosen, rest]), np.concatenate([gains, final[rest]])
