@@ -7,16 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contrasift import evaluation as module
 from contrasift.errors import DataError, UsageError
 from contrasift.evaluation import (
     evaluate,
+    knn,
     knn_accuracy,
+    linear,
     linear_probe,
     mean_and_interval,
     mean_classifier,
     paired_difference,
+    sgd,
+    sgd_probe,
 )
+from contrasift.evaluation.checks import Hits, standardisation, validation_split
 
 
 def problem(n: int, m: int, d: int, k: int, seed: int = 0, noise: float = 1.0) -> tuple:
@@ -64,7 +68,10 @@ class TestLinearProbe:
         train_x, train_y, test_x, test_y = problem(400, 300, 12, k)
         reference = make_pipeline(
             StandardScaler(),
-            LogisticRegression(C=1 / (0.01 * 400), solver="newton-cg", tol=1e-8, max_iter=1000),
+            # For two classes scikit-learn fits one difference w of ours, and ½‖w‖² is twice ½‖W‖².
+            LogisticRegression(
+                C=(2 if k == 2 else 1) / (0.01 * 400), solver="newton-cg", tol=1e-8, max_iter=1000
+            ),
         ).fit(train_x.astype(np.float64), train_y)
         result = linear_probe(train_x, train_y, test_x, test_y, regularisation=0.01)
         assert result.accuracy == pytest.approx(reference.score(test_x, test_y), abs=2 / 300)
@@ -81,7 +88,7 @@ class TestLinearProbe:
         # Many noise columns for few rows: strong regularisation generalises better.
         train_x, train_y, test_x, test_y = problem(400, 200, 100, 3, noise=8.0)
         result = linear_probe(train_x, train_y, test_x, test_y)
-        assert set(result.validation) == set(module._REGULARISATIONS)
+        assert set(result.validation) == set(linear._REGULARISATIONS)
         best = max(result.validation.values())
         assert best > min(result.validation.values())
         ties = [weight for weight, value in result.validation.items() if value == best]
@@ -119,7 +126,7 @@ class TestLinearProbe:
     def test_rounding_in_a_constant_column_is_no_deviation(self):
         train = np.full((333, 1), 0.1, dtype=np.float32)
         train[0] = np.nextafter(train[0], np.float32(1))
-        _, scale = module._standardisation(train)
+        _, scale = standardisation(train)
         assert 0 < train.std(dtype=np.float64) < 1e-8
         assert scale.tolist() == [1.0]
 
@@ -134,13 +141,115 @@ class TestLinearProbe:
         x = np.eye(3)
         result = linear_probe(x, [0, 1, 2], x, [0, 1, 2])
         assert result.accuracy == 1.0
-        assert result.regularisation == module._FALLBACK_REGULARISATION
+        assert result.regularisation == linear._FALLBACK_REGULARISATION
 
     def test_validation_split_is_a_fifth_of_every_class(self):
         codes = np.repeat([0, 1, 2], [50, 10, 3])
-        fit, judge = module._validation_split(codes, seed=1)
+        fit, judge = validation_split(codes, seed=1, at_most=100)
         assert np.bincount(codes[judge], minlength=3).tolist() == [10, 2, 0]
         assert sorted([*fit, *judge]) == list(range(63))
+
+    @pytest.mark.parametrize("weight", [0.1, 1e-3])
+    @pytest.mark.parametrize("k", [2, 5])
+    def test_reaches_scikit_learns_optimum_on_correlated_features(self, k, weight):
+        from sklearn.linear_model import LogisticRegression
+
+        train_x, train_y, _, _ = problem(2500, 1, 10, k)
+        rng = np.random.default_rng(1)
+        train_x = train_x @ rng.normal(size=(10, 30)) + 0.05 * rng.normal(size=(2500, 30))
+        train_x = ((train_x - train_x.mean(axis=0)) / train_x.std(axis=0)).astype(np.float32)
+        fit = linear.fit_logistic(train_x, train_y, k, weight)
+        assert fit.converged
+        reference = LogisticRegression(
+            C=(2 if k == 2 else 1) / (weight * 2500), solver="newton-cg", tol=1e-9, max_iter=1000
+        ).fit(train_x.astype(np.float64), train_y)
+        ours = fit.scores(train_x).astype(np.float64)
+        ours = np.exp(ours - ours.max(axis=1, keepdims=True))
+        ours /= ours.sum(axis=1, keepdims=True)
+        theirs = reference.predict_proba(train_x.astype(np.float64))
+        np.testing.assert_allclose(ours, theirs, atol=3e-3)
+        assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() > 0.998
+
+    def test_the_gradient_is_that_of_the_loss(self):
+        train_x, train_y, _, _ = problem(1500, 1, 4, 3)  # two blocks, the second one short
+        rng = np.random.default_rng(0)
+        weights, bias = rng.normal(size=(4, 3)), rng.normal(size=3)
+        loss, gradient = linear._mean_loss(train_x, train_y, weights, bias)
+        scores = train_x.astype(np.float64) @ weights + bias
+        logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        assert loss == pytest.approx(-logs[np.arange(1500), train_y].mean(), rel=1e-5)
+        wrong = np.exp(logs) - np.eye(3)[train_y]
+        wide = np.hstack([train_x, np.ones((1500, 1))])
+        np.testing.assert_allclose(gradient, wide.T @ wrong / 1500, atol=1e-6)
+
+
+class TestSgdProbe:
+    def test_is_as_good_as_logistic_regression(self):
+        data = problem(600, 400, 12, 7)
+        result = sgd_probe(*data)
+        assert result.accuracy == pytest.approx(linear_probe(*data).accuracy, abs=0.03)
+        assert result.top5 is not None
+        assert result.top5 >= result.accuracy
+        best = max(result.validation.values())
+        assert result.learning_rate == min(r for r, v in result.validation.items() if v == best)
+
+    def test_matches_torchs_sgd(self):
+        torch = pytest.importorskip("torch")
+        train_x, train_y, _, _ = problem(600, 1, 6, 4)
+        fit = sgd.fit_by_sgd(train_x, train_y, 4, 0.5, 5, seed=3)
+        layer = torch.nn.Linear(6, 4)
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.5, momentum=0.9)
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 4])
+        rng = np.random.default_rng(3)
+        for _ in range(5):
+            order = rng.permutation(600)
+            for begin in range(0, 600, 256):
+                batch = order[begin : begin + 256]
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(
+                    layer(torch.from_numpy(train_x[batch])), torch.from_numpy(train_y[batch])
+                ).backward()
+                optimizer.step()
+            schedule.step()
+        np.testing.assert_allclose(fit.weights, layer.weight.detach().numpy().T, atol=1e-4)
+        np.testing.assert_allclose(fit.bias, layer.bias.detach().numpy(), atol=1e-4)
+
+    def test_the_rate_falls_after_60_and_80_of_100_epochs(self):
+        drops = [sgd.sgd_drops(epoch, 100) for epoch in range(100)]
+        assert [drops.index(1), drops.index(2)] == [60, 80]
+
+    @pytest.mark.parametrize(
+        ("arguments", "match"),
+        [({"learning_rate": 0.0}, "learning rate above 0"), ({"epochs": 0}, "at least one epoch")],
+    )
+    def test_bad_arguments(self, arguments, match):
+        with pytest.raises(UsageError, match=match):
+            sgd_probe(*problem(5, 5, 2, 2), **arguments)
+
+    def test_one_class(self):
+        with pytest.raises(DataError, match="at least two classes"):
+            sgd_probe(np.ones((3, 2)), [7, 7, 7], np.ones((3, 2)), [7, 7, 7])
+
+
+class TestTopFive:
+    def test_hits_count_the_first_and_the_first_five(self):
+        rng = np.random.default_rng(0)
+        scores, truth = rng.integers(0, 4, (60, 9)).astype(float), rng.integers(0, 12, 60)
+        classes = np.array([0, 1, 2, 4, 5, 6, 8, 9, 11])
+        hits = Hits(classes)
+        hits.add(scores[:25], truth[:25])
+        hits.add(scores[25:], truth[25:])
+        ranked = [sorted(range(9), key=lambda c: (-row[c], c)) for row in scores]
+        top1 = np.mean([classes[r[0]] == y for r, y in zip(ranked, truth, strict=True)])
+        top5 = np.mean([y in classes[r[:5]] for r, y in zip(ranked, truth, strict=True)])
+        assert (hits.accuracy().top1, hits.accuracy().top5) == (top1, top5)
+
+    def test_none_with_five_classes(self):
+        data = problem(60, 20, 4, 5)
+        assert knn_accuracy(*data).top5 is None
+        assert mean_classifier(*data).top5 is None
 
 
 class TestKnn:
@@ -154,36 +263,35 @@ class TestKnn:
     )
     def test_matches_a_naive_loop(self, n, m, k, temperature, seed):
         train_x, train_y, test_x, test_y = problem(n, m, 3, min(3, n), seed)
-        assert knn_accuracy(
-            train_x, train_y, test_x, test_y, k=k, temperature=temperature
-        ) == naive_knn(train_x, train_y, test_x, test_y, k, temperature)
+        found = knn_accuracy(train_x, train_y, test_x, test_y, k=k, temperature=temperature)
+        assert found.top1 == naive_knn(train_x, train_y, test_x, test_y, k, temperature)
 
     def test_equally_near_rows_come_in_order(self):
         # Six copies of one row: the first three decide, and they are of class 1.
         train = np.ones((6, 2))
         labels = [1, 1, 1, 0, 0, 0]
-        assert knn_accuracy(train, labels, np.ones((1, 2)), [1], k=3) == 1.0
-        assert knn_accuracy(train, labels[::-1], np.ones((1, 2)), [0], k=3) == 1.0
+        assert knn_accuracy(train, labels, np.ones((1, 2)), [1], k=3).top1 == 1.0
+        assert knn_accuracy(train, labels[::-1], np.ones((1, 2)), [0], k=3).top1 == 1.0
 
     def test_equal_votes_go_to_the_lowest_class(self):
-        assert knn_accuracy(np.ones((2, 2)), [4, 3], np.ones((1, 2)), [3]) == 1.0
+        assert knn_accuracy(np.ones((2, 2)), [4, 3], np.ones((1, 2)), [3]).top1 == 1.0
 
     def test_votes_are_weighted_by_similarity(self):
         train = np.array([[1, 0.0], [0, 1], [0, 1]])
         near_first = np.array([[1.0, 0.2]])
-        assert knn_accuracy(train, [0, 1, 1], near_first, [0], k=3, temperature=0.1) == 1.0
-        assert knn_accuracy(train, [0, 1, 1], near_first, [1], k=3, temperature=100.0) == 1.0
+        assert knn_accuracy(train, [0, 1, 1], near_first, [0], k=3, temperature=0.1).top1 == 1.0
+        assert knn_accuracy(train, [0, 1, 1], near_first, [1], k=3, temperature=100.0).top1 == 1.0
 
     def test_blocks_change_nothing(self, monkeypatch):
         data = problem(80, 50, 5, 4)
         whole = knn_accuracy(*data, k=7)
         monkeypatch.setattr(
-            module, "row_blocks", lambda n, size: [slice(i, min(i + 3, n)) for i in range(0, n, 3)]
+            knn, "row_blocks", lambda n, size: [slice(i, min(i + 3, n)) for i in range(0, n, 3)]
         )
         assert knn_accuracy(*data, k=7) == whole
 
     def test_tiny_temperatures_do_not_overflow(self):
-        assert 0 <= knn_accuracy(*problem(30, 10, 4, 3), temperature=1e-3) <= 1
+        assert 0 <= knn_accuracy(*problem(30, 10, 4, 3), temperature=1e-3).top1 <= 1
 
     @pytest.mark.parametrize(
         ("arguments", "match"), [({"k": 0}, "k of at least 1"), ({"temperature": 0.0}, "above 0")]
@@ -197,7 +305,7 @@ class TestMeanClassifier:
     @pytest.mark.parametrize("seed", range(8))
     def test_matches_a_naive_loop(self, seed):
         data = problem(60, 40, 5, 4, seed)
-        assert mean_classifier(*data) == naive_mean_classifier(*data)
+        assert mean_classifier(*data).top1 == naive_mean_classifier(*data)
 
     def test_means_are_not_renormalised(self):
         # Class 1's mean is (0, 0.1), class 0's (1, 0): (0.6, 0.8) points at 1 but lies nearer to 0.
@@ -212,10 +320,10 @@ class TestMeanClassifier:
         )
         test = np.array([[0.6, 0.8]])
         data = (train, np.array([0, 0, 1, 1]), test, np.array([1]))
-        assert mean_classifier(*data) == naive_mean_classifier(*data) == 0.0
+        assert mean_classifier(*data).top1 == naive_mean_classifier(*data) == 0.0
 
     def test_equal_distances_go_to_the_lowest_class(self):
-        assert mean_classifier(np.eye(2), [5, 2], np.ones((1, 2)), [2]) == 1.0
+        assert mean_classifier(np.eye(2), [5, 2], np.ones((1, 2)), [2]).top1 == 1.0
 
     def test_only_directions_count(self):
         train_x, train_y, test_x, test_y = problem(60, 40, 5, 4)
@@ -230,8 +338,26 @@ class TestEvaluate:
         data = problem(200, 100, 8, 7)
         result = evaluate(*data, seed=2)
         assert result.linear == linear_probe(*data, seed=2).accuracy
-        assert result.knn == knn_accuracy(*data)
-        assert result.mean_classifier == mean_classifier(*data)
+        assert result.knn == knn_accuracy(*data).top1
+        assert result.mean_classifier == mean_classifier(*data).top1
+        assert result.details["top5"] == {
+            "linear": linear_probe(*data, seed=2).top5,
+            "knn": knn_accuracy(*data).top5,
+            "mean_classifier": mean_classifier(*data).top5,
+        }
+        assert result.details["learning_rate"] is None
+
+    def test_by_sgd(self):
+        data = problem(200, 100, 8, 7)
+        result = evaluate(*data, seed=2, probe="sgd")
+        assert result.linear == sgd_probe(*data, seed=2).accuracy
+        assert result.details["learning_rate"] in sgd._LEARNING_RATES
+        with pytest.raises(UsageError, match="logistic or sgd"):
+            evaluate(*data, probe="ridge")
+
+    def test_counts(self):
+        data = problem(200, 100, 8, 7)
+        result = evaluate(*data, seed=2)
         assert result.details["train"] == 200
         assert result.details["test"] == 100
         assert result.details["classes"] == 7

@@ -50,7 +50,7 @@ def images(folder: str, n: int, size: int = 12) -> None:
         (["few", "--device", "abacus", "--batch-size", 2, "--fraction", 0.5], 2, "abacus"),
         (["few", "--temperature", 0], 2, "--temperature above 0"),
         ([], 2, "a pool"),
-        (["few", "--recipe", "absent.yaml"], 1, "absent.yaml"),
+        (["few", "--recipe", "absent.yaml"], 2, "cifar10, cifar100, demo"),
     ],
 )
 def test_run_explains(arguments, code, words):

@@ -16,6 +16,7 @@ from contrasift.cli import app
 from contrasift.cli.negatives import negatives_command
 from contrasift.negatives import parse_policy
 from contrasift.negatives.wordnet import find_wordnet
+from contrasift.training.encoders import build_encoder, save_encoder
 
 if not any(command.callback is negatives_command for command in app.registered_commands):
     app.command("negatives")(negatives_command)
@@ -77,11 +78,27 @@ def test_everything_with_classes(folder, tmp_path):
     assert tests["WordNet depth"]["difference"] > 0
     assert {item["band"][1] for item in found["false_negatives"]} >= {100}
     assert all(item["truth"] is not None for item in found["false_negatives"])
+    # The run's classes are the proxy's own: no second encoder agrees or disagrees.
+    assert all(item["agreed"] is None for item in found["false_negatives"])
     parse_policy(found["suggestion"]["policy"])
     assert found["class_pairs"]["pairs"] == 6
     for pair in found["likeliest_false_negatives"]:
         assert pair["query"] != pair["negative"]
         assert pair["query_label"] in "012"
+
+
+@pytest.mark.parametrize("latent", ["own", "run"])
+def test_a_second_encoder_agrees_or_not(folder, tmp_path, latent):
+    run("classes", folder, "--n-classes", 3, "--quiet")
+    other = tmp_path / "other.safetensors"
+    save_encoder(build_encoder("narrow", 1, 16, 8, seed=5), other)
+    arm = ["--encoder", other, "--latent", latent]
+    found = json.loads(run("negatives", folder, *SETTINGS, *arm).stdout)
+    assert all(item["agreed"] <= item["estimate"] for item in found["false_negatives"])
+    assert "two encoders" in found["suggestion"]["reason"]
+    run("classes", folder, "--classes", "labels", "--update", "--quiet")
+    found = json.loads(run("negatives", folder, *SETTINGS, *arm, "--update").stdout)
+    assert all(item["agreed"] is None for item in found["false_negatives"])
 
 
 def test_the_tables_and_the_page(folder):

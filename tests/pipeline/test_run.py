@@ -52,7 +52,9 @@ def test_a_run_leaves_everything_it_promises(finished):
     assert set(rows) == {"selected", "random-per-class", "full", "untrained"}
     assert rows["selected"]["examples"] == rows["random-per-class"]["examples"] == 36
     preparation = summary["preparation_seconds"]
-    cost = sum(preparation[name] for name in ("proxy", "embed", "classes", "select"))
+    cost = sum(
+        preparation[name] for name in ("proxy", "embed", "embed-classes", "classes", "select")
+    )
     assert rows["selected"]["preparation_seconds"] == pytest.approx(cost)
     assert rows["full"]["preparation_seconds"] == 0
     assert "What the selection is worth" in done.stdout

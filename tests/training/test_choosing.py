@@ -166,7 +166,7 @@ def test_moco_keys_follow_and_the_queue_holds_them(tmp_path):
         encoder, options, augmentation=AUGMENTATIONS["small-grey"], mirror=True, seed=0,
         total_steps=9, tags=PoolTags.of(pool),
     )  # fmt: skip
-    started = [p.detach().clone() for p in module._key_encoder.parameters()]
+    started = [p.detach().clone() for p in module.key_encoder.parameters()]
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.add_(1.0)
@@ -178,7 +178,7 @@ def test_moco_keys_follow_and_the_queue_holds_them(tmp_path):
     before, _ = module.queue.newest_first()
     loss = module.contrast(views, index)
     loss.backward()
-    for old, new in zip(started, module._key_encoder.parameters(), strict=True):
+    for old, new in zip(started, module.key_encoder.parameters(), strict=True):
         torch.testing.assert_close(new, old + 0.1)  # m = 0.9
         assert new.grad is None
     assert all(parameter.grad is not None for parameter in encoder.parameters())

@@ -24,8 +24,8 @@ from contrasift.training.batches import (
     load_batches,
 )
 from contrasift.training.encoders import build_encoder, load_encoder, weights_sha256
+from contrasift.training.method import learning_rate_factor
 from contrasift.training.pretrain import choose_device, pretrain
-from contrasift.training.simclr import learning_rate_factor
 
 OPTIONS = TrainOptions(epochs=4, batch_size=8, projection_dim=8)
 STEPS = 4 * 2  # 20 examples: two full batches of 8 an epoch

@@ -71,7 +71,18 @@ def _root(
 
 
 def _register() -> None:
-    from contrasift.cli import bounds, filter, negatives, run, select, stages
+    from contrasift.cli import (
+        bounds,
+        compare,
+        compare_selections,
+        dynamics,
+        filter,
+        negatives,
+        run,
+        select,
+        stages,
+        text,
+    )
 
     app.command("run")(run.run_command)
     app.command("embed")(stages.embed_command)
@@ -79,9 +90,13 @@ def _register() -> None:
     app.command("select")(select.select_command)
     app.command("train")(stages.train_command)
     app.command("evaluate")(stages.evaluate_command)
+    app.command("dynamics")(dynamics.dynamics_command)
     app.command("report")(stages.report_command)
     app.command("negatives")(negatives.negatives_command)
     app.command("bounds")(bounds.bounds_command)
+    app.command("text")(text.text_command)
+    app.command("compare")(compare.compare_command)
+    app.command("compare-selections")(compare_selections.compare_selections_command)
     app.command("filter")(filter.filter_command)
     app.command("export")(stages.export_command)
     app.command("datasets")(stages.datasets_command)

@@ -30,14 +30,14 @@ Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard 
 
 
 def merge_options(
-    recipe: Path | None, given: Mapping[str, Any], base: RunOptions | None = None
+    recipe: str | None, given: Mapping[str, Any], base: RunOptions | None = None
 ) -> RunOptions:
     """Defaults (or a run's own options), then the recipe's, then the flags that were given."""
-    from contrasift.store.run import read_recipe_mapping
+    from contrasift.store.run import find_recipe, read_recipe_mapping
 
     values: dict[str, dict[str, Any]] = base.as_dict() if base else {}
     if recipe is not None:
-        for name, section in read_recipe_mapping(recipe).items():
+        for name, section in read_recipe_mapping(find_recipe(recipe)).items():
             values.setdefault(name, {}).update(section)
     for name, kind in GROUPS.items():
         flags = pick(given, kind)
@@ -47,6 +47,9 @@ def merge_options(
             section["budget"] = None
         if "budget" in flags:
             section["fraction"] = None
+        if base and flags.get("classes", base.classes.classes) != base.classes.classes:
+            # Another method begins anew: what the one before took may not be its own.
+            values["classes"] = section = {"seed": base.classes.seed}
         section.update(flags)
     if values["select"].get("fraction") is None and values["select"].get("budget") is None:
         values["select"]["fraction"] = 0.2
@@ -98,7 +101,7 @@ def _refuse_other_options(folder: Any, options: RunOptions, *, update: bool) -> 
     """Say at once, before any work, which options differ from those of finished stages."""
     if update:
         return
-    before, now = folder.read_options().as_dict(), options.as_dict()
+    before, now = folder.read_options().resolved().as_dict(), options.resolved().as_dict()
     finished = {name.split(" ")[0] for name in folder.records()}
     changed = [
         f"{key.replace('_', '-')} is {before[group][key]} there and {now[group][key]} here"

@@ -3,58 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import Any
 
 from contrasift.cli.common import Device, Json, Quiet, RunArgument, Update, continue_run
 from contrasift.cli.console import print_json
+from contrasift.cli.flags import with_options
+from contrasift.pipeline.negatives_request import NegativesRequest
 
 
+@with_options(NegativesRequest)
 def negatives_command(
     folder: RunArgument,
-    arm: Annotated[
-        str,
-        typer.Option(
-            "--arm",
-            help="A training of the run, e.g. `full-seed0` or `proxy`; default: the first there is.",
-        ),
-    ] = "",
-    encoder: Annotated[
-        str, typer.Option("--encoder", help="A timm name or a .safetensors file instead of an arm.")
-    ] = "",
-    layer: Annotated[
-        str, typer.Option("--layer", help="`head` (where the loss is) or `backbone`.")
-    ] = "head",
-    latent: Annotated[
-        str,
-        typer.Option(
-            "--latent",
-            help="Latent classes for the estimate without labels: `own` (k-means on these vectors) or `run` (classes.parquet).",
-        ),
-    ] = "own",
-    queries: Annotated[int, typer.Option("--queries", help="Queries a draw.")] = 2000,
-    negatives: Annotated[int, typer.Option("--negatives", help="Negatives a draw.")] = 2000,
-    replicates: Annotated[
-        int, typer.Option("--replicates", help="Draws; intervals are over them.")
-    ] = 5,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
-    wordnet: Annotated[
-        Path | None,
-        typer.Option("--wordnet", help="WordNet's data.noun; default: the machine's."),
-    ] = None,
-    synsets: Annotated[
-        Path | None,
-        typer.Option(
-            "--synsets",
-            help="Lines `class<TAB>n02084071`; built in for ImageNet-1k, CIFAR-10/100, Fashion-MNIST.",
-        ),
-    ] = None,
     device: Device = "auto",
     update: Update = False,
     quiet: Quiet = False,
     as_json: Json = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Show which negatives an encoder finds hard, and estimate how many of them are false.
 
@@ -65,12 +30,10 @@ def negatives_command(
 
     Example: contrasift negatives runs/photos --arm full-seed0
     """
-    from contrasift.pipeline.negatives import NegativesRequest, analyse_negatives
+    from contrasift.pipeline.negatives import analyse_negatives
     from contrasift.store.atomic import read_json
 
-    request = NegativesRequest(
-        arm, encoder, layer, latent, queries, negatives, replicates, seed, wordnet, synsets
-    )
+    request = NegativesRequest(**given)
     with continue_run(folder, {}, device=device, update=update, quiet=quiet or as_json) as run:
         _, path = analyse_negatives(run, request)
     result = read_json(path)

@@ -43,7 +43,11 @@ def run_command(
         Path | None, typer.Option("--out", "-o", help="Run folder; default: runs/NAME.")
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="YAML with options; flags win over it.")
+        str | None,
+        typer.Option(
+            "--recipe",
+            help="YAML with options, or one that comes with the package: demo, mnist, fashion-mnist, cifar10, cifar100, stl10, tiny-imagenet, imagenet; flags win over it.",
+        ),
     ] = None,
     device: Device = "auto",
     update: Update = False,

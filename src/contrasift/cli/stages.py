@@ -19,8 +19,14 @@ from contrasift.cli.common import (
     start_run,
 )
 from contrasift.cli.flags import with_options
-from contrasift.cli.tables import show_comparison, show_pools
-from contrasift.options import ClassesOptions, EmbedOptions, PoolOptions, TrainOptions
+from contrasift.cli.tables import show_pools
+from contrasift.options import (
+    ClassesOptions,
+    CompareOptions,
+    EmbedOptions,
+    PoolOptions,
+    TrainOptions,
+)
 
 
 @with_options(PoolOptions, EmbedOptions, TrainOptions, hide=["pool"])
@@ -59,31 +65,44 @@ def embed_command(
 
 @with_options(ClassesOptions)
 def classes_command(
-    folder: RunArgument, update: Update = False, quiet: Quiet = False, *, given: dict[str, Any]
+    folder: RunArgument,
+    device: Device = "auto",
+    update: Update = False,
+    quiet: Quiet = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
-    """Find latent classes among the embeddings: k-means, or the pool's labels.
+    """Find latent classes: communities of neighbours, k-means, from few labels or names, or given.
 
-    Example: contrasift classes runs/photos --n-classes 100
+    Writes classes.parquet, and classes.json with how well they agree between seeds (and so do the
+    selections by them), and with the labels where there are any.
+
+    Examples:
+        contrasift classes runs/photos --classes graph --resolution auto
+
+        contrasift classes runs/photos --classes kmeans --n-classes 50:400
+
+        contrasift classes runs/photos --classes few-labels --few-labels labels.csv
     """
-    with continue_run(folder, given, update=update, quiet=quiet) as run:
-        from contrasift.pipeline.preparation import classes
+    with continue_run(folder, given, device=device, update=update, quiet=quiet) as run:
+        from contrasift.pipeline.clustering import classes
 
         classes(run)
 
 
-class Subset(StrEnum):
-    """What a training may use."""
-
-    selected = "selected"
-    random_per_class = "random-per-class"
-    random = "random"
-    full = "full"
-
-
-@with_options(TrainOptions)
+@with_options(TrainOptions, CompareOptions, hide=["seeds"])
 def train_command(
     folder: RunArgument,
-    subset: Annotated[Subset, typer.Option("--subset", help="What to train on.")] = Subset.selected,
+    subset: Annotated[
+        str,
+        typer.Option(
+            "--subset",
+            metavar="NAME|SHARE|FILE",
+            help="What to train on: `selected`, `random`, `random-per-class` (as many as selected), "
+            "`full`, a share of the ranking such as 0.1, or a file of indices (.npy, .txt, .csv or "
+            ".parquet with a column `index`).",
+        ),
+    ] = "selected",
     seed: Annotated[int, typer.Option("--seed", help="Seed of weights, batches and views.")] = 0,
     device: Device = "auto",
     update: Update = False,
@@ -91,40 +110,100 @@ def train_command(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Pre-train an encoder on the selection, on a random subset of its size, or on everything.
+    """Pre-train an encoder on the selection, a random subset of its size, a list, or everything.
 
-    Example: contrasift train runs/photos --subset selected --epochs 100
+    Examples:
+        contrasift train runs/photos --subset selected --epochs 100
+
+        contrasift train runs/photos --subset mine.txt --match steps
     """
     with continue_run(folder, given, device=device, update=update, quiet=quiet) as run:
-        from contrasift.pipeline.comparing import Arm, train
+        from contrasift.pipeline.comparing import train
+        from contrasift.pipeline.subsets import parse_arm
 
-        train(run, Arm(subset.value, seed))
+        train(run, parse_arm(subset, seed))
 
 
+class Layer(StrEnum):
+    """What of an encoder is evaluated."""
+
+    backbone = "backbone"
+    head = "head"
+    both = "both"
+
+
+class Probe(StrEnum):
+    """How the linear classifier is trained."""
+
+    logistic = "logistic"
+    sgd = "sgd"
+
+
+@with_options(PoolOptions, hide=["pool"])
 def evaluate_command(
-    folder: RunArgument,
+    folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|POOL", help="The run folder; with --encoder also a pool, as for `embed`."
+        ),
+    ],
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder", help="Evaluate this encoder instead, named as for `contrasift embed`."
+        ),
+    ] = None,
+    layer: Annotated[
+        Layer, typer.Option("--layer", help="Before (`backbone`) or after the projection `head`.")
+    ] = Layer.backbone,
+    probe: Annotated[
+        Probe,
+        typer.Option(
+            "--probe", help="`logistic` regression, or MoCo's protocol of 100 epochs of `sgd`."
+        ),
+    ] = Probe.logistic,
     device: Device = "auto",
     update: Update = False,
     quiet: Quiet = False,
     as_json: Json = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Linear probe, kNN and mean classifier of every encoder trained in a run, on held-out data.
 
-    The untrained encoder is evaluated beside them, so that one sees what is worth how much.
-    """
-    with continue_run(folder, {}, device=device, update=update, quiet=quiet or as_json) as run:
-        from contrasift.pipeline import comparing
-        from contrasift.pipeline.summary import summarise
+    The untrained encoder is evaluated beside them, so that one sees what is worth how much. Any
+    other encoder can be evaluated on the data of a run, or of a pool without a run.
 
-        comparing.require_evaluation_data(run)
-        arms = comparing.trained_arms(run)
-        untrained = [
-            comparing.Arm("untrained", seed) for seed in sorted({arm.seed for arm in arms} | {0})
-        ]
-        for arm in [*arms, *untrained]:
-            comparing.evaluate(run, arm)
-        summary = summarise(run)
-    show_comparison(summary, folder, as_json=as_json)
+    Examples:
+        contrasift evaluate runs/photos --layer both
+
+        contrasift evaluate fashion-mnist --encoder resnet18 --limit 5000
+    """
+    from contrasift.cli.evaluation import evaluate_in_run, evaluate_on_pool
+
+    layers = ["backbone", "head"] if layer is Layer.both else [layer.value]
+    if encoder is not None and not (Path(folder) / "options.yaml").exists():
+        evaluate_on_pool(
+            given | {"pool": folder},
+            encoder,
+            layers,
+            probe.value,
+            device=device,
+            quiet=quiet,
+            as_json=as_json,
+        )
+        return
+    evaluate_in_run(
+        Path(folder),
+        given,
+        encoder,
+        layers,
+        probe.value,
+        device=device,
+        update=update,
+        quiet=quiet,
+        as_json=as_json,
+    )
 
 
 def report_command(folder: RunArgument, quiet: Quiet = False) -> None:

@@ -33,7 +33,7 @@ def show_comparison(summary: Mapping[str, Any], folder: Path, *, as_json: bool =
         table.add_column(name, justify="right", no_wrap=True)
     for row in summary["table"]:
         table.add_row(
-            _NAMES.get(row["subset"], row["subset"]),
+            _name(row["subset"]),
             f"{row['examples']:,}" if row["examples"] else "–",
             f"{row['steps']:,}" if row["steps"] else "–",
             *(_accuracy(row[metric]) for metric in ("linear", "knn", "mean_classifier")),
@@ -45,9 +45,50 @@ def show_comparison(summary: Mapping[str, Any], folder: Path, *, as_json: bool =
         "200 nearest neighbours, nearest class mean.\n"
         "* Of one training, with the proxy, embedding, classes and selection it needed."
     )
+    for reading in summary.get("other_readings", ()):
+        _show_reading(console, reading)
     console.print(_payback(summary))
     if report.exists():
         console.print(f"report: {report}")
+
+
+def _name(subset: str) -> str:
+    if subset.startswith("top-"):
+        return f"first {float(subset.removeprefix('top-')):.4g} of ranking"
+    return _NAMES.get(subset, subset)
+
+
+_LAYERS = {"backbone": "before the projection head", "head": "after the projection head"}
+_PROBES = {"logistic": "logistic regression", "sgd": "MoCo's SGD protocol"}
+
+
+def _show_reading(console: Console, reading: Mapping[str, Any]) -> None:
+    """The accuracies at another layer, or by another probe."""
+    console.print(f"{_LAYERS[reading['layer']].capitalize()}, {_PROBES[reading['probe']]}:")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("trained on", no_wrap=True)
+    for name in ("linear", "kNN", "means"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in reading["table"]:
+        accuracies = (_accuracy(row[metric]) for metric in ("linear", "knn", "mean_classifier"))
+        table.add_row(_name(row["subset"]), *accuracies)
+    console.print(table)
+
+
+def show_accuracies(source: str, results: Mapping[str, Any]) -> None:
+    """What one encoder from elsewhere is worth, by layer."""
+    table = Table(title=source, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("layer", "", "top-1", "top-5"):
+        table.add_column(name, justify="right" if name.startswith("top") else "left")
+    titles = {"linear": "linear", "knn": "kNN", "mean_classifier": "means"}
+    for layer, result in results.items():
+        for metric, title in titles.items():
+            top5 = result.details["top5"][metric]
+            shown = "–" if top5 is None else f"{100 * top5:.1f}"
+            table.add_row(layer, title, f"{100 * getattr(result, metric):.1f}", shown)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("Accuracy on held-out data in %; top-5 with more than five classes.")
 
 
 def _accuracy(result: Mapping[str, Any] | None) -> str:

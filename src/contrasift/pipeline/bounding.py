@@ -74,7 +74,7 @@ def bound(run: Run, arm: Arm) -> StageRecord:
         from contrasift.theory.bounds import measure_terms, same_class_spread
 
         data = held_out_views(run, arm)
-        temperature = run.options.train.temperature
+        temperature = run.options.train.resolved().temperature or 0.0
         rows = [
             describe_terms(measure_terms(data, size - 1, temperature, seed=arm.seed))
             for size in BATCHES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,51 +13,41 @@ import numpy as np
 
 from contrasift.arrays import class_codes
 from contrasift.errors import DataError, UsageError
+from contrasift.evaluation import Evaluation
 from contrasift.options import TrainOptions
 from contrasift.pipeline.preparation import readable_positions
-from contrasift.pipeline.run import Run, positions_of
+from contrasift.pipeline.run import Run
+from contrasift.pipeline.subsets import Arm, arm_positions, arm_upstream
 from contrasift.pools import Pool
 from contrasift.store.atomic import write_json
 from contrasift.store.run import StageRecord
-from contrasift.store.tables import read_latent_classes, read_table
+from contrasift.store.tables import read_latent_classes
 
-ARMS = ("selected", "random-per-class", "random", "full")
 COMPARED = ("selected", "random-per-class", "full")
 METRICS = ("linear", "knn", "mean_classifier")
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One training of the comparison: which subset, which seed."""
+class Reading:
+    """One way to read an encoder's worth.
 
-    subset: str
-    seed: int
+    Attributes:
+        layer: `backbone` (before the projection head) or `head` (after it).
+        probe: `logistic` or `sgd`, see `contrasift.evaluation`.
+    """
+
+    layer: str = "backbone"
+    probe: str = "logistic"
 
     @property
-    def name(self) -> str:
-        """Name of its folder and stages."""
-        return f"{self.subset}-seed{self.seed}"
+    def suffix(self) -> str:
+        """What its stages are called beside those of the first reading."""
+        return "" if self == Reading() else f" {self.layer}-{self.probe}"
 
-
-def arm_positions(run: Run, arm: Arm) -> np.ndarray:
-    """Positions in the pool that this arm trains on, ascending."""
-    everything = readable_positions(run)
-    if arm.subset == "full":
-        return everything
-    if arm.subset == "selected":
-        table = read_table(run.folder.path / "selection.parquet", "index", "selected")
-        return positions_of(np.sort(table["index"][table["selected"]]), run.pool.index)
-    from contrasift.selection.baselines import random_order, random_per_class_order
-
-    budget = run.record("select").facts["budget"]
-    if arm.subset == "random":
-        rows = random_order(everything.size, seed=arm.seed)[:budget]
-    else:
-        labels = read_latent_classes(
-            run.folder.path / "classes.parquet", run.pool.index[everything]
-        )
-        rows = random_per_class_order(labels, seed=arm.seed)[:budget]
-    return np.sort(everything[rows])
+    @property
+    def folder(self) -> str:
+        """Where its results are in a run."""
+        return "evaluation" if self == Reading() else f"evaluation/{self.layer}-{self.probe}"
 
 
 def pool_latent_classes(run: Run) -> np.ndarray:
@@ -74,7 +65,7 @@ def arm_schedule(run: Run, n: int) -> tuple[TrainOptions, int | None]:
     options = run.options.train
     if run.options.compare.match == "epochs":
         return options, None
-    full = run.record("embed").facts["n"]
+    full = readable_positions(run).size
     steps = options.epochs * steps_per_epoch(full, options.batch_size)
     epochs = math.ceil(steps / steps_per_epoch(n, options.batch_size))
     return dataclasses.replace(options, epochs=epochs), steps
@@ -102,9 +93,7 @@ def check_batch(run: Run, n: int) -> None:
 
 def train(run: Run, arm: Arm) -> StageRecord:
     """Pre-train on one arm's subset."""
-    upstream = run.record("scan").fingerprint
-    if arm.subset != "full":
-        upstream = run.record("select").fingerprint
+    upstream = arm_upstream(run, arm)
     positions = arm_positions(run, arm)
     check_batch(run, positions.size)
     options, max_steps = arm_schedule(run, positions.size)
@@ -134,6 +123,7 @@ def train(run: Run, arm: Arm) -> StageRecord:
             "seconds": result.seconds,
             "steps": result.steps,
             "examples": positions.size,
+            "match": run.options.compare.match,
             "note": note,
         }
 
@@ -142,38 +132,53 @@ def train(run: Run, arm: Arm) -> StageRecord:
     )
 
 
-def evaluate(run: Run, arm: Arm) -> StageRecord:
-    """Linear probe, kNN and mean classifier of one arm's encoder (or of an untrained one)."""
-    if arm.subset == "untrained":
+def evaluate(
+    run: Run, arm: Arm, reading: Reading | None = None, encoder: Any = None
+) -> StageRecord:
+    """Linear probe, kNN and mean classifier of one arm's encoder.
+
+    Args:
+        run: whose pool and held-out data are used.
+        arm: a trained one, or `untrained`.
+        reading: layer and probe; default: the backbone, by logistic regression.
+        encoder: another encoder, from elsewhere, which the arm only names.
+
+    Returns:
+        The record of the stage.
+    """
+    reading = reading or Reading()
+    if encoder is not None:
+        from contrasift.training.encoders import weights_sha256
+
+        upstream = run.record("scan").fingerprint + weights_sha256(encoder)
+    elif arm.subset == "untrained":
         upstream = run.options.train.fingerprint(run.record("scan").fingerprint, str(arm.seed))
     else:
         upstream = run.record(f"train {arm.name}").fingerprint
-    fingerprint = hashlib.sha256(f"evaluate {arm.name} {upstream}".encode()).hexdigest()[:16]
-    result_file = f"evaluation/{arm.name}.json"
+    stage = f"evaluate {arm.name}{reading.suffix}"
+    fingerprint = hashlib.sha256(f"{stage} {upstream}".encode()).hexdigest()[:16]
+    result_file = f"{reading.folder}/{arm.name}.json"
 
     def work() -> dict[str, Any]:
-        from contrasift.embedding import features
-        from contrasift.evaluation import evaluate as evaluate_features
-
-        encoder = _arm_encoder(run, arm)
-        labels, test = require_evaluation_data(run)
-        positions = readable_positions(run)
-        positions = positions[labels[positions] >= 0]
-        held_out = run.test_positions
-        result = evaluate_features(
-            features(run.pool, positions, encoder, device=run.device),
-            labels[positions],
-            features(test, held_out, encoder, device=run.device),
-            require_labels(test)[held_out],
+        require_evaluation_data(run)
+        result = evaluate_encoder(
+            run.pool,
+            readable_positions(run),
+            run.test_positions,
+            encoder or _arm_encoder(run, arm),
+            reading,
             seed=arm.seed,
+            device=run.device,
         )
         write_json(
             run.folder.path / result_file,
             {
                 "subset": arm.subset,
                 "seed": arm.seed,
-                "train_examples": positions.size,
-                "test_examples": held_out.size,
+                "layer": reading.layer,
+                "probe": reading.probe,
+                "train_examples": result.details["train"],
+                "test_examples": result.details["test"],
                 **dataclasses.asdict(result),
             },
         )
@@ -181,20 +186,71 @@ def evaluate(run: Run, arm: Arm) -> StageRecord:
             "note": ", ".join(f"{m.replace('_', ' ')} {getattr(result, m):.1%}" for m in METRICS)
         }
 
-    return run.do(f"evaluate {arm.name}", fingerprint, [result_file], work)
+    return run.do(stage, fingerprint, [result_file], work)
+
+
+def evaluate_encoder(
+    pool: Pool,
+    positions: np.ndarray,
+    held_out: np.ndarray,
+    encoder: Any,
+    reading: Reading,
+    *,
+    seed: int,
+    device: str = "auto",
+) -> Evaluation:
+    """What an encoder is worth: trained on the pool's labels, judged on its held-out part.
+
+    Args:
+        pool: with labels and a held-out part.
+        positions: readable examples of the pool; those without a label are left out.
+        held_out: readable examples of the held-out part.
+        encoder: images to vectors.
+        reading: layer and probe.
+        seed: of the probe.
+        device: where the encoder runs.
+
+    Returns:
+        The accuracies.
+
+    Raises:
+        UsageError: the head of an encoder that has none.
+        DataError: no labels, or no held-out part.
+    """
+    from contrasift.embedding import features
+    from contrasift.evaluation import evaluate as evaluate_features
+
+    if reading.layer == "head" and not encoder.description["projection_dim"]:
+        raise UsageError(
+            "--layer backbone for an encoder without a projection head", f"--layer {reading.layer}"
+        )
+    labels, test = labels_and_test(pool)
+    positions = positions[labels[positions] >= 0]
+    test_labels = require_labels(test)
+    held_out = held_out[test_labels[held_out] >= 0]
+    return evaluate_features(
+        features(pool, positions, encoder, reading.layer, device=device),
+        labels[positions],
+        features(test, held_out, encoder, reading.layer, device=device),
+        test_labels[held_out],
+        seed=seed,
+        probe=reading.probe,
+    )
+
+
+def external_arm(source: str) -> Arm:
+    """The name under which an encoder from elsewhere stands in a run."""
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", source).strip(".-")[-60:]
+    return Arm(f"encoder-{slug}", 0)
 
 
 def _arm_encoder(run: Run, arm: Arm) -> Any:
-    from contrasift.training.encoders import build_encoder, load_encoder
+    from contrasift.training.encoders import load_encoder
+    from contrasift.training.pretrain import untrained_encoder
 
     if arm.subset == "untrained":
-        train = run.options.train
-        return build_encoder(
-            train.architecture,
-            run.pool.channels,
-            run.pool.image_size,
-            train.projection_dim,
-            arm.seed,
+        return untrained_encoder(
+            run.options.train, run.pool.channels, run.pool.image_size, arm.seed
         )
     return load_encoder(str(run.folder.path / "training" / arm.name / "encoder.safetensors"))
 
@@ -205,19 +261,27 @@ def can_evaluate(run: Run) -> bool:
 
 
 def require_evaluation_data(run: Run) -> tuple[np.ndarray, Pool]:
-    """The pool's labels and its held-out part.
+    """The labels of the run's pool and its held-out part.
 
     Raises:
         DataError: there is nothing to evaluate on.
     """
-    test = run.pool.test
-    if test is None:
+    return labels_and_test(run.pool)
+
+
+def labels_and_test(pool: Pool) -> tuple[np.ndarray, Pool]:
+    """The labels of a pool and its held-out part.
+
+    Raises:
+        DataError: there is nothing to evaluate on.
+    """
+    if pool.test is None:
         raise DataError(
             "a pool with labels, to evaluate on",
-            f"{run.options.pool.pool} without them",
+            f"{pool.name} without them",
             "Class sub-folders serve as labels with --labels folders",
         )
-    return require_labels(run.pool), test
+    return require_labels(pool), pool.test
 
 
 def require_labels(pool: Pool) -> np.ndarray:
@@ -240,7 +304,7 @@ def trained_arms(run: Run) -> list[Arm]:
     for name in names:
         subset, _, seed = name.rpartition("-seed")
         found.append(Arm(subset, int(seed)))
-    return sorted(found, key=lambda arm: (ARMS.index(arm.subset), arm.seed))
+    return sorted(found, key=lambda arm: arm.order)
 
 
 def comparison_arms(run: Run) -> list[Arm]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from contrasift.pipeline import comparing, preparation, selecting
+from contrasift.pipeline import clustering, comparing, preparation, selecting
 from contrasift.pipeline.comparing import Arm
 from contrasift.pipeline.reporting import report
 from contrasift.pipeline.run import Run
@@ -20,7 +20,7 @@ def run_all(run: Run) -> dict[str, Any]:
     select = run.options.select
     comparing.check_batch(run, resolve_budget(n, fraction=select.fraction, budget=select.budget))
     preparation.embed(run)
-    preparation.classes(run)
+    clustering.classes(run)
     selecting.select(run)
     evaluated = comparing.can_evaluate(run)
     if not evaluated:

@@ -1,9 +1,10 @@
-"""Stages from images to latent classes: scan, proxy, embed, classes, map."""
+"""Stages from images to embeddings, and the map of them: scan, proxy, embed, map."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from contrasift.pipeline.run import Run, positions_of
 from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of, write_json
 from contrasift.store.run import StageRecord
-from contrasift.store.tables import read_latent_classes, read_table, write_classes, write_table
+from contrasift.store.tables import read_latent_classes, read_table, write_table
+
+# `--classes-encoder same`: the encoder of --encoder, shown the images as they are.
+SAME_ENCODER = "same"
 
 
 def scan(run: Run) -> StageRecord:
@@ -41,7 +45,8 @@ def scan(run: Run) -> StageRecord:
         _report_unreadable(run, bad)
         readable = len(examples.row) - len(bad)
         note = f"{readable:,} examples" + (f", {len(bad)} unreadable" if bad else "")
-        return {"n": readable, "unreadable": len(bad), "note": note}
+        pool = run.pool.fingerprint
+        return {"n": readable, "unreadable": len(bad), "pool": pool, "note": note}
 
     return run.do("scan", fingerprint, ["examples.parquet"], work)
 
@@ -106,101 +111,122 @@ def proxy(run: Run) -> StageRecord:
 def embed(run: Run) -> StageRecord:
     """Turn the pool into the matrix of mean view embeddings."""
     options = run.options.embed
-    upstream = [run.record("scan").fingerprint]
-    if options.encoder == "proxy":
-        upstream.append(proxy(run).fingerprint)
-        source = str(run.folder.path / "training" / "proxy" / "encoder.safetensors")
-    else:
-        source = options.encoder
-        if Path(source).is_file():
-            upstream.append(sha256_of(Path(source)))
-    # The batch size sets the speed and nothing else.
-    steady = dataclasses.replace(options, embed_batch_size=256)
-    fingerprint = steady.fingerprint(*upstream)
+    if options.classes_encoder not in ("", "proxy", SAME_ENCODER):
+        from contrasift.training.sources import parse_source
+
+        parse_source(options.classes_encoder)  # a mistake in it must not wait for the proxy
+    source, made_of = _encoder_source(run, options.encoder)
+    # The batch size sets the speed and nothing else; the classes have a matrix of their own, and
+    # the proxy, where there is one, has a fingerprint.
+    steady = dataclasses.replace(
+        options,
+        embed_batch_size=256,
+        proxy_epochs=None,
+        classes_encoder="",
+        classes_layer="backbone",
+        classes_views=0,
+    )
+    fingerprint = steady.fingerprint(run.record("scan").fingerprint, *made_of)
 
     def work() -> dict[str, Any]:
-        from contrasift.embedding import embed as embed_pool
-        from contrasift.training.encoders import load_encoder
-
-        encoder = load_encoder(source, channels=run.pool.channels)
-        with run.narrator.progress("embedding") as progress:
-            embeddings = embed_pool(
-                run.pool,
-                readable_positions(run),
-                encoder,
-                layer=options.layer,
-                views=options.views,
-                plain_view=options.plain_view,
-                seed=options.seed,
-                batch_size=options.embed_batch_size,
-                path=run.folder.path / "embeddings.npy",
-                device=run.device,
-                progress=progress,
-            )
-        n, width = embeddings.values.shape
-        write_json(
-            run.folder.path / "embeddings.json",
-            {
-                **embeddings.description,
-                "shape": [n, width],
-                "sha256": sha256_of(run.folder.path / "embeddings.npy"),
-            },
+        return _embed_pool(
+            run, source, "embeddings", options.layer, options.views, options.plain_view
         )
-        views = options.views + options.plain_view
-        return {"n": n, "dim": width, "note": f"{n:,} × {width}, {views} view(s) each"}
 
-    return run.do("embed", fingerprint, ["embeddings.npy", "embeddings.json"], work)
+    record = run.do("embed", fingerprint, ["embeddings.npy", "embeddings.json"], work)
+    if options.classes_encoder not in ("", SAME_ENCODER):
+        embed_for_classes(run)
+    return record
 
 
-def load_embeddings(folder: Path) -> Embeddings:
+def embed_for_classes(run: Run) -> StageRecord:
+    """The matrix in which classes are found, where that is another than the similarities'."""
+    options = run.options.embed
+    name = options.encoder if options.classes_encoder == SAME_ENCODER else options.classes_encoder
+    if name == "proxy" and "proxy" in run.folder.records():
+        # The one that embedded the views, as it is: finding classes trains nothing.
+        source = str(run.folder.path / "training" / "proxy" / "encoder.safetensors")
+        made_of = [run.record("proxy").fingerprint]
+    else:
+        source, made_of = _encoder_source(run, name)
+    what = [name, options.classes_layer, options.classes_views, options.seed]
+    text = json.dumps([*what, run.record("scan").fingerprint, *made_of])
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    files = ["class_embeddings.npy", "class_embeddings.json"]
+
+    def work() -> dict[str, Any]:
+        layer, views = options.classes_layer, options.classes_views
+        return _embed_pool(run, source, "class_embeddings", layer, views, plain_view=True)
+
+    return run.do("embed-classes", fingerprint, files, work)
+
+
+def _encoder_source(run: Run, name: str) -> tuple[str, list[str]]:
+    """What to load for an encoder's name, and hashes of what it is made of."""
+    if name == "proxy":
+        fingerprint = proxy(run).fingerprint
+        return str(run.folder.path / "training" / "proxy" / "encoder.safetensors"), [fingerprint]
+    from contrasift.training.sources import parse_source
+
+    where = parse_source(name)
+    source = str(where.path) if where.kind == "own" else name
+    return source, [sha256_of(file) for file in where.files]
+
+
+def _embed_pool(
+    run: Run, source: str, stem: str, layer: str, views: int, plain_view: bool
+) -> dict[str, Any]:
+    """Embed what can be read, into `<stem>.npy` and `<stem>.json`."""
+    from contrasift.embedding import embed as embed_pool
+    from contrasift.training.encoders import load_encoder
+
+    encoder = load_encoder(source, channels=run.pool.channels)
+    with run.narrator.progress("embedding") as progress:
+        embeddings = embed_pool(
+            run.pool,
+            readable_positions(run),
+            encoder,
+            layer=layer,
+            views=views,
+            plain_view=plain_view,
+            seed=run.options.embed.seed,
+            batch_size=run.options.embed.embed_batch_size,
+            path=run.folder.path / f"{stem}.npy",
+            device=run.device,
+            progress=progress,
+        )
+    n, width = embeddings.values.shape
+    write_json(
+        run.folder.path / f"{stem}.json",
+        {
+            **embeddings.description,
+            "shape": [n, width],
+            "sha256": sha256_of(run.folder.path / f"{stem}.npy"),
+        },
+    )
+    return {"n": n, "dim": width, "note": f"{n:,} × {width}, {views + plain_view} view(s) each"}
+
+
+def load_class_embeddings(run: Run) -> Embeddings:
+    """The embeddings in which classes are found: the similarities' own, or those of an encoder for it."""
+    separate = bool(run.options.embed.classes_encoder)
+    return load_embeddings(run.folder.path, "class_embeddings" if separate else "embeddings")
+
+
+def class_embeddings_fingerprint(run: Run) -> str:
+    """Of the stage that made what `load_class_embeddings` reads."""
+    own = run.record("embed").fingerprint
+    return run.record("embed-classes").fingerprint if run.options.embed.classes_encoder else own
+
+
+def load_embeddings(folder: Path, stem: str = "embeddings") -> Embeddings:
     """The embeddings of a run folder, memory-mapped, with the pool index of every row."""
-    values = load_array(folder / "embeddings.npy")
-    description = read_json(folder / "embeddings.json")
+    values = load_array(folder / f"{stem}.npy")
+    description = read_json(folder / f"{stem}.json")
     if not (folder / "examples.parquet").exists():
         return Embeddings(values, np.arange(values.shape[0], dtype=np.int64), description)
     table = read_table(folder / "examples.parquet", "index", "row")
     return Embeddings(values, table["index"][table["row"] >= 0], description)
-
-
-def classes(run: Run) -> StageRecord:
-    """Find latent classes."""
-    options = run.options.classes
-    fingerprint = options.fingerprint(run.record("embed").fingerprint)
-
-    def work() -> dict[str, Any]:
-        from contrasift.classes import latent_classes
-
-        embeddings = load_embeddings(run.folder.path)
-        table = read_table(run.folder.path / "examples.parquet", "label", "row")
-        labels, names = _encode(table["label"][table["row"] >= 0])
-        found = latent_classes(
-            embeddings.values,
-            method=options.classes,
-            n_classes=options.n_classes,
-            labels=labels if names else None,
-            label_names=names,
-            seed=options.seed,
-            restarts=options.restarts,
-        )
-        write_classes(run.folder.path / "classes.parquet", embeddings.index, found)
-        write_json(
-            run.folder.path / "classes.json",
-            {"method": found.method, "n_classes": len(found.names), **found.facts},
-        )
-        note = f"{len(found.names)} classes by {found.method}"
-        agreement = found.facts.get("agreement")
-        if agreement:
-            note += f"; with the labels: NMI {agreement['nmi']:.2f}, ARI {agreement['ari']:.2f}"
-        return {"n_classes": len(found.names), "note": note}
-
-    return run.do("classes", fingerprint, ["classes.parquet", "classes.json"], work)
-
-
-def _encode(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Label names as codes, −1 where there is none."""
-    names = sorted({label for label in labels if label is not None})
-    code = {name: number for number, name in enumerate(names)}
-    return np.array([code.get(label, -1) for label in labels], dtype=np.int64), tuple(names)
 
 
 def make_map(run: Run) -> StageRecord:

@@ -133,7 +133,7 @@ class _Reader:
         n, budget = int(self.chosen["index"].size), int(self.selection["budget"])
         sentences = [f"{budget:,} of {n:,} examples ({budget / n:.0%}) were kept."]
         certificate = self._certificate(self.selection)
-        if certificate is not None:
+        if certificate is not None and certificate.share is not None:
             sentences.append(
                 f"The selection reaches at least {_percent(certificate.share)} of what any choice of "
                 "this size could gain over random in its objective; that is proved, not estimated."
@@ -168,7 +168,7 @@ class _Reader:
         n, budget = int(self.chosen["index"].size), int(self.selection["budget"])
         found = [Headline(f"{budget:,}", "examples kept", f"of {n:,} ({budget / n:.0%})")]
         certificate = self._certificate(self.selection)
-        if certificate is not None:
+        if certificate is not None and certificate.share is not None:
             found.append(
                 Headline(
                     _percent(certificate.share), "of the possible gain", "certified lower bound"
@@ -363,12 +363,17 @@ class _Reader:
     def _class_facts(self) -> dict[str, Any]:
         facts = self._json("classes.json", "classes")
         agreement = facts.get("agreement", {})
+        stability = facts.get("stability", {})
         shown = {
             "found by": facts.get("method"),
             "classes": facts.get("n_classes"),
             "NMI with the labels": agreement.get("nmi"),
             "ARI with the labels": agreement.get("ari"),
             "purity": agreement.get("purity"),
+            "right on labels held out": facts.get("heldout_accuracy"),
+            "ARI between seeds": stability.get("ari"),
+            "overlap of the seeds' selections": stability.get("selection_overlap"),
+            "overlap with the selection by labels": stability.get("selection_overlap_with_labels"),
         }
         return {name: value for name, value in shown.items() if value is not None}
 

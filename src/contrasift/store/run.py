@@ -14,9 +14,13 @@ from typing import Any
 
 import yaml
 
+from contrasift.catalogue import check_choice
 from contrasift.errors import DataError, RunFolderError, UsageError
 from contrasift.options import RunOptions
 from contrasift.store.atomic import read_json, write_json, write_text
+
+# The recipes that come with the package.
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,20 @@ def read_recipe(path: Path) -> RunOptions:
         UsageError: a section or option that does not exist.
     """
     return RunOptions.from_mapping(read_recipe_mapping(path))
+
+
+def find_recipe(name_or_file: str | Path) -> Path:
+    """A file, or one of the recipes that come with the package, by its name.
+
+    Raises:
+        UsageError: neither; lists the names.
+    """
+    path = Path(name_or_file)
+    if path.is_file():
+        return path
+    known = {file.stem: file for file in sorted(RECIPES.glob("*.yaml"))}
+    check_choice("--recipe (or a file)", str(name_or_file), tuple(known))
+    return known[str(name_or_file)]
 
 
 def read_recipe_mapping(path: Path) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from jaxtyping import Int64
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from contrasift.errors import UsageError
+from contrasift.negatives.processes import n_processes, rank
 from contrasift.training.views import counter_uniforms
 
 # Keeps the shuffling apart from the views, which use view numbers from 0 upwards.
@@ -88,7 +89,8 @@ def epoch_order(seed: int, epoch: int, index: Int64[np.ndarray, " n"]) -> Int64[
 class EpochBatches(Sampler):
     """The batches of one epoch: full batches only, what is left over waits for another epoch.
 
-    Every epoch leaves out other examples, fewer than one batch of them.
+    Every epoch leaves out other examples, fewer than one batch of them. Processes that train
+    together share each batch: the first takes the first rows, and so on.
 
     Attributes:
         first_epoch: how many epochs earlier sittings have finished.
@@ -118,8 +120,10 @@ class EpochBatches(Sampler):
 
     def __iter__(self) -> Iterator[np.ndarray]:
         order = epoch_order(self._seed, self._epoch, self._index)
+        own = self._batch_size // n_processes()
         for step in range(len(self)):
-            yield self._positions[order[step * self._batch_size : (step + 1) * self._batch_size]]
+            start = step * self._batch_size + rank() * own
+            yield self._positions[order[start : start + own]]
 
 
 class RowBatches(Sampler):

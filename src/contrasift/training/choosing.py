@@ -11,6 +11,7 @@ from lightly.loss import NTXentLoss
 
 from contrasift.errors import DataError, UsageError
 from contrasift.negatives.policies import Tags, everything, parse_schedule
+from contrasift.negatives.processes import n_processes, rank
 from contrasift.options import TrainOptions
 from contrasift.training.batches import ImageSource
 from contrasift.training.views import counter_uniforms
@@ -94,9 +95,10 @@ class ChosenNegatives(torch.nn.Module):
         self._tags = tags
         self._seed = seed
         self._removed: list[torch.Tensor] = []
-        self._info_nce = InfoNCE(options.temperature)
         self._reserve = options.queue_reserve
-        self._nt_xent = NTXentLoss(temperature=options.temperature)
+        temperature, gather = options.resolved().temperature or 0.0, options.devices > 1
+        self._info_nce = InfoNCE(temperature, gather=gather)
+        self._nt_xent = NTXentLoss(temperature=temperature, gather_distributed=gather)
 
     def look_up(self, index: torch.Tensor) -> Tags:
         """The tags of a batch."""
@@ -115,14 +117,16 @@ class ChosenNegatives(torch.nn.Module):
         """The loss of one batch, in it or beside a queue, under the policy of the epoch."""
         policy = self._schedule.at(epoch)
         if queue is None and policy is None:
-            return self._nt_xent(first, second)
+            with torch.autocast(first.device.type, enabled=False):
+                return self._nt_xent(first.float(), second.float())
         loss = self._info_nce
         loss.negatives = policy
         if self._reserve:  # before a policy begins, the reserve has nothing to replace
             loss.negatives, loss.mode, loss.reserve = policy or everything, "replace", self._reserve
         generator = None
         if policy is not None and policy.is_random:
-            key = counter_uniforms(self._seed, epoch, np.array([step]), _RANDOM_STREAM, 1)
+            place = np.array([step * n_processes() + rank()])
+            key = counter_uniforms(self._seed, epoch, place, _RANDOM_STREAM, 1)
             generator = torch.Generator(first.device).manual_seed(int(key[0, 0] * 2**53))
         value = loss(first, second, queue, tags=self.look_up(index), generator=generator)
         if loss.removed is not None:

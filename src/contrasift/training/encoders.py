@@ -1,10 +1,11 @@
-"""Encoders: a backbone from timm, a projection head from lightly, and their preprocessing."""
+"""Encoders: a backbone, perhaps a projection head from lightly, and the preprocessing of both."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,9 +17,9 @@ from jaxtyping import Float
 from torch import nn
 
 from contrasift.errors import DataError, UsageError
+from contrasift.training.sources import HUB, parse_source
 
 _METADATA_KEY = "contrasift.encoder"
-_PICKLES = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"}
 _SMALL_IMAGE = 64  # up to this size the stem of a ResNet keeps every pixel
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _GREY_MEAN, _GREY_STD = (0.449,), (0.226,)  # their averages
@@ -28,10 +29,10 @@ class NarrowResNet(nn.Sequential):
     """A ResNet-10 of an eighth of the width, for small images on CPUs.
 
     Stem: 3×3, stride 2 (4 above 64 pixels); four of timm's basic blocks of 16, 32, 64 and 128
-    channels, halving the side between them; global average pooling.
+    channels (`narrow:0.5`: half of them), halving the side between them; global average pooling.
     """
 
-    def __init__(self, channels: int, image_size: int, widths: tuple[int, ...] = (16, 32, 64, 128)):
+    def __init__(self, channels: int, image_size: int, widths: tuple[int, ...]):
         from timm.models.resnet import BasicBlock, downsample_conv
 
         width = widths[0]
@@ -61,7 +62,8 @@ class Encoder(nn.Module):
         head: features to the space of the contrastive loss; the identity if there is none.
         feature_dim: width of the backbone's output.
         head_dim: width of the head's output.
-        description: plain values from which the encoder can be built again, without its weights.
+        description: plain values from which the encoder can be built again, without its weights,
+            and how images are prepared: `image_size`, `interpolation`, `mean`, `std`.
     """
 
     mean: torch.Tensor
@@ -93,7 +95,9 @@ class Encoder(nn.Module):
                 "Use an encoder for colour images, or a grey pool",
             )
         if images.shape[-1] != size:
-            images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+            mode = self.description.get("interpolation", "bilinear")
+            images = F.interpolate(images, size=(size, size), mode=mode, antialias=True)
+            images = images.clamp(0, 1)  # cubic curves overshoot; pictures cannot
         normalised = (images - self.mean) / self.std
         return normalised.contiguous(memory_format=torch.channels_last)
 
@@ -121,6 +125,15 @@ def _shrink_stem(backbone: nn.Module, image_size: int) -> nn.Module:
     return backbone
 
 
+_NARROW_WIDTHS = (16, 32, 64, 128)
+
+
+def _narrow(share: float) -> Callable[[int, int], nn.Module]:
+    """`narrow` with this share of its channels, at least one in every layer."""
+    widths = tuple(max(1, round(width * share)) for width in _NARROW_WIDTHS)
+    return lambda channels, image_size: NarrowResNet(channels, image_size, widths)
+
+
 def _resnet10(channels: int, image_size: int) -> nn.Module:
     """One basic block a stage, as SAS trains it."""
     from timm.models.resnet import BasicBlock, ResNet
@@ -129,7 +142,7 @@ def _resnet10(channels: int, image_size: int) -> nn.Module:
     return _shrink_stem(backbone, image_size)
 
 
-def _timm_backbone(
+def timm_backbone(
     name: str, channels: int, image_size: int | None, pretrained: bool = False
 ) -> nn.Module:
     """Any model that timm knows, without its classifier."""
@@ -145,38 +158,83 @@ def _timm_backbone(
 
 
 ARCHITECTURES: dict[str, Callable[[int, int], nn.Module]] = {
-    "narrow": NarrowResNet,
+    "narrow": _narrow(1.0),
     "resnet10": _resnet10,
-    "resnet18": lambda c, s: _shrink_stem(_timm_backbone("resnet18", c, None), s),
-    "resnet50": lambda c, s: _shrink_stem(_timm_backbone("resnet50", c, None), s),
+    "resnet18": lambda c, s: _shrink_stem(timm_backbone("resnet18", c, None), s),
+    "resnet50": lambda c, s: _shrink_stem(timm_backbone("resnet50", c, None), s),
 }
 
 
-def _check_architecture(name: str) -> None:
-    """Stop at a name that neither this module nor timm knows, and list what it might have been."""
+def _head(kind: str, hidden_dim: int, features: int, width: int) -> nn.Module:
+    """One of lightly's projection heads."""
+    from lightly.models.modules import heads
+
+    return getattr(heads, f"{kind}ProjectionHead")(features, hidden_dim, width)
+
+
+# Hidden layers in the papers' proportions to a ResNet-50's 2,048 features and their outputs.
+HEADS: dict[str, Callable[[int, int], nn.Module]] = {
+    "simclr": lambda features, width: _head("SimCLR", features, features, width),
+    "byol": lambda features, width: _head("BYOL", 2 * features, features, width),
+    "simsiam": lambda features, width: _head("SimSiam", width, features, width),
+    "barlowtwins": lambda features, width: _head("BarlowTwins", width, features, width),
+    "vicreg": lambda features, width: _head("VICReg", width, features, width),
+}
+
+
+def _own_architecture(name: str) -> Callable[[int, int], nn.Module] | None:
+    """How to make an architecture of this module; None for names of others.
+
+    Raises:
+        UsageError: a width that is none.
+    """
+    if not name.startswith("narrow:"):
+        return ARCHITECTURES.get(name)
+    try:
+        share = float(name.removeprefix("narrow:"))
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 16:
+        raise UsageError("a width in (0, 16] after narrow:, for example narrow:0.5", repr(name))
+    return _narrow(share)
+
+
+def check_architecture(name: str) -> None:
+    """Stop at a name that neither this module nor timm knows, and list what it might have been.
+
+    Raises:
+        UsageError: such a name.
+    """
     import timm
 
-    if name in ARCHITECTURES or name.startswith("hf-hub:") or timm.is_model(name):
+    if _own_architecture(name) or name.startswith(HUB) or timm.is_model(name):
         return
     near = difflib.get_close_matches(name, [*ARCHITECTURES, *timm.list_models()], n=3, cutoff=0.5)
     raise UsageError(
-        f"an encoder: {', '.join(ARCHITECTURES)}, any timm name, or a .safetensors file",
+        f"an encoder: {', '.join(ARCHITECTURES)}, any timm name, torchvision:NAME, "
+        "open-clip:NAME/TAG, ARCHITECTURE=FILE, a run, or a .safetensors file",
         repr(name),
         f"Nearest names: {', '.join(near)}" if near else "`timm.list_models()` lists timm's names",
     )
 
 
 def build_encoder(
-    architecture: str, channels: int, image_size: int, projection_dim: int, seed: int
+    architecture: str,
+    channels: int,
+    image_size: int,
+    projection_dim: int,
+    seed: int,
+    head_kind: str = "simclr",
 ) -> Encoder:
     """A new encoder with random weights, the same for the same arguments.
 
     Args:
-        architecture: a key of `ARCHITECTURES` or any timm name.
+        architecture: a key of `ARCHITECTURES`, `narrow:SHARE` or any timm name.
         channels: of the images, 1 or 3.
         image_size: side of the images in pixels; ResNets get a small stem up to 64.
         projection_dim: width of the head's output; 0 for no head.
         seed: of the weights; torch's global generator is left as it was.
+        head_kind: a key of `HEADS`.
 
     Returns:
         The encoder on the CPU, in training mode.
@@ -184,8 +242,8 @@ def build_encoder(
     Raises:
         UsageError: an unknown architecture, or one that does not give one vector an image.
     """
-    _check_architecture(architecture)
-    make = ARCHITECTURES.get(architecture)
+    check_architecture(architecture)
+    make = _own_architecture(architecture)
     state = torch.get_rng_state()
     try:
         # Layers draw their weights from the global generator; there is no other way in torch.
@@ -193,9 +251,9 @@ def build_encoder(
         if make is not None:
             backbone = make(channels, image_size)
         else:
-            backbone = _shrink_stem(_timm_backbone(architecture, channels, image_size), image_size)
-        feature_dim = _feature_dim(backbone, channels, image_size, architecture)
-        head = _projection_head(feature_dim, projection_dim)
+            backbone = _shrink_stem(timm_backbone(architecture, channels, image_size), image_size)
+        feature_dim = count_features(backbone, channels, image_size, architecture)
+        head = HEADS[head_kind](feature_dim, projection_dim) if projection_dim else None
     finally:
         torch.set_rng_state(state)
     grey = channels == 1
@@ -205,23 +263,16 @@ def build_encoder(
         "image_size": image_size,
         "mean": list(_GREY_MEAN if grey else _IMAGENET_MEAN),
         "std": list(_GREY_STD if grey else _IMAGENET_STD),
+        "interpolation": "bilinear",
         "feature_dim": feature_dim,
         "projection_dim": projection_dim,
+        "head": head_kind,
         "pretrained": "",
     }
     return Encoder(backbone, head, description)
 
 
-def _projection_head(feature_dim: int, projection_dim: int) -> nn.Module | None:
-    """SimCLR's head: one hidden layer as wide as the features."""
-    from lightly.models.modules import SimCLRProjectionHead
-
-    if projection_dim == 0:
-        return None
-    return SimCLRProjectionHead(feature_dim, feature_dim, projection_dim)
-
-
-def _feature_dim(backbone: nn.Module, channels: int, image_size: int, name: str) -> int:
+def count_features(backbone: nn.Module, channels: int, image_size: int, name: str) -> int:
     """How many features come out, by trying it on one black image."""
     was_training = backbone.training
     with torch.no_grad():
@@ -273,38 +324,97 @@ def save_encoder(encoder: Encoder, path: Path) -> None:
 
 
 def load_encoder(source: str | Path, channels: int = 3, image_size: int | None = None) -> Encoder:
-    """An encoder from a file of `save_encoder`, or a timm model with its pretrained weights.
+    """Any encoder by its name, with the preprocessing that it was trained with.
+
+    `runs/x` (the proxy of a run, or a training), `runs/x@epoch=4`, `encoder.safetensors`: trained
+    here. `resnet50` (timm), `torchvision:resnet50`, `open-clip:ViT-B-32/laion2b_s34b_b79k` (the
+    image tower): published weights. `ARCHITECTURE=FILE` for any of these three: weights from a
+    .safetensors file, or a state dict of plain tensors. `open-clip:FOLDER`: a model saved with its
+    configuration.
 
     Args:
-        source: a .safetensors file, or a timm name.
-        channels: of the images; for a timm name only, a file brings its own.
+        source: what to load.
+        channels: of the images; a timm model gets a first layer for them, others see greys as
+            colours.
         image_size: side that a timm model shall see; default: the one it was trained for.
 
     Returns:
-        The encoder on the CPU, in evaluation mode, with the preprocessing that it was trained with.
+        The encoder on the CPU, in evaluation mode; its `description` says how images are prepared.
 
     Raises:
         UsageError: a pickle, which could run any code; an unknown name; a file that is not there.
-        DataError: a file that `save_encoder` did not write, or weights that cannot be had.
+        RunFolderError: a run without the training or the epoch.
+        DataError: weights that are not those of the architecture, or that cannot be had.
     """
-    path = Path(source)
-    if path.suffix.lower() in _PICKLES:
-        raise UsageError(
-            "weights in a .safetensors file",
-            f"{path}, a pickle, which can run any code when it is opened",
-            "Convert it where you trust it: safetensors.torch.save_file(model.state_dict(), ...)",
-        )
-    if path.suffix.lower() == ".safetensors":
-        return _read_encoder(path).eval()
-    _check_architecture(str(source))
-    return _pretrained_encoder(str(source), channels, image_size).eval()
+    where = parse_source(str(source))
+    if where.kind == "own" and where.path is not None:
+        return _read_encoder(where.path).eval()
+    if where.kind == "open-clip":
+        from contrasift.training.clip import load_clip
+
+        return load_clip(where.text).image_encoder
+    from contrasift.training.foreign import timm_encoder, torchvision_encoder
+
+    if where.kind == "torchvision":
+        return torchvision_encoder(where).eval()
+    return timm_encoder(where, channels, image_size).eval()
+
+
+def wrap_encoder(
+    function: Callable[[torch.Tensor], torch.Tensor],
+    channels: int,
+    image_size: int,
+    *,
+    mean: tuple[float, ...] = (0.0,),
+    std: tuple[float, ...] = (1.0,),
+    name: str = "",
+) -> Encoder:
+    """Any callable from images to vectors as an encoder.
+
+    Args:
+        function: from float images [b, channels, image_size, image_size] to vectors [b, d]; an
+            `nn.Module` is moved to the device and put into evaluation mode like any encoder.
+        channels: of the images it takes, 1 or 3.
+        image_size: side of the images it takes.
+        mean: subtracted from images in [0, 1]; one value, or one a channel.
+        std: what they are divided by then; with the defaults `function` gets images in [0, 1].
+        name: what it is called in descriptions; default: its own name. Work that was interrupted
+            goes on only for the same name and weights.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        UsageError: an output that is not one vector an image.
+    """
+    name = name or getattr(function, "__qualname__", type(function).__qualname__)
+    backbone = function if isinstance(function, nn.Module) else _Function(function)
+    description = {
+        "architecture": name,
+        "channels": channels,
+        "image_size": image_size,
+        "mean": list(mean),
+        "std": list(std),
+        "interpolation": "bilinear",
+        "feature_dim": count_features(backbone, channels, image_size, name),
+        "projection_dim": 0,
+        "pretrained": name,
+    }
+    return Encoder(backbone, None, description).eval()
+
+
+class _Function(nn.Module):
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]):
+        super().__init__()
+        self._function = function
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self._function(images)
 
 
 def _read_encoder(path: Path) -> Encoder:
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise UsageError("an encoder's file", f"{path}, which does not exist")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -315,11 +425,16 @@ def _read_encoder(path: Path) -> Encoder:
         raise DataError(
             "an encoder that contrasift has written",
             f"{path}, which does not say what it holds",
-            "Train one with `contrasift train`, or pass a timm name",
+            f"Name its architecture: resnet50={path}; or train one with `contrasift train`",
         )
     about = json.loads(metadata[_METADATA_KEY])
     encoder = build_encoder(
-        about["architecture"], about["channels"], about["image_size"], about["projection_dim"], 0
+        about["architecture"],
+        about["channels"],
+        about["image_size"],
+        about["projection_dim"],
+        0,
+        about.get("head", "simclr"),
     )
     encoder = Encoder(encoder.backbone, encoder.head if about["projection_dim"] else None, about)
     try:
@@ -327,31 +442,3 @@ def _read_encoder(path: Path) -> Encoder:
     except RuntimeError as error:
         raise DataError(f"the weights of {about['architecture']} in {path}", str(error)) from None
     return encoder
-
-
-def _pretrained_encoder(name: str, channels: int, image_size: int | None) -> Encoder:
-    from timm.data.config import resolve_model_data_config
-
-    try:
-        backbone = _timm_backbone(name, channels, image_size, pretrained=True)
-    except Exception as error:  # the hub, its cache and the network fail in many ways
-        raise DataError(
-            f"pretrained weights of {name}",
-            f"{type(error).__name__}: {error}",
-            "Check the network, or pass `proxy` to train an encoder here",
-        ) from error
-    about = resolve_model_data_config(backbone)
-    grey = channels == 1
-    size = image_size or about["input_size"][-1]
-    description = {
-        "architecture": name,
-        "channels": channels,
-        "image_size": size,
-        # timm sums the weights of a first layer over colours, so greys take the mean of both
-        "mean": [sum(about["mean"]) / 3] if grey else list(about["mean"]),
-        "std": [sum(about["std"]) / 3] if grey else list(about["std"]),
-        "feature_dim": _feature_dim(backbone, channels, size, name),
-        "projection_dim": 0,
-        "pretrained": name,
-    }
-    return Encoder(backbone, None, description)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -20,9 +21,15 @@ import numpy as np
 import torch
 
 from contrasift.errors import RunFolderError, UsageError
-from contrasift.options import TrainOptions
-from contrasift.training.batches import EpochBatches, ImageSource, check_positions, load_batches
+from contrasift.options import METHODS, TrainOptions, parse_epochs
+from contrasift.training.batches import EpochBatches, ImageSource, check_positions
 from contrasift.training.choosing import PoolTags, required_tags
+from contrasift.training.devices import (
+    choose_device,
+    errors_of_processes,
+    reports,
+    where_to_train,
+)
 from contrasift.training.encoders import Encoder, build_encoder, save_encoder
 from contrasift.training.progress import ProgressCallback, show_progress
 from contrasift.training.views import AUGMENTATIONS, choose_augmentation
@@ -56,24 +63,6 @@ class TrainingResult:
     loss: float
 
 
-def choose_device(device: str = "auto") -> torch.device:
-    """`auto` is CUDA where there is one, else MPS, else the CPU.
-
-    Raises:
-        UsageError: a device that this machine or torch does not have.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    available = {"cpu": True, "cuda": torch.cuda.is_available()}
-    available["mps"] = torch.backends.mps.is_available()
-    if not available.get(device.split(":")[0], False):
-        known = ", ".join(["auto", *(name for name, there in available.items() if there)])
-        raise UsageError(f"a device of this machine: {known}", device)
-    return torch.device(device)
-
-
 def pretrain(
     pool: ImageSource,
     positions: np.ndarray,
@@ -100,7 +89,7 @@ def pretrain(
         options: architecture, epochs and so on.
         seed: of weights, order and views.
         folder: gets run.json, metrics.csv, last.ckpt while it runs, then encoder.safetensors and
-            result.json.
+            result.json; and the encoders of epochs that `options.keep_epochs` names.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         progress: whether to show it, or a callback `(steps done, steps in all)`.
         max_steps: train for this many steps instead of `options.epochs` (to compare subsets of
@@ -119,6 +108,7 @@ def pretrain(
         ContrasiftError: the loss became infinite or NaN.
         KeyboardInterrupt: Ctrl-C; the folder can be resumed.
     """
+    options = options.resolved()
     places = check_positions(positions, len(pool))
     if max_steps is not None and max_steps < 1:
         raise UsageError("max_steps of at least 1", str(max_steps))
@@ -130,14 +120,12 @@ def pretrain(
     finished = _claim_folder(folder, run)
     if finished is not None:
         return finished
-    encoder = build_encoder(
-        options.architecture, pool.channels, pool.image_size, options.projection_dim, seed
-    )
+    encoder = untrained_encoder(options, pool.channels, pool.image_size, seed)
     encoder.description.update(augmentation=run["augmentation"], trained_with=options.method)
     shown = progress if isinstance(progress, bool) else False
     with show_progress("training", "steps", shown) as bar:
         report = bar if isinstance(progress, bool) else progress
-        history, seconds = _fit(
+        history = _fit(
             encoder,
             pool,
             tags,
@@ -149,7 +137,20 @@ def pretrain(
             report,
             workers,
         )
-    return _finish(folder, encoder, run, history, seconds)
+    return _finish(folder, encoder, run, history)
+
+
+def untrained_encoder(options: TrainOptions, channels: int, image_size: int, seed: int) -> Encoder:
+    """The encoder that a training with these options and this seed begins with."""
+    options = options.resolved()
+    return build_encoder(
+        options.architecture,
+        channels,
+        image_size,
+        options.projection_dim or 0,
+        seed,
+        METHODS[options.method].head,
+    )
 
 
 def _describe_run(
@@ -208,7 +209,6 @@ def _finish(
     encoder: Encoder,
     run: dict[str, Any],
     history: list[dict[str, Any]],
-    seconds: float,
 ) -> TrainingResult:
     """Write the encoder, then the result that vouches for it; the checkpoint has done its duty."""
     save_encoder(encoder, folder / ENCODER)
@@ -216,7 +216,7 @@ def _finish(
         "steps": int(run["total_steps"]),
         "epochs": len(history),
         "examples": int(run["examples"]),
-        "seconds": seconds,
+        "seconds": sum(row["seconds"] for row in history),
         "loss": history[-1]["loss"],
     }
     _write_json(folder / _RESULT, kept)
@@ -241,50 +241,51 @@ def _fit(
     device: torch.device,
     report: ProgressCallback,
     workers: int,
-) -> tuple[list[dict[str, Any]], float]:
-    """Let Lightning train, from the last checkpoint if there is one."""
-    with _quiet_lightning():
+) -> list[dict[str, Any]]:
+    """Let Lightning train, from the last checkpoint if there is one; gives the log of all epochs."""
+    with _quiet_lightning(), reports(report, options.devices) as reported:
         import pytorch_lightning as lightning
 
-        from contrasift.training.moco import MoCo
-        from contrasift.training.simclr import EpochRecorder, SimCLR
+        from contrasift.training.methods import MODULES
+        from contrasift.training.recording import EpochRecorder, LoaderInPlace
+        from contrasift.training.splitting import joined_statistics
 
-        total = run["total_steps"]
         saved = folder / CHECKPOINT
         checkpoint = torch.load(saved, "cpu", weights_only=True) if saved.is_file() else None
-        recorder = EpochRecorder(saved, folder / METRICS, report, checkpoint)
-        method = {"simclr": SimCLR, "moco": MoCo}[options.method]
-        module = method(
-            encoder,
+        wanted = parse_epochs(options.keep_epochs, options.epochs)
+        kept = (copy.deepcopy(encoder), wanted) if wanted else None
+        recorder = EpochRecorder(saved, folder / METRICS, reported, checkpoint, kept)
+        module = MODULES[options.method](
+            copy.deepcopy(encoder),
             options,
             augmentation=AUGMENTATIONS[run["augmentation"]],
             mirror=run["mirror"],
             seed=run["seed"],
-            total_steps=total,
+            total_steps=run["total_steps"],
             tags=tags,
             checkpoint=checkpoint,
         )
-        left = total - module.steps_before
-        if left == 0:
-            return recorder.history, recorder.seconds
-        batches.first_epoch = module.epochs_before
-        trainer = lightning.Trainer(
-            accelerator="gpu" if device.type == "cuda" else device.type,
-            devices=[device.index or 0] if device.type == "cuda" else 1,
-            max_epochs=-(-left // len(batches)),
-            max_steps=left,
-            callbacks=[recorder],
-            logger=_tensorboard(folder),
-            default_root_dir=folder,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-        loader = load_batches(pool, batches, workers)
-        with _keyboard_interrupt(trainer):
-            trainer.fit(module, loader)
-        return recorder.history, recorder.seconds
+        left = run["total_steps"] - module.steps_before
+        if left:
+            batches.first_epoch = module.epochs_before
+            trainer = lightning.Trainer(
+                **where_to_train(device, options),
+                max_epochs=-(-left // len(batches)),
+                max_steps=left,
+                callbacks=[recorder],
+                logger=_tensorboard(folder),
+                default_root_dir=folder,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
+            with _keyboard_interrupt(trainer), errors_of_processes():
+                trainer.fit(module, datamodule=LoaderInPlace(pool, batches, workers))
+        # It may have been trained in another process, or with split batch norm.
+        trained = torch.load(saved, "cpu", weights_only=True)
+        encoder.load_state_dict(joined_statistics(trained["encoder"], encoder.state_dict()))
+        return trained["history"]
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -1,0 +1,136 @@
+"""`contrasift dynamics`: how hard each example is for a supervised model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from contrasift.cli.common import (
+    Device,
+    Json,
+    Quiet,
+    Update,
+    continue_run,
+    merge_options,
+    start_run,
+)
+from contrasift.cli.console import print_json
+from contrasift.cli.flags import pick, with_options
+from contrasift.errors import UsageError
+from contrasift.options import DynamicsOptions, PoolOptions
+
+
+@with_options(DynamicsOptions, PoolOptions, hide=["pool"])
+def dynamics_command(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="RUN|POOL", help="A run folder, or a pool as for `embed`."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder to begin, for a pool.")
+    ] = None,
+    device: Device = "auto",
+    update: Update = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Score every labelled example by the training of a supervised model.
+
+    Writes scores.parquet: index, forgetting_events, never_learned, confidence, variability, el2n,
+    grand. In a run with a selection it says how each score goes along with the ranking. The scores
+    can be selected by: `contrasift select RUN --objective scores --scores RUN/scores.parquet
+    --scores-column el2n`.
+
+    Examples:
+        contrasift dynamics runs/fashion --epochs 20 --seeds 3
+
+        contrasift dynamics fashion-mnist --limit 10000 --out runs/fashion
+    """
+    options = DynamicsOptions.from_mapping(pick(given, DynamicsOptions))
+    pool = pick(given, PoolOptions)
+    folder = Path(source)
+    hushed = quiet or as_json
+    if (folder / "options.yaml").exists():
+        if out is not None:
+            raise UsageError("a run or --out, not both", f"{source} and --out {out}")
+        opened = continue_run(folder, pool, device=device, update=update, quiet=hushed)
+    else:
+        if out is None:
+            raise UsageError(
+                "--out for a pool, or a run folder",
+                source,
+                "Name the run folder to begin: --out DIR",
+            )
+        folder = out
+        opened = start_run(
+            out,
+            merge_options(None, pool | {"pool": source}),
+            device=device,
+            update=update,
+            quiet=hushed,
+        )
+    with opened as run:
+        from contrasift.pipeline.dynamics import score_dynamics
+        from contrasift.pipeline.preparation import scan
+
+        scan(run)
+        facts = score_dynamics(run, options)
+    if as_json:
+        print_json(json.dumps({**facts, "scores": str(folder / "scores.parquet")}, indent=2))
+        return
+    _show(facts, folder)
+
+
+def _show(facts: Mapping[str, Any], folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    chosen = facts.get("selection")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("score", no_wrap=True)
+    columns = ["mean"] if chosen is None else ["selected", "rest", "rank correlation"]
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, mean in facts["means"].items():
+        if chosen is None:
+            table.add_row(name, f"{mean:.3f}")
+        else:
+            part = chosen[name]
+            means = (_number(part["mean_selected"]), _number(part["mean_rest"]))
+            table.add_row(name, *means, _correlation(part["correlation"]))
+    console.print(table)
+    if chosen is not None:
+        console.print(
+            f"Spearman's correlation with how early the ranking ({chosen['objective']}) has an "
+            "example, and its 95 % interval:"
+        )
+        for name in facts["means"]:
+            console.print(f"- {name}: {chosen[name]['in_words']}")
+    never = facts["never_learned"]
+    if never:
+        console.print(
+            f"{never:,} of {facts['n']:,} examples were never learned; they count as "
+            f"{facts['options']['epochs']} forgetting events."
+        )
+    if facts["without_label"]:
+        console.print(f"{facts['without_label']:,} examples without a label have no scores.")
+    console.print(f"scores: {folder / 'scores.parquet'}")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _correlation(found: Mapping[str, Any]) -> str:
+    if found["value"] is None:
+        return "–"
+    if found["low"] is None:
+        return f"{found['value']:+.3f}"
+    return f"{found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]".replace("[", r"\[")

@@ -1,0 +1,109 @@
+"""Where a training runs: one device, or several that share each batch (Lightning's DDP)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from contrasift.errors import ContrasiftError, UsageError
+from contrasift.options import TrainOptions
+from contrasift.training.progress import ProgressCallback
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """`auto` is CUDA where there is one, else MPS, else the CPU.
+
+    Raises:
+        UsageError: a device that this machine or torch does not have.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    available = {"cpu": True, "cuda": torch.cuda.is_available()}
+    available["mps"] = torch.backends.mps.is_available()
+    if not available.get(device.split(":")[0], False):
+        known = ", ".join(["auto", *(name for name, there in available.items() if there)])
+        raise UsageError(f"a device of this machine: {known}", device)
+    return torch.device(device)
+
+
+def where_to_train(device: torch.device, options: TrainOptions) -> dict[str, Any]:
+    """Lightning's settings for a device, or for several of its kind.
+
+    Batch norm is synchronised where torch can (not on CPUs), except for MoCo, whose keys must not
+    share statistics with their queries.
+
+    Raises:
+        UsageError: more devices than there are, or several beside a numbered one.
+    """
+    accelerator = "gpu" if device.type == "cuda" else device.type
+    settings = {"accelerator": accelerator, "precision": options.precision}
+    if options.devices == 1:
+        devices: Any = [device.index or 0] if device.type == "cuda" else 1
+        return {**settings, "devices": devices}
+    there = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (
+        device.type == "mps"
+        or device.index is not None
+        or (device.type == "cuda" and (options.devices > there))
+    ):
+        raise UsageError(
+            f"--devices of at most {there} for --device {device}",
+            str(options.devices),
+            "Several devices are of one kind: --device cuda, or --device cpu for processes",
+        )
+    synchronised = device.type == "cuda" and options.method != "moco"
+    return {
+        **settings,
+        "devices": options.devices,
+        "strategy": "ddp_spawn",
+        "sync_batchnorm": synchronised,
+    }
+
+
+class _Sender:
+    """A progress callback that another process may call."""
+
+    def __init__(self, queue: Any):
+        self._queue = queue
+
+    def __call__(self, done: int, total: int) -> None:
+        self._queue.put((done, total))
+
+
+@contextmanager
+def reports(report: ProgressCallback, devices: int) -> Iterator[ProgressCallback]:
+    """The callback, or one that reaches it from the processes of several devices."""
+    if devices == 1:
+        yield report
+        return
+    queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
+
+    def receive() -> None:
+        for step in iter(queue.get, None):
+            report(*step)
+
+    receiver = threading.Thread(target=receive, daemon=True)
+    receiver.start()
+    try:
+        yield _Sender(queue)
+    finally:
+        queue.put(None)
+        receiver.join()
+
+
+@contextmanager
+def errors_of_processes() -> Iterator[None]:
+    """What went wrong in another process, without its call stack."""
+    from torch.multiprocessing.spawn import ProcessException
+
+    try:
+        yield
+    except ProcessException as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise ContrasiftError("every process to finish", lines[-1]) from error

@@ -1,0 +1,147 @@
+"""What Lightning is given beside a method: its loader, and what records and saves every epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from torch.utils.data import DataLoader
+
+from contrasift.errors import ContrasiftError
+from contrasift.negatives.processes import gathered_rows
+from contrasift.training.batches import EpochBatches, ImageSource, load_batches
+from contrasift.training.encoders import Encoder, save_encoder
+from contrasift.training.method import TwoViews
+from contrasift.training.sources import epoch_file
+from contrasift.training.splitting import joined_statistics
+
+
+class LoaderInPlace(lightning.LightningDataModule):
+    """Makes the loader in the process that reads from it: its generator cannot be sent to another."""
+
+    def __init__(self, source: ImageSource, batches: EpochBatches, workers: int):
+        super().__init__()
+        self._about = source, batches, workers
+
+    def train_dataloader(self) -> DataLoader:
+        """The loader."""
+        return load_batches(*self._about)
+
+
+class EpochRecorder(lightning.Callback):
+    """At the end of every epoch: one checkpoint, one row of metrics.csv; both whole or not at all.
+
+    A checkpoint holds weights, optimiser, schedule and this history: plain tensors and numbers,
+    which `torch.load(weights_only=True)` reads. Lightning's own also hold the state of its loops,
+    and a run that was resumed from one taken here came out a step short (Lightning 2.6). Of several
+    processes the first writes.
+
+    `kept` is a plain encoder to save the weights with, and after which epochs to do so.
+
+    Attributes:
+        history: one row an epoch, also those of earlier sittings.
+    """
+
+    def __init__(
+        self,
+        checkpoint_file: Path,
+        metrics_file: Path,
+        report: Callable[[int, int], None],
+        checkpoint: dict[str, Any] | None = None,
+        kept: tuple[Encoder, frozenset[int]] | None = None,
+    ):
+        self.history: list[dict[str, Any]] = [] if checkpoint is None else checkpoint["history"]
+        self._kept = kept
+        self._checkpoint_file = checkpoint_file
+        self._metrics_file = metrics_file
+        self._report = report
+        self._tick = time.perf_counter()
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Begin to count the time, in the process that does the work."""
+        self._tick = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report the step."""
+        if trainer.is_global_zero:
+            self._report(pl_module.step, pl_module.total_steps)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Record and save."""
+        now = time.perf_counter()
+        seconds, self._tick = now - self._tick, now
+        losses = torch.stack(pl_module.losses)
+        pl_module.losses.clear()
+        row = {
+            "epoch": pl_module.epoch,
+            "steps": pl_module.step,
+            "loss": gathered_rows(losses).cpu().double().mean().item(),
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "seconds": seconds,
+            "images_per_second": len(losses) * pl_module.options.batch_size / seconds,
+            **pl_module.epoch_figures(),
+        }
+        self.history.append(row)
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=pl_module.epoch)
+        if trainer.is_global_zero:
+            self._save(trainer, pl_module)
+
+    def _save(self, trainer: Any, module: TwoViews) -> None:
+        # The table first: a row too many is rewritten on resuming, one too few would stay lost.
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.history[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        with _replacing(self._metrics_file) as temporary:
+            temporary.write_text(text.getvalue(), encoding="utf-8")
+        self._keep_encoder(module)
+        checkpoint = {
+            **module.state(),
+            "epochs": len(self.history),
+            "optimizer": trainer.optimizers[0].state_dict(),
+            "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
+            "history": self.history,
+        }
+        with _replacing(self._checkpoint_file) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def _keep_encoder(self, module: TwoViews) -> None:
+        """Write the encoder of an epoch that is wanted, with plain batch norm."""
+        if self._kept is None or len(self.history) not in self._kept[1]:
+            return
+        encoder, weights = self._kept[0], module.encoder.state_dict()
+        encoder.load_state_dict(joined_statistics(weights, encoder.state_dict()))
+        save_encoder(encoder, epoch_file(self._checkpoint_file.parent, len(self.history)))
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary path; what is written there replaces `path` when it is whole.
+
+    Raises:
+        ContrasiftError: it could not be written; `path` is as it was.
+    """
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise ContrasiftError(
+            f"room for {path}",
+            str(error).splitlines()[0],
+            "Make room and repeat the command: the run goes on from its last good epoch",
+        ) from error
