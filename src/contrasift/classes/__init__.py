@@ -1,0 +1,15 @@
+"""Latent classes: the groups within which SAS selects, found without labels, with few, or given."""
+
+from __future__ import annotations
+
+from contrasift.classes.agreement import class_agreement, class_stability, selection_overlap
+from contrasift.classes.find import METHODS, auto_note, latent_classes
+
+__all__ = [
+    "METHODS",
+    "auto_note",
+    "class_agreement",
+    "class_stability",
+    "latent_classes",
+    "selection_overlap",
+]

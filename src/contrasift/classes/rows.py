@@ -1,0 +1,112 @@
+"""The rows of a matrix as a method sees them: checked, whitened or of unit length, read in blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from contrasift.arrays import check_finite_rows, check_matrix, row_blocks
+from contrasift.classes.whitening import Whitening, fit_whitening
+from contrasift.errors import DataError, UsageError
+
+METRICS = ("spherical", "euclidean")
+
+# Whitening is fitted on all rows up to this many; beyond, on a sample of as many.
+_WHITENING_ROWS = 262_144
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A matrix, perhaps memory-mapped, and what happens to a row before it is compared.
+
+    Attributes:
+        values: real [n, d].
+        whitening: applied to every row, or None.
+        spherical: without whitening, rows are scaled to length one (whitened ones always are).
+    """
+
+    values: np.ndarray
+    whitening: Whitening | None = None
+    spherical: bool = True
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, and columns after whitening."""
+        n, d = self.values.shape
+        return n, d if self.whitening is None else self.whitening.width
+
+    @property
+    def row_bytes(self) -> int:
+        """What reading a row takes: a float64 copy and its float32 result, with their temporaries."""
+        return 24 * self.values.shape[1] + 12 * self.shape[1]
+
+    def read(self, which: slice | np.ndarray) -> np.ndarray:
+        """Some rows as float32 [m, D], ready to be compared.
+
+        Raises:
+            DataError: NaN, infinity, or a row of zeros where directions are compared.
+        """
+        rows = np.asarray(self.values[which])
+        first = (
+            (which.start or 0) if isinstance(which, slice) else int(which[0]) if len(which) else 0
+        )
+        check_finite_rows(rows, first_row=first)
+        if self.whitening is not None:
+            return self.whitening.apply(rows)
+        if not self.spherical:
+            return np.ascontiguousarray(rows, dtype=np.float32)
+        return _directions(rows, first)
+
+    def gather(self, which: np.ndarray | None = None) -> np.ndarray:
+        """All rows, or those at ascending positions, read in blocks into one float32 matrix."""
+        n = self.shape[0] if which is None else which.size
+        out = np.empty((n, self.shape[1]), dtype=np.float32)
+        for block in row_blocks(n, self.row_bytes):
+            out[block] = self.read(block if which is None else which[block])
+        return out
+
+
+def prepare_rows(embeddings: object, *, whiten: int, metric: str, seed: int) -> Rows:
+    """Check a matrix and fit its whitening.
+
+    Args:
+        embeddings: real [n, d].
+        whiten: leading components to keep; 0: rows are left as they are.
+        metric: `spherical` or `euclidean`.
+        seed: of the sample on which whitening is fitted when there are more than 262,144 rows.
+
+    Raises:
+        UsageError: an unknown metric, or a negative number of components.
+        DataError: no matrix, or NaN or infinity in it.
+    """
+    if metric not in METRICS:
+        raise UsageError(f"a metric among {', '.join(METRICS)}", repr(metric))
+    if whiten < 0:
+        raise UsageError("a number of components to whiten to, or 0 for none", f"{whiten}")
+    values = check_matrix(embeddings)
+    rows = Rows(values, None, spherical=False)
+    if whiten:
+        which = sample_of(values.shape[0], _WHITENING_ROWS, seed)
+        rows = Rows(values, fit_whitening(values, whiten, which), spherical=True)
+    return Rows(values, rows.whitening, metric == "spherical")
+
+
+def sample_of(n: int, limit: int, seed: int) -> np.ndarray | None:
+    """Ascending positions of a random sample, or None if all rows fit the limit."""
+    if n <= limit:
+        return None
+    return np.sort(np.random.default_rng(seed).choice(n, size=limit, replace=False))
+
+
+def _directions(rows: np.ndarray, first_row: int) -> np.ndarray:
+    wide = np.asarray(rows, dtype=np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    zero = np.flatnonzero(norms == 0)
+    if zero.size:
+        raise DataError(
+            "rows that have a direction",
+            f"{zero.size} row(s) of zeros, the first of them row {first_row + zero[0]}",
+            "Leave these examples out, or cluster points: --metric euclidean",
+        )
+    return (wide / norms[:, None]).astype(np.float32)

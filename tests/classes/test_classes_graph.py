@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contrasift.classes import auto_note, latent_classes
+from contrasift.classes import find as find_module
+from contrasift.classes import graph as module
+from contrasift.classes.graph import (
+    NeighbourGraph,
+    communities,
+    graph_classes,
+    join_small,
+    modularity,
+    nearest_neighbours,
+    neighbour_graph,
+    neighbour_share,
+    propagate,
+)
+from contrasift.classes.rows import Rows
+from contrasift.errors import MissingExtraError, UsageError
+
+
+def planted(n: int = 300, k: int = 6, d: int = 12, noise: float = 0.1, seed: int = 0) -> tuple:
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(k, d))
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    labels = np.arange(n) % k
+    return (centres[labels] + noise * rng.normal(size=(n, d))).astype(np.float32), labels
+
+
+def naive_graph(neighbours: np.ndarray, kind: str) -> dict[tuple[int, int], float]:
+    """Edge by edge, with sets."""
+    near = [set(row.tolist()) for row in neighbours]
+    edges = {}
+    for i in range(len(near)):
+        for j in range(i + 1, len(near)):
+            there, back = j in near[i], i in near[j]
+            if (there and back) if kind == "mutual" else (there or back):
+                a, b = near[i] | {i}, near[j] | {j}
+                edges[i, j] = len(a & b) / len(a | b)
+    return edges
+
+
+def as_graph(edges: dict[tuple[int, int], float], n: int) -> NeighbourGraph:
+    pairs = np.array(sorted(edges), dtype=np.int64).reshape(-1, 2)
+    weight = np.array([edges[tuple(pair)] for pair in pairs.tolist()], dtype=np.float64)
+    return NeighbourGraph(n, pairs[:, 0], pairs[:, 1], weight, np.empty((n, 0), np.int64))
+
+
+class TestNeighbours:
+    @pytest.mark.parametrize(("n", "k"), [(2, 1), (5, 4), (60, 7)])
+    def test_are_the_nearest_others(self, n, k):
+        points = np.random.default_rng(n).normal(size=(n, 4)).astype(np.float32)
+        found = nearest_neighbours(points, k)
+        squares = ((points[:, None] - points[None]) ** 2).sum(axis=2)
+        np.fill_diagonal(squares, np.inf)
+        assert (found == squares.argsort(axis=1)[:, :k]).all()
+
+    def test_equal_rows_are_neighbours_but_not_their_own(self):
+        found = nearest_neighbours(np.ones((20, 3), dtype=np.float32), 4)
+        assert found.shape == (20, 4)
+        assert (found != np.arange(20)[:, None]).all()
+        assert all(len(set(row)) == 4 for row in found.tolist())
+
+    def test_many_rows_use_an_inverted_file(self, monkeypatch):
+        points, _ = planted(2000, noise=0.3)
+        exact = nearest_neighbours(points, 5)
+        monkeypatch.setattr(module, "_EXACT_ROWS", 500)
+        near = nearest_neighbours(points, 5)
+        assert (near == exact).mean() > 0.9
+        assert (near == nearest_neighbours(points, 5)).all()
+
+
+class TestGraph:
+    @settings(max_examples=40, deadline=None)
+    @given(n=st.integers(2, 14), k=st.integers(1, 6), seed=st.integers(0, 999))
+    def test_edges_and_weights_match_sets(self, n, k, seed):
+        rng = np.random.default_rng(seed)
+        k = min(k, n - 1)
+        others = [rng.permutation(np.delete(np.arange(n), i))[:k] for i in range(n)]
+        neighbours = np.stack(others).astype(np.int64)
+        for kind in ("mutual", "union"):
+            graph = neighbour_graph(neighbours, kind)
+            found = dict(
+                zip(
+                    zip(graph.first.tolist(), graph.second.tolist(), strict=True),
+                    graph.weight,
+                    strict=True,
+                )
+            )
+            expected = naive_graph(neighbours, kind)
+            assert found.keys() == expected.keys()
+            assert all(found[edge] == pytest.approx(expected[edge]) for edge in expected)
+
+    def test_neighbours_that_were_not_found_are_no_edges(self):
+        graph = neighbour_graph(np.array([[1, -1], [0, -1], [0, 1]]), "union")
+        assert list(zip(graph.first.tolist(), graph.second.tolist(), strict=True)) == [
+            (0, 1),
+            (0, 2),
+            (1, 2),
+        ]
+
+    def test_unknown_kind(self):
+        with pytest.raises(UsageError, match="mutual, union"):
+            neighbour_graph(np.zeros((2, 1), np.int64), "some")
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_modularity_is_that_of_igraph(self, seed):
+        import igraph
+
+        points, _ = planted(60, noise=0.4, seed=seed)
+        graph = neighbour_graph(nearest_neighbours(points, 4), "union")
+        codes = np.random.default_rng(seed).integers(0, 5, 60)
+        network = igraph.Graph(60, np.stack([graph.first, graph.second], axis=1))
+        assert modularity(graph, codes) == pytest.approx(network.modularity(codes.tolist()))
+        assert modularity(as_graph({}, 3), np.zeros(3, np.int64)) == 0.0
+
+    def test_share_of_neighbours_in_the_own_class(self):
+        neighbours = np.array([[1, 2], [0, 2], [0, -1], [-1, -1]])
+        codes = np.array([0, 0, 1, 1])
+        assert neighbour_share(neighbours, codes).tolist() == [0.5, 0.5, 0.0, 0.0]
+
+
+class TestCommunities:
+    def test_two_cliques_and_a_bridge(self):
+        edges = {
+            (i, j): 1.0 for half in (range(5), range(5, 10)) for i in half for j in half if i < j
+        }
+        codes = communities(as_graph({**edges, (4, 5): 0.1}, 10), 1.0)
+        assert codes[:5].tolist() == [codes[0]] * 5
+        assert codes[5:].tolist() == [1 - codes[0]] * 5
+
+    def test_small_ones_join_the_nearest_mean(self):
+        points = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1], [0.9, 0.2], [0, 2.0]], np.float32)
+        joined = join_small(points, np.array([3, 3, 1, 1, 0, 2]), least=2)
+        assert joined.tolist() == [1, 1, 0, 0, 1, 0]
+
+    def test_where_none_is_large_the_largest_takes_all(self):
+        points = np.eye(4, dtype=np.float32)
+        assert join_small(points, np.array([0, 0, 1, 2]), least=9).tolist() == [0, 0, 0, 0]
+        assert join_small(points, np.array([0, 1, 2, 3]), least=9).tolist() == [0, 0, 0, 0]
+
+
+class TestClasses:
+    @pytest.mark.parametrize("kind", ["mutual", "union"])
+    def test_planted_groups_are_found_without_a_number(self, kind):
+        rows, labels = planted()
+        found = latent_classes(rows, method="graph", graph=kind, labels=labels, resolution=1.0)
+        assert found.facts["agreement"]["ari"] == 1.0
+        assert found.method == "graph"
+        assert found.score.min() > 0.5
+        assert found.facts["resolution"] == 1.0
+
+    def test_auto_takes_the_graph_unless_a_number_is_asked_for(self):
+        rows, _ = planted()
+        assert latent_classes(rows).method == "graph"
+        assert latent_classes(rows, n_classes=6).method == "kmeans"
+        assert latent_classes(rows, n_classes="auto").method == "kmeans"
+
+    def test_without_leiden_auto_is_kmeans_and_graph_says_what_to_install(self, monkeypatch):
+        monkeypatch.setattr(module, "graph_is_available", lambda: False)
+        monkeypatch.setattr(find_module, "graph_is_available", lambda: False)
+        rows, _ = planted()
+        assert latent_classes(rows).method == "kmeans"
+        with pytest.raises(MissingExtraError, match=r"contrasift\[graph\]"):
+            latent_classes(rows, method="graph")
+        assert "contrasift[graph]" in auto_note(300)
+        assert "200,000" in auto_note(300_000)
+
+    def test_large_pools_take_kmeans(self, monkeypatch):
+        monkeypatch.setattr(find_module, "GRAPH_ROWS", 100)
+        rows, labels = planted()
+        assert latent_classes(rows, labels=labels).method == "kmeans"
+
+    @pytest.mark.parametrize("n", [1, 2, 3, 8])
+    def test_any_size(self, n):
+        rows = np.random.default_rng(n).normal(size=(n, 3)).astype(np.float32)
+        found = latent_classes(rows, method="graph")
+        assert found.codes.shape == found.score.shape == (n,)
+        assert sum(found.facts["sizes"]) == n
+
+    def test_repeatable_by_seed(self):
+        rows = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
+        first, again, other = (latent_classes(rows, method="graph", seed=s) for s in (3, 3, 4))
+        assert (first.codes == again.codes).all()
+        assert (first.codes != other.codes).any()
+
+    def test_a_resolution_is_chosen_by_agreement_of_seeds(self):
+        rows, labels = planted(240, noise=0.15)
+        found = latent_classes(rows, method="graph", resolution=None, labels=labels)
+        curve = found.facts["resolution_curve"]
+        assert [point["resolution"] for point in curve] == list(module.RESOLUTIONS)
+        best = max(point["stability"] for point in curve if point["n_classes"] > 1)
+        chosen = next(p for p in curve if p["resolution"] == found.facts["resolution"])
+        assert chosen["stability"] == best
+        assert chosen["n_classes"] == len(found.names)
+
+    def test_classes_above_a_size_are_split(self):
+        rows, _ = planted()
+        assert max(latent_classes(rows, max_class_size=20).facts["sizes"]) <= 20
+
+    @pytest.mark.parametrize(
+        ("arguments", "match"),
+        [
+            ({"resolution": 0.0}, "a resolution above 0"),
+            ({"resolution": float("nan")}, "a resolution above 0"),
+            ({"n_neighbours": 0}, "at least 1 neighbour"),
+        ],
+    )
+    def test_bad_arguments(self, arguments, match):
+        with pytest.raises(UsageError, match=match):
+            graph_classes(Rows(planted(30)[0]), **arguments)
+
+
+class TestPropagation:
+    @pytest.mark.parametrize("seed", range(4))
+    def test_matches_the_dense_series(self, seed):
+        rng = np.random.default_rng(seed)
+        n, k = 12, 3
+        weight = np.triu(rng.random((n, n)) * (rng.random((n, n)) < 0.3), 1)
+        edges = {(i, j): weight[i, j] for i in range(n) for j in range(n) if weight[i, j] > 0}
+        known = np.full(n, -1)
+        known[[0, 4, 7, 9]] = [0, 1, 2, 1]
+        codes, confidence = propagate(as_graph(edges, n), known, k)
+        full = weight + weight.T
+        strength = full.sum(axis=1)
+        root = np.where(strength > 0, 1 / np.sqrt(np.where(strength > 0, strength, 1)), 0)
+        step = 0.95 * root[:, None] * full * root[None]
+        labels = np.zeros((n, k))
+        for i in np.flatnonzero(known >= 0):
+            labels[i, known[i]] = 1 / (known == known[i]).sum()
+        spread = sum(np.linalg.matrix_power(step, t) @ labels for t in range(101))
+        for i in range(n):
+            if known[i] >= 0:
+                assert (codes[i], confidence[i]) == (known[i], 1)
+            elif spread[i].sum() == 0:
+                assert (codes[i], confidence[i]) == (-1, 0)
+            else:
+                assert codes[i] == spread[i].argmax()
+                assert confidence[i] == pytest.approx(spread[i].max() / spread[i].sum(), rel=1e-4)
+
+    def test_one_label_a_group_names_all(self):
+        rows, labels = planted()
+        known = np.full(300, -1)
+        known[:6] = labels[:6]
+        found = latent_classes(
+            rows, method="propagate", known=known, labels=labels, label_names=list("abcdef")
+        )
+        assert found.facts["agreement"]["ari"] == 1.0
+        assert found.labels[:6].tolist() == list("abcdef")
+        assert found.facts["labelled"] == 6
+
+    def test_rows_that_nothing_reaches_go_to_the_nearest_mean(self):
+        # Two far groups, and a third without a label near the second.
+        rng = np.random.default_rng(0)
+        centres = np.array([[1, 0, 0], [0, 1, 0], [0, 0.9, 0.4]])
+        rows = np.repeat(centres, 12, axis=0) + 0.01 * rng.normal(size=(36, 3))
+        known = np.full(36, -1)
+        known[[0, 12]] = [0, 1]
+        found = latent_classes(rows, method="propagate", known=known, whiten=0, graph_neighbours=4)
+        assert found.codes.tolist() == [0] * 12 + [1] * 24
+        assert found.facts["unreached"] == 12
+        assert (found.score[24:] == 0).all()
