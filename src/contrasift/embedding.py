@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from numpy.lib.format import open_memmap
 from contrasift.errors import DataError, UsageError
 from contrasift.results import Embeddings
 from contrasift.training.batches import ImageSource, RowBatches, check_positions, load_batches
-from contrasift.training.encoders import Encoder, check_vectors, weights_sha256
+from contrasift.training.encoders import Encoder, check_vectors, weights_sha256, wrap_encoder
 from contrasift.training.pretrain import choose_device
 from contrasift.training.progress import ProgressCallback, no_progress
 from contrasift.training.views import (
@@ -38,7 +38,7 @@ _JOURNAL_SECONDS = 1.0
 def embed(
     pool: ImageSource,
     positions: np.ndarray,
-    encoder: Encoder,
+    encoder: Encoder | Callable[[torch.Tensor], torch.Tensor],
     *,
     layer: str = "head",
     views: int = 4,
@@ -62,7 +62,9 @@ def embed(
     Args:
         pool: the images.
         positions: which examples, in the order of the rows.
-        encoder: in evaluation mode while it embeds, and moved to the device.
+        encoder: in evaluation mode while it embeds, and moved to the device. Or any callable from
+            float images in [0, 1], [b, channels, size, size] of the pool's, to vectors [b, d];
+            `wrap_encoder` gives it another size or a normalisation.
         layer: `head` or `backbone` (the same for an encoder without a head).
         views: m, random views of each example.
         plain_view: average in the image as it is, as one more view.
@@ -87,6 +89,8 @@ def embed(
     if views < 0 or views + plain_view < 1:
         raise UsageError("at least one view", f"{views}, without the plain view")
     _check_layer(layer)
+    if not isinstance(encoder, Encoder):
+        encoder = wrap_encoder(encoder, pool.channels, pool.image_size)
     chosen = augmentation or encoder.description.get("augmentation", "auto")
     chosen = choose_augmentation(chosen, pool.channels, pool.image_size)
     description = {

@@ -55,7 +55,10 @@ _EXTRA_OF = {
     "pytorch_lightning": "train",
     "kornia": "train",
     "safetensors": "train",
+    "open_clip": "clip",
     "mlxtend": "demo",
+    "igraph": "graph",
+    "leidenalg": "graph",
 }
 
 

@@ -221,25 +221,35 @@ def test_false_negatives_from_latent_classes(rng):
     assert hard.recall == pytest.approx(1)  # latent classes only merge labels
     assert hard.truth == pytest.approx(hard.precision * hard.estimate)
     assert hard.estimate > found[(0, 100)].estimate
+    assert hard.agreed is None
+    twice = false_negatives(profiles, "latent", "label", "both", "label")
+    assert [item.agreed for item in twice] == [item.truth for item in twice]
     alone = false_negatives(profiles, "latent")
     assert alone[-1] == FalseNegatives((0, 100), found[(0, 100)].estimate)
 
 
 def test_the_suggestion():
-    def estimates(*rates, overall):
+    def estimates(*rates, overall, agreed=None):
         bands = [(95, 100), (99, 100), (99.9, 100)]
-        return [
-            *(FalseNegatives(band, rate) for band, rate in zip(bands, rates, strict=True)),
-            FalseNegatives((0, 100), overall),
-        ]
+        agreed = [None] * 4 if agreed is None else [*agreed, 0.0]
+        rows = zip([*bands, (0, 100)], [*rates, overall], agreed, strict=True)
+        return [FalseNegatives(*row) for row in rows]
 
     # 1 % of all negatives are false: the hardest 5 % are more than that, however false they are.
-    assert suggest_band(estimates(0.6, 0.7, 0.9, overall=0.011)).policy == "difficulty(0,99)"
-    assert suggest_band(estimates(0.6, 0.7, 0.9, overall=0.2)).policy == "difficulty(0,95)"
-    assert suggest_band(estimates(0.1, 0.3, 0.8, overall=0.2)).policy == "difficulty(0,99.9)"
-    nothing = suggest_band(estimates(0.1, 0.2, 0.4, overall=0.2))
+    assert suggest_band(estimates(0.8, 0.8, 0.9, overall=0.011)).policy == "difficulty(0,99)"
+    assert suggest_band(estimates(0.8, 0.8, 0.9, overall=0.2)).policy == "difficulty(0,95)"
+    # One encoder's estimate errs upwards: half is not enough.
+    wary = suggest_band(estimates(0.6, 0.7, 0.8, overall=0.2))
+    assert wary.policy == "difficulty(0,99.9)"
+    assert "an upper estimate" in wary.reason
+    nothing = suggest_band(estimates(0.1, 0.2, 0.7, overall=0.2))
     assert nothing.policy == "all"
-    assert "the hardest 0.1 %, only 40%" in nothing.reason
+    assert "the hardest 0.1 %, only 70%" in nothing.reason
+    # Where two encoders agree, half is enough, and the first one's excess counts for nothing.
+    settings = {"overall": 0.2, "agreed": (0.3, 0.45, 0.6)}
+    agreed = suggest_band(estimates(0.8, 0.9, 0.95, **settings))
+    assert agreed.policy == "difficulty(0,99.9)"
+    assert "60% share the query's latent class under two encoders" in agreed.reason
 
 
 def test_likeliest_pairs(rng):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -181,6 +182,26 @@ def test_losses_are_what_loops_say(monkeypatch, make, policy, form):
         assert loss.removed is None
     else:
         assert float(loss.removed.same_class) == pytest.approx(same_gone / gone)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("temperature", [0.5, 0.01])
+def test_few_left_out_by_column_are_as_by_mask(make, temperature):
+    # `& everything` changes nothing but the way: masks are composed, columns are not.
+    policy = ~difficulty(99, 100)
+    query, key, queue = draw(5, 4, seed=1), draw(5, 4, seed=2), draw(500, 4, seed=3)
+    tags, queue_tags = Tags(labels=torch.arange(5) % 3), Tags(labels=torch.arange(500) % 3)
+    results = []
+    for negatives in (policy, policy & everything):
+        vectors = [query.clone().requires_grad_(), queue.clone().requires_grad_()]
+        loss = make(temperature=temperature, negatives=negatives)
+        value = loss(vectors[0], key, vectors[1], tags=tags, queue_tags=queue_tags)
+        value.backward()
+        facts = [getattr(loss.removed, item.name) for item in dataclasses.fields(loss.removed)]
+        results.append([value.detach(), *(v.grad for v in vectors), *facts])
+    assert float(results[0][3]) == pytest.approx(0.01)
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("temperature", [0.005, 0.01, 0.02, 0.07, 1.0])

@@ -23,7 +23,7 @@ from contrasift.negatives import (
     same_class,
     same_latent_class,
 )
-from contrasift.negatives.ranks import band_counts, band_mask
+from contrasift.negatives.ranks import band_counts, band_mask, hardest_columns
 
 BANDS = [(0, 5), (0, 95), (95, 100), (99.9, 100), (0, 99.9), (85, 90), (33.3, 66.6), (0, 100)]
 
@@ -69,6 +69,43 @@ def test_bands_with_many_ties(rows, low, width):
     values = np.array(rows, dtype=np.float64).reshape(-1, 9)
     high = min(100, low + width)
     np.testing.assert_array_equal(both(values, low, high), naive_band(values, low, high))
+
+
+@pytest.mark.parametrize("k", [0, 1, 63, 700, 1001, 2111, 20_000])
+@pytest.mark.parametrize("distinct", [1, 2, 40, 10_000_000])
+def test_the_few_hardest_columns_are_those_of_a_stable_sort(rng, k, distinct):
+    values = rng.integers(0, distinct, (13, k)).astype(np.float32)
+    values[3].sort()  # all large ones side by side
+    values[5] = -np.sort(-values[5])
+    if k > 400:
+        values[7, ::15] += distinct  # all large ones in one part
+    for percent in (99.9, 99.5, 98.4, 50, 0, 100):
+        count = k - band_counts(0, percent, k)[1]
+        found = hardest_columns(values, percent)
+        if found is None:
+            assert count == 0 or 60 * count > k
+            continue
+        assert 60 * count <= k
+        np.testing.assert_array_equal(
+            found, np.argsort(values, axis=1, kind="stable")[:, k - count :]
+        )
+        tensor = hardest_columns(torch.from_numpy(values), percent)
+        assert tensor is not None
+        np.testing.assert_array_equal(tensor.numpy(), found)
+
+
+def test_what_is_left_out_is_what_the_mask_lacks(rng):
+    candidates = Candidates(rng.integers(0, 50, (4, 3000)) / 50)
+    short = [difficulty(0, 99.9), ~difficulty(99.9, 100)]
+    for policy in short:
+        columns = policy.left_out(candidates)
+        mask = np.ones((4, 3000), dtype=bool)
+        np.put_along_axis(mask, columns, False, axis=1)
+        np.testing.assert_array_equal(mask, policy.mask(candidates))
+    long = [difficulty(99.9, 100), ~difficulty(0, 99.9), difficulty(0, 50), ~difficulty(5, 95)]
+    for policy in [*long, ~difficulty(0, 100), everything, short[0] & short[1], above(0.5)]:
+        assert policy.left_out(candidates) is None
+    assert short[0].left_out(Candidates(candidates.similarity, reserve=9)) is None
 
 
 def test_the_way_of_other_devices_is_the_same(rng, monkeypatch):

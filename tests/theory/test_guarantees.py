@@ -21,7 +21,6 @@ from contrasift.theory.guarantees import (
     nearest_view_distances,
     subset_class,
     subset_condition,
-    transform_constant,
     view_spread,
 )
 
@@ -87,18 +86,6 @@ def test_bounds_hold_on_random_subsets(rng: np.random.Generator) -> None:
         assert found.center_shift <= found.nu_div + 1e-12
         largest = view_spread(views)[0][kept].max()
         assert found.alignment <= largest + found.nu_align + 1e-12
-
-
-def test_transform_constant() -> None:
-    # Mathematics, (11): m = 8, q = L = M = 1, ε = ½ gives η = 1024 at h = ⅛.
-    assert transform_constant(0.5, 8, 1, 1.0, 1.0) == pytest.approx(1024)
-    for epsilon, m, q, smooth in itertools.product((0.1, 1.0), (1, 8, 100), (1, 3), (0.2, 5.0)):
-        slope = 2 * math.sqrt(q) * smooth
-        h = np.linspace(0, epsilon / slope, 200_001)[1:-1]
-        values = 4 * np.maximum(1, m**2 * h ** (2 * q)) / (h ** (2 * q) * (epsilon - slope * h))
-        found = transform_constant(epsilon, m, q, 1.0, smooth)
-        assert found == pytest.approx(values.min(), rel=1e-4)
-        assert found >= 1 / epsilon
 
 
 CONSTANTS = Constants(
@@ -236,5 +223,3 @@ def test_bad_input() -> None:
         measure_constants(THREE, np.zeros(3, dtype=np.int64), [-0.1])
     with pytest.raises(DataError, match="two classes"):
         full_condition(np.eye(1), CONSTANTS)
-    with pytest.raises(UsageError, match="above 0"):
-        transform_constant(0.0, 1, 1, 1.0, 1.0)

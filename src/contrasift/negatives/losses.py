@@ -325,6 +325,52 @@ def _negative_sums(
     return _Sums(tuple(logs), counts, chooser.removed())
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """The negatives of some queries: all columns, those of a mask, or all but a few.
+
+    Attributes:
+        mask: bool [rows, n]; None: see `left_out`.
+        left_out: int64 [rows, r]; the others are chosen. None: see `mask`, or all are.
+    """
+
+    mask: Tensor | None = None
+    left_out: Tensor | None = None
+
+    def counts(self, n: int) -> Tensor | int:
+        """How many of n columns are chosen in each row."""
+        if self.mask is not None:
+            return _row_counts(self.mask)
+        return n if self.left_out is None else n - self.left_out.shape[1]
+
+    def kept_and_total(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Set what is not chosen to 0; sums of each row after and before."""
+        if self.mask is not None:
+            total = values.sum(1)
+            # Bytes multiply twice as fast as Booleans.
+            return values.mul_(self.mask.view(torch.uint8)).sum(1), total
+        if self.left_out is None:
+            total = values.sum(1)
+            return total, total
+        gone = values.gather(1, self.left_out).sum(1)
+        kept = values.scatter_(1, self.left_out, 0).sum(1)
+        return kept, kept + gone
+
+    def fill(self, values: Tensor, value: float) -> None:
+        """Overwrite what is not chosen."""
+        if self.mask is not None:
+            values.masked_fill_(~self.mask, value)
+        elif self.left_out is not None:
+            values.scatter_(1, self.left_out, value)
+
+    def count_true(self, flags: Tensor) -> Tensor:
+        """How many of the true flags [rows, n] are chosen, in each row."""
+        if self.mask is not None:
+            return _row_counts(flags & self.mask)
+        every = _row_counts(flags)
+        return every if self.left_out is None else every - flags.gather(1, self.left_out).sum(1)
+
+
 class _Chooser:
     """Says block by block which columns of the bank are a query's negatives, and keeps count."""
 
@@ -337,20 +383,23 @@ class _Chooser:
         self._generator = generator
         self._facts: list[Tensor] = []
 
-    def choose(self, rows: slice, similarity: Tensor) -> Tensor | None:
-        """The negatives of some queries, bool [rows, n]; None for all."""
+    def choose(self, rows: slice, similarity: Tensor) -> _Chosen:
+        """The negatives of some queries."""
         allowed = self._allowed(rows, similarity)
         if self.policy is None:
-            return allowed
+            return _Chosen(allowed)
         candidates = self._candidates(rows, similarity, allowed)
+        left_out = self.policy.left_out(candidates) if allowed is None else None
+        if left_out is not None:
+            return _Chosen(left_out=left_out)
         mask = self.policy.mask(candidates)
         if self._reserve:
             mask = _replaced(mask, self._reserve, rows.start)
         if allowed is None:
-            return mask
+            return _Chosen(mask)
         chosen = torch.zeros_like(allowed)
         chosen[allowed] = mask.reshape(-1)
-        return chosen
+        return _Chosen(chosen)
 
     def _allowed(self, rows: slice, similarity: Tensor) -> Tensor | None:
         if self._batch.excluded is None:
@@ -373,23 +422,24 @@ class _Chooser:
         return Candidates(similarity, self._batch.query_tags[rows], tags, draws, self._reserve)
 
     def note(
-        self, rows: slice, chosen: Tensor | None, used: Tensor, kept: Tensor, total: Tensor
+        self, rows: slice, chosen: _Chosen, used: Tensor, kept: Tensor, total: Tensor, columns: int
     ) -> None:
         """Keep what `Removed` is made of: counts and sums of this block, one of each a query."""
-        if self.policy is None or chosen is None:
+        if self.policy is None:
             return
-        batch, k = self._batch, chosen.shape[1] - self._reserve
+        batch, k = self._batch, columns - self._reserve
         n = k - (0 if batch.excluded is None else batch.excluded.shape[1])
-        chosen = chosen[:, :k]
-        used = _row_counts(chosen) if self._reserve else used
+        if self._reserve and chosen.mask is not None:
+            mask = chosen.mask[:, :k]
+            chosen, used = _Chosen(mask), _row_counts(mask)
         same_all = same_used = torch.full_like(kept, math.nan)
         if batch.query_tags.labels is not None and batch.bank_tags.labels is not None:
-            same = Candidates(chosen, batch.query_tags[rows], batch.bank_tags).same("labels", "")
+            same = Candidates(kept, batch.query_tags[rows], batch.bank_tags).same("labels", "")
             allowed = self._allowed(rows, same)
             same = (same if allowed is None else same & allowed)[:, :k]
-            same_all, same_used = _row_counts(same), _row_counts(same & chosen)
-        columns = (used, torch.full_like(used, n), 1 - kept / total, same_used, same_all)
-        self._facts.append(torch.stack([column.double() for column in columns]))
+            same_all, same_used = _row_counts(same), chosen.count_true(same)
+        facts = (used, torch.full_like(used, n), 1 - kept / total, same_used, same_all)
+        self._facts.append(torch.stack([fact.double() for fact in facts]))
 
     def removed(self) -> Removed | None:
         """Means over all queries of the batch."""
@@ -444,13 +494,13 @@ class _LogSums(torch.autograd.Function):
             rows = slice(start, min(start + step, n_queries))
             similarity = softmaxes[0][rows]
             chosen = chooser.choose(rows, similarity)
-            counts[rows] = n if chosen is None else _row_counts(chosen)
+            counts[rows] = chosen.counts(n)
             _require_negatives(counts[rows], start, chooser.policy)
             for number in reversed(range(len(scales))):
                 # The first matrix holds the similarities until it is its turn.
                 out = softmaxes[number][rows]
                 kept, total = _softmax(similarity, scales[number], chosen, out, logs[number][rows])
-            chooser.note(rows, chosen, counts[rows], kept, total)
+            chooser.note(rows, chosen, counts[rows], kept, total, n)
         ctx.save_for_backward(queries, bank, *softmaxes)
         ctx.scales = scales
         ctx.mark_non_differentiable(counts)
@@ -472,7 +522,7 @@ class _LogSums(torch.autograd.Function):
 
 
 def _softmax(
-    similarity: Tensor, scale: float, chosen: Tensor | None, out: Tensor, log_sum: Tensor
+    similarity: Tensor, scale: float, chosen: _Chosen, out: Tensor, log_sum: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Fill `out` with the softmax of the chosen, `log_sum` with its log-sum; kept and total sums.
 
@@ -481,15 +531,12 @@ def _softmax(
     """
     if 2 * scale <= 80:
         torch.mul(similarity, scale, out=out).sub_(scale).exp_()
-        total = out.sum(1)
-        # Bytes multiply twice as fast as Booleans.
-        kept = total if chosen is None else out.mul_(chosen.view(torch.uint8)).sum(1)
+        kept, total = chosen.kept_and_total(out)
         log_sum.copy_(kept.log() + scale)
     else:
         torch.mul(similarity, scale, out=out)
         log_total = torch.logsumexp(out, dim=1)
-        if chosen is not None:
-            out.masked_fill_(~chosen, -math.inf)
+        chosen.fill(out, -math.inf)
         top = out.amax(1, keepdim=True)
         kept = out.sub_(top).exp_().sum(1)
         log_sum.copy_(kept.log() + top[:, 0])

@@ -23,7 +23,7 @@ from decimal import Decimal
 from typing import Any
 
 from contrasift.errors import UsageError
-from contrasift.negatives.ranks import band_mask
+from contrasift.negatives.ranks import band_mask, hardest_columns
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,13 @@ class Policy(ABC):
             UsageError: tags or random numbers that the policy needs are missing.
         """
 
+    def left_out(self, candidates: Candidates) -> Any | None:
+        """The columns that are not used, int64 [q, r]: the short way to say what `mask` says.
+
+        None where it is not known to be short: some rows leave out more than others, or many.
+        """
+        return None
+
     def leaves(self) -> tuple[Policy, ...]:
         """The named policies that this one is composed of."""
         return (self,)
@@ -153,6 +160,11 @@ class _Difficulty(Policy):
 
     def mask(self, candidates: Candidates) -> Any:
         return band_mask(candidates.similarity, self.low, self.high, candidates.reserve)
+
+    def left_out(self, candidates: Candidates) -> Any | None:
+        if self.low > 0 or candidates.reserve:
+            return None
+        return hardest_columns(candidates.similarity, self.high)
 
 
 @dataclass(frozen=True)
@@ -278,6 +290,11 @@ class _Not(Policy):
 
     def mask(self, candidates: Candidates) -> Any:
         return ~self.part.mask(candidates)
+
+    def left_out(self, candidates: Candidates) -> Any | None:
+        if isinstance(self.part, _Difficulty) and self.part.high == 100 and self.part.low > 0:
+            return difficulty(0, self.part.low).left_out(candidates)
+        return None
 
     def leaves(self) -> tuple[Policy, ...]:
         return self.part.leaves()

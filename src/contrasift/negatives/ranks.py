@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from typing import Any
@@ -15,6 +16,9 @@ import numpy as np
 
 # Rows are partitioned in blocks of about this many bytes, so that copies stay in the cache.
 _BLOCK_BYTES = 1 << 20
+# A row is cut into so many parts for every rank that is wanted of its end, each of at least so many
+# entries; else a partition of the whole row is as fast.
+_PARTS, _LEAST_PART = 15, 4
 
 
 def band_counts(low: float | int, high: float | int, k: int) -> tuple[int, int]:
@@ -60,6 +64,59 @@ def band_mask(values: Any, low: float | int, high: float | int, reserve: int = 0
     return values == values if mask is None else mask  # NaN is refused before
 
 
+def hardest_columns(values: Any, high: float | int) -> Any | None:
+    """Columns of the ranks above `high` per cent, if they are few: what `band_mask(v, 0, high)` lacks.
+
+    The r-th largest maximum of disjoint parts of a row is at most its r-th largest entry. So only
+    entries from there on are ranked, a little more than r of them for r ≪ the number of parts.
+
+    Args:
+        values: [q, k], an array or a tensor; higher is harder.
+        high: percentile above which they are.
+
+    Returns:
+        int64 [q, k − ⌊high·k/100⌋], ascending in rank, of the kind that `values` is; None where a
+        mask is the better way: too many, none at all, or a tensor that is not on a CPU.
+    """
+    if not isinstance(values, np.ndarray):
+        if values.device.type != "cpu" or not values.dtype.is_floating_point:
+            return None
+        from torch import bfloat16, from_numpy
+
+        values = values.detach()
+        array = (values.float() if values.dtype == bfloat16 else values).numpy()
+        columns = hardest_columns(array, high)
+        return None if columns is None else from_numpy(columns)
+    k = values.shape[1]
+    count = k - band_counts(0, high, k)[1]
+    return _last_ranks(values, count) if _few(count, k) and len(values) else None
+
+
+def _few(count: int, k: int) -> bool:
+    return 0 < count * _PARTS * _LEAST_PART <= k
+
+
+def _last_ranks(values: np.ndarray, count: int) -> np.ndarray:
+    """Columns of the `count` last ranks in each row, ascending in rank, int64 [q, count]."""
+    n_rows, k = values.shape
+    columns = np.empty((n_rows, count), dtype=np.int64)
+    parts = _PARTS * count
+
+    def find(rows: slice) -> None:
+        block = np.ascontiguousarray(values[rows])
+        # A part is every so-many-th column: the maximum of all parts is taken at once.
+        maxima = block[:, : k - k % parts].reshape(len(block), -1, parts).max(axis=1)
+        bound = np.partition(maxima, parts - count, axis=1)[:, parts - count, None]
+        places = np.flatnonzero(block >= bound)
+        of_row = places // k
+        order = np.lexsort((block.reshape(-1)[places], of_row))  # stable: later columns are harder
+        ends = np.searchsorted(of_row, np.arange(len(block)), side="right")[:, None]
+        columns[rows] = places[order[ends - count + np.arange(count)]] % k
+
+    _in_blocks(find, values)
+    return columns
+
+
 def _rank_above(values: Any, count: int, k: int) -> Any:
     """Entries of rank above `count`, 0 < count < k, of the first k columns; others by threshold."""
     threshold, following = _two_ranks(values[:, :k], count)
@@ -98,6 +155,10 @@ def _two_ranks_by_topk(values: Any, count: int) -> tuple[Any, Any]:
 
 def _two_ranks_by_partition(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     n_rows, k = values.shape
+    if _few(k - count + 1, k):
+        two = _last_ranks(values, k - count + 1)[:, :2]
+        both = np.take_along_axis(values, two, axis=1)
+        return both[:, :1], both[:, 1:]
     threshold, following = np.empty((2, n_rows, 1), dtype=values.dtype)
 
     def find(rows: slice) -> None:
@@ -111,13 +172,19 @@ def _two_ranks_by_partition(values: np.ndarray, count: int) -> tuple[np.ndarray,
             following[rows] = part[:, count, None]
             threshold[rows] = part[:, :count].max(axis=1, keepdims=True)
 
+    _in_blocks(find, values)
+    return threshold, following
+
+
+def _in_blocks(find: Callable[[slice], None], values: np.ndarray) -> None:
+    """Call `find` for blocks of rows; NumPy partitions outside of the interpreter's lock."""
+    n_rows, k = values.shape
     step = max(1, _BLOCK_BYTES // (values.itemsize * k))
     blocks = [slice(start, start + step) for start in range(0, n_rows, step)]
     if len(blocks) == 1:
         find(blocks[0])
-    else:  # NumPy partitions outside of the interpreter's lock
+    else:
         list(_workers().map(find, blocks))
-    return threshold, following
 
 
 @functools.cache

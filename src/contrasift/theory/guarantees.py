@@ -19,7 +19,6 @@ least 4/ε. So "fails" means: with the main parts found here; and what is met he
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -142,40 +141,6 @@ def subset_class(views: np.ndarray, kept: np.ndarray) -> SubsetClass:
         center_shift=float(np.linalg.norm(shift)),
         nu_div=total / (size * n_kept),
     )
-
-
-def transform_constant(
-    epsilon: float, transforms: int, parameters: int, lipschitz: float, smoothness: float
-) -> float:
-    """η(ε) = inf_{0<h<ε/c} 4 max{1, m²h^{2q}} / [h^{2q}(ε − c h)], c = 2√q·L·M (equation 11).
-
-    For m discrete transforms and a continuous one that is M-Lipschitz in q parameters.
-
-    Args:
-        epsilon: ε > 0.
-        transforms: m ≥ 1.
-        parameters: q ≥ 1.
-        lipschitz: L of the encoder, > 0.
-        smoothness: M of the transforms, > 0.
-
-    Returns:
-        η, at least 4/ε.
-
-    Raises:
-        UsageError: a constant out of its range.
-    """
-    if not (
-        epsilon > 0 and transforms >= 1 and parameters >= 1 and lipschitz > 0 and smoothness > 0
-    ):
-        raise UsageError(
-            "ε, L and M above 0, and at least one transform and parameter",
-            f"ε = {epsilon}, m = {transforms}, q = {parameters}, L = {lipschitz}, M = {smoothness}",
-        )
-    q, slope = parameters, 2 * math.sqrt(parameters) * lipschitz * smoothness
-    # 1/(h^{2q}(ε − ch)) is least at h = 2qε/(c(2q+1)); beyond h = m^{−1/q} only ε − ch matters.
-    h = min(2 * q * epsilon / (slope * (2 * q + 1)), transforms ** (-1.0 / q))
-    volume = h ** (2 * q)
-    return 4 * max(1.0, transforms**2 * volume) / (volume * (epsilon - slope * h))
 
 
 def main_parts(

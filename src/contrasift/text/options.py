@@ -1,0 +1,67 @@
+"""Options of a training on text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from contrasift.errors import UsageError
+from contrasift.options import Options, option
+
+AUGMENTATIONS = ("erase", "replace")
+
+
+@dataclass(frozen=True)
+class TextPoolOptions(Options):
+    """Which texts."""
+
+    text_column: str = option("text", "Column with the text, in CSV files and data sets.")
+    label_column: str = option("label", "Column with the label.")
+    labels: str = option(
+        "auto", "Where labels come from: `auto`, `none`, or a file with one label a line."
+    )
+    least: int = option(1, "Leave out labels that fewer texts have.")
+    limit: int | None = option(None, "Use only N texts, drawn with the seed.")
+    holdout: float = option(
+        0.2, "Share of a labelled collection without a test set that is held out."
+    )
+    seed: int = option(0, "Seed of everything random.")
+
+
+@dataclass(frozen=True)
+class TextOptions(Options):
+    """How the encoder of words is trained."""
+
+    augmentation: str = option(
+        "erase",
+        "Views: `erase` words, or `replace` them by near ones.",
+        choices=AUGMENTATIONS,
+    )
+    rate: float = option(0.5, "Probability of each word to be erased or replaced.")
+    near: int = option(5, "replace: how many near words there are to choose from.")
+    vectors: str = option(
+        "",
+        "replace: file with word vectors that say what is near (.vec or GloVe); default: what stands near in this collection.",
+    )
+    min_count: int = option(5, "Words that occur more rarely are unknown.")
+    dim: int = option(128, "Width of the word vectors.")
+    projection_dim: int = option(128, "Width of the projection head's output.")
+    epochs: int = option(20, "Passes over the texts.")
+    batch_size: int = option(256, "Texts in a step.")
+    learning_rate: float = option(5e-3, "Peak learning rate of Adam (cosine schedule).")
+    temperature: float = option(0.5, "Temperature of NT-Xent.")
+
+    def __post_init__(self) -> None:
+        """Check that every number can be trained with."""
+        super().__post_init__()
+        for name in ("near", "min_count", "dim", "projection_dim", "epochs"):
+            if getattr(self, name) < 1:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} of at least 1", str(getattr(self, name))
+                )
+        for name in ("learning_rate", "temperature"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"--{name.replace('_', '-')} above 0", str(getattr(self, name)))
+        if not 0 < self.rate < 1:
+            raise UsageError("--rate in (0, 1)", str(self.rate))
+        if self.batch_size < 2:
+            raise UsageError("--batch-size of at least 2", str(self.batch_size))
