@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contrasift import softmax
 from contrasift.errors import DataError, UsageError
 from contrasift.evaluation import (
     evaluate,
@@ -158,7 +159,7 @@ class TestLinearProbe:
         rng = np.random.default_rng(1)
         train_x = train_x @ rng.normal(size=(10, 30)) + 0.05 * rng.normal(size=(2500, 30))
         train_x = ((train_x - train_x.mean(axis=0)) / train_x.std(axis=0)).astype(np.float32)
-        fit = linear.fit_logistic(train_x, train_y, k, weight)
+        fit = softmax.fit_softmax(train_x, train_y, k, weight)
         assert fit.converged
         reference = LogisticRegression(
             C=(2 if k == 2 else 1) / (weight * 2500), solver="newton-cg", tol=1e-9, max_iter=1000
@@ -174,7 +175,7 @@ class TestLinearProbe:
         train_x, train_y, _, _ = problem(1500, 1, 4, 3)  # two blocks, the second one short
         rng = np.random.default_rng(0)
         weights, bias = rng.normal(size=(4, 3)), rng.normal(size=3)
-        loss, gradient = linear._mean_loss(train_x, train_y, weights, bias)
+        loss, gradient = softmax.mean_loss(train_x, train_y, weights, bias)
         scores = train_x.astype(np.float64) @ weights + bias
         logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
         assert loss == pytest.approx(-logs[np.arange(1500), train_y].mean(), rel=1e-5)

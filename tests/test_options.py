@@ -15,7 +15,10 @@ from contrasift.options import EmbedOptions, PoolOptions, RunOptions, SelectOpti
         (lambda: SelectOptions(fraction=0.1, budget=3), "Give only one"),
         (lambda: SelectOptions(budget=-1), "--budget of at least 0"),
         (lambda: SelectOptions(objective="best"), "one of sas, published, coverage"),
-        (lambda: SelectOptions(objective="random", optimizer="relaxed"), "takes --optimizer relaxed: sas"),
+        (
+            lambda: SelectOptions(objective="random", optimizer="relaxed"),
+            "takes --optimizer relaxed: sas",
+        ),
         (lambda: TrainOptions(batch_size=1), "no negatives"),
         (lambda: TrainOptions(temperature=0.0), "--temperature above 0"),
         (lambda: EmbedOptions(views=0), "at least one view"),

@@ -455,7 +455,11 @@ class ClassesOptions(Options):
     )
     stability: int | None = option(
         None,
-        "Seeds whose classes and selections are held against each other; default: 3 up to 20,000 examples, else none.",
+        "Seeds whose classes and selections are held against each other; default: 2 up to 20,000 examples, else none.",
+    )
+    rounds: int = option(
+        0,
+        "Refine in up to so many rounds: select, train the proxy anew on the selection, embed, find classes again; ends early when classes agree no better with those of the round before than these did.",
     )
     seed: int = option(0, "Seed of everything random.")
 
@@ -477,6 +481,12 @@ class ClassesOptions(Options):
             "--stability of at least 0",
             self.stability,
         )
+        _require(self.rounds >= 0, "--rounds of at least 0", self.rounds)
+        _require(
+            self.rounds == 0 or self.classes not in ("labels", "zero-shot"),
+            "--rounds with --classes that are found in embeddings",
+            self.classes,
+        )
         self._settle_texts()
         self._check_n_classes()
         self._check_few_labels()
@@ -493,6 +503,12 @@ class ClassesOptions(Options):
             "--classes zero-shot for --class-names, --templates and --clip",
             self.classes,
         )
+
+    def fingerprint(self, *upstream: str) -> str:
+        """Hash of these options, without `rounds`: every round is a stage with its own."""
+        values = {name: value for name, value in self.as_dict().items() if name != "rounds"}
+        text = json.dumps([type(self).__name__, values, upstream], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _settle_texts(self) -> None:
         """One spelling, whether a flag or a recipe gave it: the fingerprint sees the text."""
@@ -550,7 +566,9 @@ class SelectOptions(Options):
     budget: int | None = option(None, "Number of examples to keep (instead of --fraction).")
     objective: str = option(
         "sas",
-        "What is kept: " + "; ".join(f"`{one.name}`: {one.says}" for one in OBJECTIVES.values()) + ".",
+        "What is kept: "
+        + "; ".join(f"`{one.name}`: {one.says}" for one in OBJECTIVES.values())
+        + ".",
         choices=tuple(OBJECTIVES),
     )
     redundancy: float | None = option(
@@ -577,12 +595,8 @@ class SelectOptions(Options):
         "",
         "File with a score an example, for the objective scores: .parquet or .csv with columns `index` and the scores, .npy, or a number a line.",
     )
-    scores_column: str = option(
-        "", "Column of the scores; default: the only one beside `index`."
-    )
-    scores_keep: str = option(
-        "high", "Which scores are kept.", choices=("high", "low")
-    )
+    scores_column: str = option("", "Column of the scores; default: the only one beside `index`.")
+    scores_keep: str = option("high", "Which scores are kept.", choices=("high", "low"))
     refine: str = option(
         "none",
         "After greedy: `swaps` (same size), or the paper's `double-greedy` or `double-greedy-random` (both may shrink the set).",

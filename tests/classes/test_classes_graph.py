@@ -138,10 +138,12 @@ class TestCommunities:
         joined = join_small(points, np.array([3, 3, 1, 1, 0, 2]), least=2)
         assert joined.tolist() == [1, 1, 0, 0, 1, 0]
 
-    def test_where_none_is_large_the_largest_takes_all(self):
-        points = np.eye(4, dtype=np.float32)
-        assert join_small(points, np.array([0, 0, 1, 2]), least=9).tolist() == [0, 0, 0, 0]
-        assert join_small(points, np.array([0, 1, 2, 3]), least=9).tolist() == [0, 0, 0, 0]
+    def test_where_none_is_large_those_of_median_size_stay(self):
+        points = np.repeat(np.eye(4, dtype=np.float32), [3, 2, 2, 1], axis=0)
+        points[-1] = [0, 0, 1, 0.5]
+        codes = np.repeat([0, 1, 2, 3], [3, 2, 2, 1])
+        assert join_small(points, codes, least=9).tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
+        assert join_small(points, np.zeros(8, int), least=9).tolist() == [0] * 8
 
 
 class TestClasses:

@@ -154,8 +154,8 @@ def test_bad_input(folder, tmp_path):
     both = run("negatives", folder, "--arm", "proxy", "--encoder", "resnet18", code=2)
     assert "--arm or --encoder" in both.output
     assert "--queries of at least 1" in run("negatives", folder, "--queries", 0, code=2).output
-    assert "--layer to be head" in run("negatives", folder, "--layer", "tail", code=2).output
-    assert "--latent to be own" in run("negatives", folder, "--latent", "x", code=2).output
+    assert "--layer to be one of head" in run("negatives", folder, "--layer", "tail", code=2).output
+    assert "--latent to be one of own" in run("negatives", folder, "--latent", "x", code=2).output
     unfound = run("negatives", folder, "--latent", "run", code=1)
     assert "contrasift classes" in unfound.output
     missing = run("negatives", folder, "--arm", "full-seed3", code=1)

@@ -66,7 +66,7 @@ def test_classes_say_how_stable_they_and_their_selections_are(run):
     assert facts["method"] == "graph"
     assert facts["agreement"]["ari"] == 1.0
     assert facts["stability"]["ari"] == 1.0
-    assert facts["stability"]["partitions"] == 3
+    assert facts["stability"]["partitions"] == 2
     assert facts["stability"]["selection_overlap"] == 1.0
     assert facts["stability"]["selection_overlap_with_labels"] == 1.0
     assert facts["stability"]["fraction"] == 0.25
@@ -115,7 +115,7 @@ def test_few_labels_from_a_file_and_by_share(run, tmp_path):
         two = run(classes=method, label_share=0.1)
         classes(two)
         assert facts_of(two)["labelled"] == 12
-        assert facts_of(two)["stability"]["partitions"] == 3
+        assert facts_of(two)["stability"]["partitions"] == 2
 
 
 def test_another_file_of_labels_is_another_fingerprint(run, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,14 @@ import numpy as np
 from contrasift.arrays import row_blocks
 from contrasift.classes.graph import NeighbourGraph, build_graph, class_means, propagate
 from contrasift.classes.rows import Rows
+from contrasift.softmax import LinearFit, covariance_of, fit_softmax
 
 # Inverse strengths of regularisation that are tried, from strong to weak; features have a mean
 # square of 1 a column.
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _FOLDS = 3
-_STEPS_CHOOSING, _STEPS = 20, 100
+# Gradients to which fits are brought while strengths are compared, and the one that is kept.
+_CHOOSING, _FINAL = 1e-4, 1e-5
 
 
 def few_label_classes(
@@ -38,20 +39,25 @@ def few_label_classes(
         probability of the class, 1 for labelled rows; facts, with `heldout_accuracy`, that of the
         folds on labelled rows that they did not see.
     """
+    from threadpoolctl import threadpool_limits
+
     labelled = np.flatnonzero(known >= 0)
     points, targets = rows.gather(labelled), known[labelled]
     mean = points.mean(axis=0)
     points -= mean
     scale = np.float32(1 / (np.sqrt(np.mean(points**2)) or 1.0))
     points *= scale
-    curve = _cross_validate(points, targets, seed)
-    best = max(curve, key=lambda point: point["accuracy"]) if curve else None
-    strength = best["strength"] if best else STRENGTHS[len(STRENGTHS) // 2]
-    weights, bias = _fit_path(points, targets, [strength], _STEPS)[-1]
+    # Products this small are no faster on more threads, and much slower where cores are busy.
+    with threadpool_limits(1, "blas"):
+        curve = _cross_validate(points, targets, seed)
+        best = max(curve, key=lambda point: point["accuracy"]) if curve else None
+        strength = best["strength"] if best else STRENGTHS[len(STRENGTHS) // 2]
+        weight = _weight(strength, targets.size)
+        fit = fit_softmax(points, targets, n_classes, weight, tolerance=_FINAL)
     codes = np.empty(rows.shape[0], dtype=np.int64)
     score = np.empty(rows.shape[0], dtype=np.float32)
     for block in row_blocks(rows.shape[0], rows.row_bytes + 16 * n_classes):
-        scores = (rows.read(block) - mean) * scale @ weights.T + bias
+        scores = fit.scores((rows.read(block) - mean) * scale)
         codes[block] = scores.argmax(axis=1)
         scores -= scores.max(axis=1, keepdims=True)
         score[block] = 1 / np.exp(scores).sum(axis=1)
@@ -140,17 +146,15 @@ def _folds(targets: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]
 
 def _cross_validate(points: np.ndarray, targets: np.ndarray, seed: int) -> list[dict[str, Any]]:
     """Held-out accuracy at every strength; empty where folds cannot be made."""
-    hits = np.zeros(len(STRENGTHS))
     folds = [
         (learn, held) for learn, held in _folds(targets, seed) if np.unique(targets[learn]).size > 1
     ]
     if len(folds) < _FOLDS:
         return []
+    hits = np.zeros(len(STRENGTHS))
     for learn, held in folds:
-        names = np.unique(targets[learn])
-        path = _fit_path(points[learn], targets[learn], STRENGTHS, _STEPS_CHOOSING)
-        for place, (weights, bias) in enumerate(path):
-            guess = names[(points[held] @ weights.T + bias).argmax(axis=1)]
+        for place, (names, fit) in enumerate(_fit_path(points[learn], targets[learn])):
+            guess = names[fit.scores(points[held]).argmax(axis=1)]
             hits[place] += (guess == targets[held]).sum()
     return [
         {"strength": strength, "accuracy": float(hit / targets.size)}
@@ -158,28 +162,19 @@ def _cross_validate(points: np.ndarray, targets: np.ndarray, seed: int) -> list[
     ]
 
 
-def _fit_path(
-    points: np.ndarray, targets: np.ndarray, strengths: Any, steps: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weights [K, d] and biases [K] at each strength, each fit begun where the last one ended."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(max_iter=steps, tol=1e-3, warm_start=True)
-    path = []
-    for strength in strengths:
-        model.set_params(C=strength)
-        with warnings.catch_warnings():
-            # The path is for comparing strengths: a fit that stops at its last step is enough.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            # Few labels of many classes are what this is for; sklearn suspects a regression.
-            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-            model.fit(points, targets)
-        weights, bias = np.asarray(model.coef_), np.asarray(model.intercept_)
-        if len(weights) == 1:  # two classes: sklearn keeps the difference of their scores
-            weights, bias = (
-                np.concatenate([-weights / 2, weights / 2]),
-                np.concatenate([-bias / 2, bias / 2]),
-            )
-        path.append((weights.astype(np.float32), bias.astype(np.float32)))
+def _fit_path(points: np.ndarray, targets: np.ndarray) -> list[tuple[np.ndarray, LinearFit]]:
+    """The classes that are there, and a fit at each strength, begun where the last one ended."""
+    names, codes = np.unique(targets, return_inverse=True)
+    covariance = covariance_of(points)
+    path: list[tuple[np.ndarray, LinearFit]] = []
+    fit = None
+    for strength in STRENGTHS:
+        weight = _weight(strength, codes.size)
+        fit = fit_softmax(points, codes, names.size, weight, fit, covariance, tolerance=_CHOOSING)
+        path.append((names, fit))
     return path
+
+
+def _weight(strength: float, n: int) -> float:
+    """λ against the mean loss, for C against the sum of n losses."""
+    return 1 / (strength * n)

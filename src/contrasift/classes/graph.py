@@ -185,7 +185,8 @@ def join_small(points: np.ndarray, codes: np.ndarray, least: int) -> np.ndarray:
     """Every row of a community with fewer than `least` rows goes to the nearest larger one.
 
     Nearest by the cosine between the row and the mean of the community; the lower number on equal
-    ones. Where no community is large enough, the (first) largest one takes all.
+    ones. Where none is large enough, as in pools of a few hundred, those from the median size on
+    count as large: one class in all would say nothing.
 
     Args:
         points: float32 [n, d].
@@ -198,7 +199,8 @@ def join_small(points: np.ndarray, codes: np.ndarray, least: int) -> np.ndarray:
     sizes = np.bincount(codes)
     large = np.flatnonzero(sizes >= least)
     if large.size == 0:
-        large = np.array([sizes.argmax()])
+        # Rows without any direction are all the same: they are one class.
+        large = np.flatnonzero(sizes >= np.median(sizes))[: None if points.any() else 1]
     place = np.full(sizes.size, -1)
     place[large] = np.arange(large.size)
     joined = place[codes]

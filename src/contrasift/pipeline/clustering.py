@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from contrasift.options import ClassesOptions
-from contrasift.pipeline.naming_classes import naming_inputs, zero_shot_of_run
+from contrasift.pipeline.class_task import ClassTask
+from contrasift.pipeline.naming_classes import naming_inputs
 from contrasift.pipeline.preparation import (
     SAME_ENCODER,
     class_embeddings_fingerprint,
     embed_for_classes,
-    load_class_embeddings,
-    load_embeddings,
 )
+from contrasift.pipeline.refining import home_of, refine
 from contrasift.pipeline.run import Run
-from contrasift.results import Embeddings, LatentClasses
+from contrasift.results import LatentClasses
 from contrasift.store.atomic import sha256_of, write_json
-from contrasift.store.inputs import load_classes_file, load_few_labels_file
 from contrasift.store.run import StageRecord
-from contrasift.store.tables import read_table, write_classes
-
-# Above this many examples, classes and selections are not found again with other seeds unasked.
-_STABILITY_ROWS = 20_000
-_STABILITY_SEEDS = 3
-# Methods whose result depends on the seed; the others have nothing to be compared with.
-_SEEDED = ("graph", "kmeans", "few-labels", "propagate")
+from contrasift.store.tables import write_classes
 
 
 def classes(run: Run) -> StageRecord:
-    """Find latent classes; hold them, and what would be selected, against other seeds' and labels."""
+    """Find latent classes; hold them, and what would be selected, against other seeds' and labels.
+
+    With `--rounds` they are refined first, and those of the last round are taken; its embeddings
+    then are the run's similarities (`RunFolder.matrix`).
+    """
     options = run.options.classes
     if options.classes == "labels":
         upstream = run.record("embed").fingerprint
@@ -43,129 +38,28 @@ def classes(run: Run) -> StageRecord:
     files = [Path(name) for name in (options.few_labels, options.classes_file) if name]
     read = [sha256_of(file) for file in files if file.is_file()]
     fingerprint = options.fingerprint(upstream, *read, *naming_inputs(run))
+    used, rounds = 0, {}
+    if options.rounds:
+        used, last, rounds = refine(run, fingerprint)
+        fingerprint = hashlib.sha256(f"{fingerprint} {last}".encode()).hexdigest()[:16]
 
     def work() -> dict[str, Any]:
-        task = ClassTask(run)
+        task = ClassTask(run, home_of(used))
         found = task.find(options.seed)
         facts = {"method": found.method, "n_classes": len(found.names), **found.facts}
         stability = task.stability(found)
         if stability:
             facts["stability"] = stability
+        if rounds:
+            facts["rounds"] = rounds
         write_classes(run.folder.path / "classes.parquet", task.embeddings.index, found)
         write_json(run.folder.path / "classes.json", facts)
         for note in _notes(options, found, stability):
             run.narrator.say(f"  note: {note}")
-        return {"n_classes": len(found.names), "note": _headline(found, stability)}
+        result = {"n_classes": len(found.names), "note": _headline(found, stability)}
+        return result | ({"rounds": used, "matrix": f"{home_of(used)}embeddings"} if used else {})
 
     return run.do("classes", fingerprint, ["classes.parquet", "classes.json"], work)
-
-
-class ClassTask:
-    """What finding classes needs of a run, read once for all seeds."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.options = run.options.classes
-        given = self.options.classes == "labels"
-        self.embeddings: Embeddings = (
-            load_embeddings(run.folder.path) if given else load_class_embeddings(run)
-        )
-        table = read_table(run.folder.path / "examples.parquet", "label", "row")
-        codes, self.names = _encode(table["label"][table["row"] >= 0])
-        self.labels = codes if self.names else None
-
-    def find(self, seed: int) -> LatentClasses:
-        """The classes, found with this seed."""
-        from contrasift.classes import latent_classes
-
-        options = self.options
-        if options.classes == "zero-shot":
-            return zero_shot_of_run(self.run, self.embeddings, self.labels)
-        if options.classes_file:
-            taken = load_classes_file(Path(options.classes_file), self.embeddings.index)
-            found = latent_classes(self.embeddings.values, method="labels", labels=taken)
-            return self._with_agreement(found)
-        known, names = None, self.names
-        if options.few_labels:
-            known, names = load_few_labels_file(Path(options.few_labels), self.embeddings.index)
-            found = self._latent_classes(seed, known=known, label_names=names, labels=None)
-            return self._with_agreement(found)
-        return self._latent_classes(seed, label_names=names, labels=self.labels)
-
-    def _latent_classes(self, seed: int, **given: Any) -> LatentClasses:
-        from contrasift.classes import latent_classes
-
-        options = self.options
-        return latent_classes(
-            self.embeddings.values,
-            method=options.classes,
-            n_classes=options.n_classes,
-            label_share=options.label_share,
-            whiten=options.whiten,
-            metric=options.metric,
-            restarts=options.restarts,
-            max_class_size=options.max_class_size,
-            graph_neighbours=options.graph_neighbours,
-            resolution=None if options.resolution == "auto" else float(options.resolution),
-            graph=options.graph,
-            seed=seed,
-            **given,
-        )
-
-    def _with_agreement(self, found: LatentClasses) -> LatentClasses:
-        from contrasift.classes import class_agreement
-
-        if self.labels is None:
-            return found
-        facts = {**found.facts, "agreement": class_agreement(found.codes, self.labels)}
-        return dataclasses.replace(found, facts=facts)
-
-    def stability(self, found: LatentClasses) -> dict[str, Any]:
-        """Agreement of other seeds' classes with these, and overlap of what is selected by them.
-
-        Returns:
-            `ari`, `ari_min`, `partitions` between seeds; `selection_overlap`, the mean overlap of
-            their selections under the run's own options, and `selection_overlap_with_labels`, that
-            of the selection by these classes with the one by the labels; `fraction` kept, which
-            two random selections would overlap by. Empty if nothing was asked for, or if nothing
-            depends on a seed and there are no labels.
-        """
-        from contrasift.classes import class_stability, selection_overlap
-
-        count = self.options.stability
-        if count is None:
-            count = _STABILITY_SEEDS if len(self.embeddings) <= _STABILITY_ROWS else 0
-        if count == 0 or found.method == "labels":
-            return {}
-        seeded = found.method in _SEEDED and not self.options.few_labels
-        others = [self.find(self.options.seed + turn) for turn in range(1, count)] if seeded else []
-        result: dict[str, Any] = {}
-        if others:
-            result |= class_stability([found.codes, *(other.codes for other in others)])
-            result["n_classes"] = [len(one.names) for one in (found, *others)]
-        if not self._selection_depends_on_classes():
-            return result
-        # Of the embeddings that selections are made from, not those that classes are found in.
-        own = self._selected(found.codes)
-        if others:
-            kept = [own, *(self._selected(other.codes) for other in others)]
-            result["selection_overlap"] = selection_overlap(kept)
-        if self.labels is not None and (self.labels >= 0).all():
-            by_labels = self._selected(self.labels)
-            result["selection_overlap_with_labels"] = selection_overlap([own, by_labels])
-        if "selection_overlap" in result or "selection_overlap_with_labels" in result:
-            result["fraction"] = own.size / len(self.embeddings)
-        return result
-
-    def _selection_depends_on_classes(self) -> bool:
-        options = self.run.options.select
-        return options.objective != "random" and not options.scores
-
-    def _selected(self, codes: np.ndarray) -> np.ndarray:
-        from contrasift.selection.select import select
-
-        rows = load_embeddings(self.run.folder.path)
-        return select(rows, codes, **self.run.options.select.arguments()).indices
 
 
 def _headline(found: LatentClasses, stability: dict[str, Any]) -> str:
@@ -200,10 +94,3 @@ def _notes(options: ClassesOptions, found: LatentClasses, stability: dict[str, A
             "encoder"
         )
     return notes
-
-
-def _encode(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Label names as codes, −1 where there is none."""
-    names = sorted({label for label in labels if label is not None})
-    code = {name: number for number, name in enumerate(names)}
-    return np.array([code.get(label, -1) for label in labels], dtype=np.int64), tuple(names)

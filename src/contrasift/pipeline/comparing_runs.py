@@ -81,10 +81,11 @@ def read_run(path: Path) -> ComparedRun:
     table = read_table(path / "examples.parquet", "index", "id", "row")
     readable = table["row"] >= 0
     index = table["index"][readable]
-    embeddings = load_array(path / "embeddings.npy")
+    matrix = folder.matrix
+    embeddings = load_array(path / f"{matrix}.npy")
     if embeddings.shape[0] != index.size:
         raise DataError(
-            f"a row of {path / 'embeddings.npy'} for each of {index.size} examples",
+            f"a row of {path / f'{matrix}.npy'} for each of {index.size} examples",
             f"{embeddings.shape[0]} rows",
             "Run `contrasift embed` again",
         )
@@ -100,7 +101,7 @@ def read_run(path: Path) -> ComparedRun:
         pool=(options.pool, str(records["scan"].facts.get("pool", ""))),
         examples={"index": index, "id": table["id"][readable]},
         embeddings=embeddings,
-        encoder=read_json(path / "embeddings.json"),
+        encoder=read_json(path / f"{matrix}.json"),
         classes=classes,
         ranks=ranks,
         selected=selected,

@@ -91,7 +91,7 @@ class Study:
         if not (path / "classes.parquet").exists():
             return None
         found_by = read_json(path / "classes.json").get("method", "kmeans")
-        made_by = read_json(path / "embeddings.json").get("weights_sha256")
+        made_by = read_json(path / f"{self.run.folder.matrix}.json").get("weights_sha256")
         if found_by == "labels" or made_by == weights_sha256(encoder):
             return None
         return self._latent_classes("own" if self.request.latent == "run" else "run")

@@ -14,7 +14,7 @@ from contrasift.options import TrainOptions
 from contrasift.pipeline.run import Run, positions_of
 from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of, write_json
-from contrasift.store.run import StageRecord
+from contrasift.store.run import RunFolder, StageRecord
 from contrasift.store.tables import read_latent_classes, read_table, write_table
 
 # `--classes-encoder same`: the encoder of --encoder, shown the images as they are.
@@ -129,7 +129,7 @@ def embed(run: Run) -> StageRecord:
     fingerprint = steady.fingerprint(run.record("scan").fingerprint, *made_of)
 
     def work() -> dict[str, Any]:
-        return _embed_pool(
+        return embed_pool(
             run, source, "embeddings", options.layer, options.views, options.plain_view
         )
 
@@ -156,7 +156,7 @@ def embed_for_classes(run: Run) -> StageRecord:
 
     def work() -> dict[str, Any]:
         layer, views = options.classes_layer, options.classes_views
-        return _embed_pool(run, source, "class_embeddings", layer, views, plain_view=True)
+        return embed_pool(run, source, "class_embeddings", layer, views, plain_view=True)
 
     return run.do("embed-classes", fingerprint, files, work)
 
@@ -173,16 +173,16 @@ def _encoder_source(run: Run, name: str) -> tuple[str, list[str]]:
     return source, [sha256_of(file) for file in where.files]
 
 
-def _embed_pool(
+def embed_pool(
     run: Run, source: str, stem: str, layer: str, views: int, plain_view: bool
 ) -> dict[str, Any]:
     """Embed what can be read, into `<stem>.npy` and `<stem>.json`."""
-    from contrasift.embedding import embed as embed_pool
+    from contrasift.embedding import embed
     from contrasift.training.encoders import load_encoder
 
     encoder = load_encoder(source, channels=run.pool.channels)
     with run.narrator.progress("embedding") as progress:
-        embeddings = embed_pool(
+        embeddings = embed(
             run.pool,
             readable_positions(run),
             encoder,
@@ -207,10 +207,16 @@ def _embed_pool(
     return {"n": n, "dim": width, "note": f"{n:,} × {width}, {views + plain_view} view(s) each"}
 
 
-def load_class_embeddings(run: Run) -> Embeddings:
-    """The embeddings in which classes are found: the similarities' own, or those of an encoder for it."""
+def load_class_embeddings(run: Run, home: str = "") -> Embeddings:
+    """The embeddings in which classes are found: the similarities' own, or those of an encoder for it.
+
+    Args:
+        run: the run.
+        home: "" for the first ones, `rounds/2/` for those of a round of refinement.
+    """
     separate = bool(run.options.embed.classes_encoder)
-    return load_embeddings(run.folder.path, "class_embeddings" if separate else "embeddings")
+    stem = "class_embeddings" if separate else "embeddings"
+    return load_embeddings(run.folder.path, home + stem)
 
 
 def class_embeddings_fingerprint(run: Run) -> str:
@@ -219,8 +225,15 @@ def class_embeddings_fingerprint(run: Run) -> str:
     return run.record("embed-classes").fingerprint if run.options.embed.classes_encoder else own
 
 
-def load_embeddings(folder: Path, stem: str = "embeddings") -> Embeddings:
-    """The embeddings of a run folder, memory-mapped, with the pool index of every row."""
+def load_embeddings(folder: Path, stem: str | None = None) -> Embeddings:
+    """The embeddings of a run folder, memory-mapped, with the pool index of every row.
+
+    Args:
+        folder: of the run.
+        stem: which file; default: that of the similarities, of the last round where classes were
+            refined in rounds.
+    """
+    stem = stem or RunFolder(folder).matrix
     values = load_array(folder / f"{stem}.npy")
     description = read_json(folder / f"{stem}.json")
     if not (folder / "examples.parquet").exists():

@@ -73,7 +73,9 @@ class Run:
         """
         record = self.folder.records().get(stage)
         if record is None:
-            command = {"scan": "embed", "proxy": "embed", "embed-classes": "embed"}.get(stage, stage)
+            command = {"scan": "embed", "proxy": "embed", "embed-classes": "embed"}.get(
+                stage, stage
+            )
             raise RunFolderError(
                 f"stage `{stage}` of {self.folder.path} to be finished",
                 "a run without it",

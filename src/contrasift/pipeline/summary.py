@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,24 @@ from contrasift.pipeline.subsets import ARMS, Arm
 from contrasift.store.atomic import read_json, write_json
 from contrasift.store.run import StageRecord
 
+# Stages before the classes, in their order.
+_OF_CLASSES = ("scan", "proxy", "embed", "embed-classes")
+
 
 def preparation_seconds(run: Run) -> dict[str, float]:
     """Seconds spent before a subset could be trained on, by stage."""
     records = run.folder.records()
     return {
         name: records[name].seconds
-        for name in ("scan", "proxy", "embed", "embed-classes", "classes", "select")
+        for name in (*_OF_CLASSES, *_rounds(records), "classes", "select")
         if name in records
     }
+
+
+def _rounds(records: Mapping[str, StageRecord]) -> list[str]:
+    """The stages of refinement that led to the classes."""
+    used = records["classes"].facts.get("rounds") if "classes" in records else None
+    return [f"round {number}" for number in range(used + 1)] if used else []
 
 
 def summarise(run: Run) -> dict[str, Any]:
@@ -159,10 +169,11 @@ def _trained_seeds(records: dict[str, StageRecord], subset: str) -> list[int]:
 
 def _cost_before(subset: str, preparation: dict[str, float], run: Run) -> dict[str, float]:
     """What a subset costs before training: random per class needs the classes, not the selection."""
+    rounds = [name for name in preparation if name.startswith("round ")]
     if subset == "selected" or subset.startswith("top-"):
-        needed = ("proxy", "embed", "embed-classes", "classes", "select")
+        needed = (*_OF_CLASSES[1:], *rounds, "classes", "select")
     elif subset == "random-per-class" and run.options.classes.classes != "labels":
-        needed = ("proxy", "embed", "embed-classes", "classes")
+        needed = (*_OF_CLASSES[1:], *rounds, "classes")
     else:
         needed = ()
     return {name: preparation[name] for name in needed if name in preparation}

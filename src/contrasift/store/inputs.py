@@ -12,6 +12,7 @@ import numpy as np
 from contrasift.errors import DataError, UsageError
 from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of
+from contrasift.store.run import RunFolder
 from contrasift.store.tables import read_table
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -26,7 +27,8 @@ def load_embeddings_file(path: Path) -> tuple[Embeddings, bool]:
     bare matrix nothing is known, and the index is the row number.
 
     Args:
-        path: a `.npy` file, or a folder that holds `embeddings.npy`.
+        path: a `.npy` file, or a folder that holds `embeddings.npy` (of a run refined in rounds,
+            the matrix of its last round).
 
     Returns:
         the embeddings, with their hash in `description["sha256"]`, and whether they were described.
@@ -35,8 +37,9 @@ def load_embeddings_file(path: Path) -> tuple[Embeddings, bool]:
         DataError: not a whole `.npy` file, or one that its description does not fit.
     """
     path = Path(path)
+    home = path if path.is_dir() else path.parent
     if path.is_dir():
-        path = path / "embeddings.npy"
+        path = path / f"{RunFolder(path).matrix}.npy"
     values = load_array(path)
     n = values.shape[0] if values.ndim else 0
     digest = sha256_of(path)
@@ -50,7 +53,7 @@ def load_embeddings_file(path: Path) -> tuple[Embeddings, bool]:
             "a description with another sha256",
             "Move the matrix away from it, or embed again",
         )
-    index = _index_of_rows(path.parent / "examples.parquet", n)
+    index = _index_of_rows(home / "examples.parquet", n)
     return Embeddings(values, index, {**description, "sha256": digest}), True
 
 

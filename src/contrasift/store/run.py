@@ -82,6 +82,12 @@ class RunFolder:
             return {}
         return {name: StageRecord(**record) for name, record in read_json(path).items()}
 
+    @property
+    def matrix(self) -> str:
+        """What holds the similarities, without its suffix: `embeddings`, or a round's of refinement."""
+        classes = self.records().get("classes")
+        return str(classes.facts.get("matrix", "embeddings")) if classes else "embeddings"
+
     def is_finished(self, stage: str, fingerprint: str) -> bool:
         """Whether the stage ended under this fingerprint and its files are still whole.
 
