@@ -12,7 +12,7 @@ from rich.table import Table
 
 from contrasift.cli.console import print_json
 
-_NAMES = {"selected": "selected (SAS)", "random-per-class": "random per class", "full": "full pool"}
+_NAMES = {"random-per-class": "random per class", "full": "full pool"}
 
 
 def show_comparison(summary: Mapping[str, Any], folder: Path, *, as_json: bool = False) -> None:
