@@ -11,6 +11,8 @@ import numpy as np
 
 from contrasift.selection.kernels import compiled, row_dot
 
+_LOWEST = -3e38
+
 
 def product_slack(d: int, largest_square: float) -> float:
     """How far float32 arithmetic may be from ⟨z_i, z_j⟩ − h_j, where h_j ≤ ‖z‖²/2.
@@ -61,20 +63,22 @@ def improve(
     """
     if widths is not None:
         products[np.arange(others.size) >= widths[:, None]] = -np.inf
-    # Only an entry that is not below what the row has may decide; of a new row, one near its largest.
-    limits = closest[rows] - slack
-    new = np.flatnonzero(np.isneginf(limits))
-    if new.size:
-        largest = (products if new.size == rows.size else products[new]).max(
-            axis=1, initial=-np.inf
-        )
-        limits[new] = np.where(np.isneginf(largest), np.inf, largest.astype(np.float64) - 2 * slack)
-    limits -= 2.0**-22 * np.where(
-        np.isinf(limits), 0.0, np.abs(limits)
-    )  # float32 must not raise them
-    places = np.flatnonzero(products >= limits.astype(np.float32)[:, None])
+    # Only an entry that is not below what its row has may decide, and if many are not, only one near
+    # the largest of its row.
+    limits = np.maximum(closest[rows] - slack, _LOWEST)  # no column that is left out
+    hopeful = products >= _rounded_down(limits)[:, None]
+    if np.count_nonzero(hopeful) > 2 * rows.size:
+        largest = products.max(axis=1, initial=-np.inf).astype(np.float64)
+        near = np.where(np.isneginf(largest), np.inf, largest - 2 * slack)
+        hopeful = products >= _rounded_down(np.maximum(limits, near))[:, None]
+    places = np.flatnonzero(hopeful)
     r, c = np.divmod(places, others.size) if places.size else (places, places)
     _decide(rows[r], others[c], values, offsets, closest)
+
+
+def _rounded_down(limits: np.ndarray) -> np.ndarray:
+    """As float32, none of them raised by that."""
+    return np.nextafter(limits.astype(np.float32), np.float32(-np.inf))
 
 
 @compiled
