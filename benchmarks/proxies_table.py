@@ -14,6 +14,7 @@ against rank beside the work to ranks.html.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ def main() -> None:
         "own_classes": dict(zip(list(runs)[1:], found, strict=True)),
         "labels_as_classes": by_labels,
     }
+    # Where the work lay is nobody's business.
+    result = json.loads(json.dumps(result).replace(f"{work}/", ""))
     for path in (work / "proxies", arguments.results / f"proxies-{name}"):
         write_json(path.with_suffix(".json"), result)
         write_text(path.with_suffix(".md"), table(result))
