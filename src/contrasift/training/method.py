@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,7 @@ def learning_rate_factor(step: int, warmup: int, total: int, schedule: str = "co
     return (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup))) / 2
 
 
-class TwoViews(lightning.LightningModule):
+class TwoViews(lightning.LightningModule, ABC):
     """Learns from two views of each image. A method adds `build` and `contrast`.
 
     Nothing in it draws from a global generator: views are counted from (seed, epoch, example), and
@@ -86,9 +87,9 @@ class TwoViews(lightning.LightningModule):
     def build(self) -> None:
         """Make the method's own parts; those that are modules are kept in checkpoints."""
 
+    @abstractmethod
     def contrast(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """The loss of both views of a batch, all first views before all second ones."""
-        raise NotImplementedError
 
     def note(self, name: str, value: torch.Tensor) -> None:
         """Keep a figure of a step, to be logged as the mean over the epoch."""
