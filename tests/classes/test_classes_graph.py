@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contrasift.classes import auto_note, latent_classes
+from contrasift.classes import auto_note, class_stability, latent_classes
 from contrasift.classes import find as find_module
 from contrasift.classes import graph as module
 from contrasift.classes.graph import (
@@ -192,13 +192,57 @@ class TestClasses:
 
     def test_a_resolution_is_chosen_by_agreement_of_seeds(self):
         rows, labels = planted(240, noise=0.15)
-        found = latent_classes(rows, method="graph", resolution=None, labels=labels)
+        found = latent_classes(rows, method="graph", resolution="auto", labels=labels)
         curve = found.facts["resolution_curve"]
         assert [point["resolution"] for point in curve] == list(module.RESOLUTIONS)
         best = max(point["stability"] for point in curve if point["n_classes"] > 1)
         chosen = next(p for p in curve if p["resolution"] == found.facts["resolution"])
         assert chosen["stability"] == best
         assert chosen["n_classes"] == len(found.names)
+
+    def test_a_number_of_neighbours_is_chosen_by_agreement_of_seeds(self):
+        rows, labels = planted(240, noise=0.15)
+        found = latent_classes(rows, method="graph", graph_neighbours="auto", labels=labels)
+        curve = found.facts["neighbours_curve"]
+        assert [point["neighbours"] for point in curve] == list(module.NEIGHBOURS)
+        telling = [point for point in curve if point["n_classes"] > 1]
+        best = max(point["stability"] for point in telling)
+        chosen = next(p for p in telling if p["stability"] == best)
+        assert found.facts["neighbours"] == chosen["neighbours"]
+        assert chosen["n_classes"] == len(found.names)
+        fixed = latent_classes(rows, method="graph", graph_neighbours=chosen["neighbours"])
+        assert (fixed.codes == found.codes).all()
+
+    def test_consensus_weighs_edges_by_how_many_runs_keep_them(self, monkeypatch):
+        runs = np.array([[0, 0, 1, 1]] * 9 + [[0, 1, 1, 0]])
+        drawn = iter(runs)
+        monkeypatch.setattr(module, "_leiden", lambda *_: next(drawn))
+        graph = as_graph({(0, 1): 0.5, (1, 2): 0.25, (2, 3): 1.0, (0, 3): 0.4}, 4)
+        agreed = module.agreed_graph(graph)
+        pairs = zip(agreed.first.tolist(), agreed.second.tolist(), strict=True)
+        found = dict(zip(pairs, agreed.weight.tolist(), strict=True))
+        assert found == pytest.approx({(0, 1): 0.45, (2, 3): 0.9})
+
+    def test_consensus_depends_less_on_the_seed(self):
+        rows = np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32)
+
+        def agreement(resolution: float | str) -> float:
+            found = [
+                latent_classes(rows, method="graph", resolution=resolution, seed=s).codes
+                for s in range(3)
+            ]
+            return class_stability(found)["ari"]
+
+        assert agreement("consensus") > agreement(1.0) + 0.05
+
+    @pytest.mark.parametrize("n", [1, 2, 9])
+    def test_any_size_where_everything_is_chosen(self, n):
+        rows = np.random.default_rng(n).normal(size=(n, 3)).astype(np.float32)
+        for resolution in ("auto", "consensus"):
+            found = latent_classes(
+                rows, method="graph", graph_neighbours="auto", resolution=resolution
+            )
+            assert sum(found.facts["sizes"]) == n
 
     def test_classes_above_a_size_are_split(self):
         rows, _ = planted()
@@ -209,7 +253,9 @@ class TestClasses:
         [
             ({"resolution": 0.0}, "a resolution above 0"),
             ({"resolution": float("nan")}, "a resolution above 0"),
+            ({"resolution": "most"}, "auto or consensus"),
             ({"n_neighbours": 0}, "at least 1 neighbour"),
+            ({"n_neighbours": "most"}, "at least 1, or auto"),
         ],
     )
     def test_bad_arguments(self, arguments, match):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from contrasift.classes.agreement import class_agreement, label_codes, renumber
 from contrasift.classes.few_labels import few_label_classes, propagate_classes
 from contrasift.classes.given import check_known, classes_from_labels, draw_known, named
 from contrasift.classes.graph import graph_classes, graph_is_available
-from contrasift.classes.kmeans import choose_n_classes, kmeans, split_large
+from contrasift.classes.kmeans import Assigned, choose_n_classes, kmeans, split_large
 from contrasift.classes.rows import Rows, prepare_rows
 from contrasift.errors import UsageError
 from contrasift.results import LatentClasses
@@ -39,10 +39,11 @@ def latent_classes(
     restarts: int = 5,
     iterations: int = 25,
     max_class_size: int | None = None,
-    graph_neighbours: int = 10,
-    resolution: float | None = 3.0,
+    graph_neighbours: int | str = 10,
+    resolution: float | str = 3.0,
     graph: str = "union",
     seed: int = 0,
+    assigning: Callable[[Rows, np.ndarray], Assigned] | None = None,
 ) -> LatentClasses:
     """Partition the pool into latent classes.
 
@@ -83,11 +84,15 @@ def latent_classes(
         restarts: k-means starts; the one with the best objective is kept.
         iterations: k-means steps a start.
         max_class_size: larger classes of `kmeans` and `graph` are split by k-means within them.
-        graph_neighbours: k of the graph.
-        resolution: of Leiden; more makes more classes; None: chosen by the agreement of two seeds.
+        graph_neighbours: k of the graph; `auto` (graph only): 10, 20 or 30, by the agreement of two
+            seeds.
+        resolution: of Leiden; more makes more classes; `auto`: chosen by the agreement of two
+            seeds; `consensus`: communities that runs at many resolutions agree on.
         graph: `union`: two rows are joined if one is among the k nearest of the other; `mutual`:
             if each is.
         seed: of everything random.
+        assigning: where rows of `kmeans` get their centroids; default: in this process. See
+            `contrasift.engines.assigning`.
 
     Returns:
         The classes. `facts` holds `sizes`, `seed`, `whiten` (what was kept, and the share of the
@@ -122,14 +127,16 @@ def latent_classes(
             codes, score, facts = few_label_classes(rows, few, names.size, seed=seed)
         else:
             codes, score, facts = propagate_classes(
-                rows, few, names.size, n_neighbours=graph_neighbours, kind=graph, seed=seed
+                rows, few, names.size, n_neighbours=int(graph_neighbours), kind=graph, seed=seed
             )
     elif method == "graph":
         codes, score, facts = graph_classes(
             rows, n_neighbours=graph_neighbours, resolution=resolution, kind=graph, seed=seed
         )
     else:
-        codes, score, facts = _kmeans_classes(rows, n_classes, labels, seed, restarts, iterations)
+        codes, score, facts = _kmeans_classes(
+            rows, n_classes, labels, seed, restarts, iterations, assigning
+        )
         facts["metric"] = metric
     if names is None and max_class_size is not None:
         codes, score, facts["splitting"] = split_large(
@@ -198,6 +205,7 @@ def _kmeans_classes(
     seed: int,
     restarts: int,
     iterations: int,
+    assigning: Callable[[Rows, np.ndarray], Assigned] | None = None,
 ) -> Found:
     n = rows.shape[0]
     n_labels = 0
@@ -209,7 +217,9 @@ def _kmeans_classes(
     wanted = lowest
     if lowest != highest:
         wanted, facts["curve"] = choose_n_classes(rows, lowest, highest, seed=seed)
-    found = kmeans(rows, wanted, seed=seed, restarts=restarts, iterations=iterations)
+    found = kmeans(
+        rows, wanted, seed=seed, restarts=restarts, iterations=iterations, assigning=assigning
+    )
     facts |= {
         "requested": wanted,
         "empty_removed": wanted - np.unique(found.codes).size,

@@ -14,7 +14,9 @@ from contrasift.classes.rows import Rows
 from contrasift.errors import MissingExtraError, UsageError
 
 RESOLUTIONS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+NEIGHBOURS = (10, 20, 30)
 GRAPHS = ("mutual", "union")
+_CONSENSUS = (1.0, 1.5, 2.0, 3.0, 4.0)
 
 # Every pair of rows is compared up to this many; beyond, neighbours come from an inverted file.
 _EXACT_ROWS = 131_072
@@ -145,16 +147,50 @@ def communities(graph: NeighbourGraph, resolution: float, seed: int = 0) -> np.n
     """
     if not 0 < resolution < float("inf"):
         raise UsageError("a resolution above 0", f"{resolution}")
+    return _leiden(_network(graph), graph.weight, resolution, seed)
+
+
+def agreed_graph(graph: NeighbourGraph, seed: int = 0) -> NeighbourGraph:
+    """The graph weighted by how often runs of Leiden put the ends of an edge together.
+
+    w'_ij = w_ij · (share of runs with c_i = c_j), over ten runs: resolutions 1, 1.5, 2, 3 and 4,
+    each with two seeds of its own; edges that at most one run keeps are left out. Communities of it
+    hardly depend on the seed (consensus clustering after Lancichinetti and Fortunato 2012, here one
+    round of it on the edges of the graph alone).
+
+    Args:
+        graph: of the rows.
+        seed: of the runs.
+    """
+    network = _network(graph)
+    seeds = np.random.default_rng(seed).integers(1 << 31, size=2 * len(_CONSENSUS))
+    together = np.zeros(graph.first.size)
+    for turn, own in enumerate(seeds.tolist()):
+        codes = _leiden(network, graph.weight, _CONSENSUS[turn // 2], own)
+        together += codes[graph.first] == codes[graph.second]
+    kept = together > 1
+    share = together[kept] / seeds.size
+    return NeighbourGraph(
+        graph.n, graph.first[kept], graph.second[kept], graph.weight[kept] * share, graph.neighbours
+    )
+
+
+def _network(graph: NeighbourGraph) -> Any:
+    """The graph as igraph holds it."""
     if not graph_is_available():
         raise MissingExtraError("leidenalg", "graph")
     import igraph
+
+    return igraph.Graph(graph.n, np.stack([graph.first, graph.second], axis=1))
+
+
+def _leiden(network: Any, weight: np.ndarray, resolution: float, seed: int) -> np.ndarray:
     import leidenalg
 
-    network = igraph.Graph(graph.n, np.stack([graph.first, graph.second], axis=1))
     found = leidenalg.find_partition(
         network,
         leidenalg.RBConfigurationVertexPartition,
-        weights=graph.weight.tolist(),
+        weights=weight.tolist(),
         resolution_parameter=resolution,
         n_iterations=2,
         seed=seed % (1 << 31),
@@ -251,22 +287,33 @@ def build_graph(
     return points, neighbour_graph(nearest_neighbours(points, k, seed), kind)
 
 
+@dataclass(frozen=True)
+class _Communities:
+    """Communities of one graph, the small ones joined."""
+
+    codes: np.ndarray
+    joined: int
+
+
 def graph_classes(
     rows: Rows,
     *,
-    n_neighbours: int = 10,
-    resolution: float | None = 3.0,
+    n_neighbours: int | str = 10,
+    resolution: float | str = 3.0,
     kind: str = "mutual",
     seed: int = 0,
     least: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Communities of the neighbour graph as classes, the small ones joined to the nearest large.
 
+    What is `auto` is chosen without labels: the value whose classes agree best between two seeds
+    (adjusted Rand index; the lowest value on equal ones).
+
     Args:
         rows: of the pool.
-        n_neighbours: k of the graph.
-        resolution: of Leiden; None: the one among 1, 1.5, 2, 3, 4 and 6 whose classes agree best
-            between two seeds (adjusted Rand index; the lowest on equal values).
+        n_neighbours: k of the graph; `auto`: 10, 20 or 30.
+        resolution: of Leiden; `auto`: 1, 1.5, 2, 3, 4 or 6; `consensus`: communities of
+            `agreed_graph` at resolution 1.
         kind: `mutual` or `union`: see `neighbour_graph`.
         seed: of Leiden and of approximate neighbours.
         least: rows of a community that stays; default: 2·k.
@@ -279,34 +326,74 @@ def graph_classes(
         UsageError: a count or a resolution that is not above 0.
         MissingExtraError: leidenalg or igraph is not installed.
     """
-    points, graph = build_graph(rows, n_neighbours, kind, seed)
-    least = 2 * n_neighbours if least is None else least
-    facts: dict[str, Any] = {
-        "neighbours": n_neighbours,
-        "graph": kind,
-        "edges": int(graph.first.size),
-        "smallest": least,
-    }
+    if isinstance(n_neighbours, str) and n_neighbours != "auto":
+        raise UsageError("neighbours of at least 1, or auto", repr(n_neighbours))
+    if isinstance(resolution, str) and resolution not in ("auto", "consensus"):
+        raise UsageError("a resolution above 0, auto or consensus", repr(resolution))
+    widest = max(NEIGHBOURS) if n_neighbours == "auto" else int(n_neighbours)
+    points, graph = build_graph(rows, widest, kind, seed)
+    facts: dict[str, Any] = {"graph": kind}
+    if n_neighbours != "auto":
+        found, more = _communities(points, graph, widest, resolution, seed, least)
+        chosen = widest
+    else:
+        near = graph.neighbours
+        tried = []
+        for k in NEIGHBOURS:
+            graph = neighbour_graph(near[:, :k], kind)
+            one, more = _communities(points, graph, k, resolution, seed, least)
+            again, _ = _communities(points, graph, k, more["resolution"], seed + 1, least)
+            agreement = class_stability([one.codes, again.codes])["ari"]
+            tried.append((agreement, -k, one, more, graph))
+        facts["neighbours_curve"] = [
+            {"neighbours": -k, "stability": agreement, "n_classes": _count(one)}
+            for agreement, k, one, _, _ in tried
+        ]
+        telling = [trial for trial in tried if _count(trial[2]) > 1] or tried
+        _, chosen, found, more, graph = max(telling, key=lambda trial: trial[:2])
+        chosen = -chosen
+    facts |= {"neighbours": chosen, "edges": int(graph.first.size)} | more
+    return found.codes, neighbour_share(graph.neighbours, found.codes), facts
 
-    def classes(gamma: float, some_seed: int) -> tuple[np.ndarray, int]:
-        raw = communities(graph, gamma, some_seed)
+
+def _count(found: _Communities) -> int:
+    return int(found.codes.max()) + 1
+
+
+def _communities(
+    points: np.ndarray,
+    graph: NeighbourGraph,
+    k: int,
+    resolution: float | str,
+    seed: int,
+    least: int | None,
+) -> tuple[_Communities, dict[str, Any]]:
+    """Communities at this resolution, or at the one that two seeds agree on best; and facts."""
+    least = 2 * k if least is None else least
+    facts: dict[str, Any] = {"smallest": least}
+
+    def find(gamma: float | str, own: int) -> _Communities:
+        if gamma == "consensus":
+            raw = communities(agreed_graph(graph, own), 1.0, own)
+        else:
+            raw = communities(graph, float(gamma), own)
         small = int((np.bincount(raw) < least).sum())
-        return renumber(join_small(points, raw, least))[0], small
+        return _Communities(renumber(join_small(points, raw, least))[0], small)
 
-    if resolution is None:
+    if resolution == "auto":
         curve = []
         for gamma in RESOLUTIONS:
-            pair = [classes(gamma, seed + turn)[0] for turn in (0, 1)]
-            agreement = class_stability(pair)["ari"]
-            n_classes = int(pair[0].max()) + 1
-            curve.append({"resolution": gamma, "stability": agreement, "n_classes": n_classes})
+            pair = [find(gamma, seed + turn) for turn in (0, 1)]
+            agreement = class_stability([one.codes for one in pair])["ari"]
+            curve.append(
+                {"resolution": gamma, "stability": agreement, "n_classes": _count(pair[0])}
+            )
         # One class in all agrees with itself and says nothing.
         telling = [point for point in curve if point["n_classes"] > 1] or curve
         resolution = float(max(telling, key=lambda point: point["stability"])["resolution"])
         facts["resolution_curve"] = curve
-    codes, small = classes(resolution, seed)
-    facts |= {"resolution": resolution, "communities_joined": small}
-    return codes, neighbour_share(graph.neighbours, codes), facts
+    found = find(resolution, seed)
+    return found, facts | {"resolution": resolution, "communities_joined": found.joined}
 
 
 def propagate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +44,17 @@ class Clusters:
     fitted_on: int
 
 
+Assigned = tuple[np.ndarray, np.ndarray, float]
+
+
 def kmeans(
-    rows: Rows, n_classes: int, *, seed: int = 0, restarts: int = 5, iterations: int = 25
+    rows: Rows,
+    n_classes: int,
+    *,
+    seed: int = 0,
+    restarts: int = 5,
+    iterations: int = 25,
+    assigning: Callable[[Rows, np.ndarray], Assigned] | None = None,
 ) -> Clusters:
     """Minimise Σ_i ‖x_i − c_{k(i)}‖² over centroids c and assignments k.
 
@@ -57,6 +67,7 @@ def kmeans(
         seed: of the starts and of the sample.
         restarts: starts; the one with the best objective is kept.
         iterations: steps a start.
+        assigning: does what `assign` does, elsewhere (`contrasift.engines.assigning`).
 
     Raises:
         UsageError: fewer than 1 or more classes than rows, a count below 1.
@@ -74,7 +85,7 @@ def kmeans(
     centroids = _fit(points, n_classes, seed, restarts, iterations, rows.spherical)
     fitted_on = points.shape[0]
     del points
-    codes, score, inertia = assign(rows, centroids)
+    codes, score, inertia = (assigning or assign)(rows, centroids)
     return Clusters(codes, score, inertia, fitted_on)
 
 
@@ -143,24 +154,35 @@ def _fit(
     return np.asarray(solver.centroids, dtype=np.float32).reshape(k, d)
 
 
-def assign(rows: Rows, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def assign(rows: Rows, centroids: np.ndarray) -> Assigned:
     """The nearest centroid of every row, its score, and the sum of squared lengths to it."""
-    n, d = rows.shape
-    codes = np.zeros(n, dtype=np.int64)
-    score = np.ones(n, dtype=np.float32)
+    n = rows.shape[0]
+    codes, score = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.float32)
     inertia = 0.0
-    wide = centroids.astype(np.float64)
-    for block in row_blocks(n, 4 * len(centroids) + 24 * d + rows.row_bytes):
-        part = rows.read(block)
-        first, second = _two_nearest(part, wide)
-        own = _lengths(part, wide, first)
-        codes[block] = first
-        inertia += float(np.sum(own**2))
-        if len(centroids) > 1:
-            other = _lengths(part, wide, second)
-            ratio = np.divide(own, other, out=np.ones_like(own), where=other > 0)
-            score[block] = np.clip(1 - ratio, 0, 1)
+    for block in assigned_blocks(rows, len(centroids)):
+        codes[block], score[block], own = assign_block(rows, block, centroids)
+        inertia += own
     return codes, score, inertia
+
+
+def assigned_blocks(rows: Rows, n_classes: int) -> list[slice]:
+    """The blocks in which `assign` reads rows; sums of floats depend on them."""
+    n, d = rows.shape
+    return row_blocks(n, 4 * n_classes + 24 * d + rows.row_bytes)
+
+
+def assign_block(rows: Rows, block: slice, centroids: np.ndarray) -> Assigned:
+    """`assign` for the rows of one block."""
+    wide = centroids.astype(np.float64)
+    part = rows.read(block)
+    first, second = _two_nearest(part, wide)
+    own = _lengths(part, wide, first)
+    score = np.ones(len(part), dtype=np.float32)
+    if len(centroids) > 1:
+        other = _lengths(part, wide, second)
+        ratio = np.divide(own, other, out=np.ones_like(own), where=other > 0)
+        score = np.clip(1 - ratio, 0, 1).astype(np.float32)
+    return first.astype(np.int64), score, float(np.sum(own**2))
 
 
 def _lengths(part: np.ndarray, centroids: np.ndarray, which: np.ndarray) -> np.ndarray:

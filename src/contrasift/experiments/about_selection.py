@@ -1,0 +1,279 @@
+"""Experiments on which examples are kept: SAS (arXiv 2302.09195) and what its users ask."""
+
+from __future__ import annotations
+
+from contrasift.catalogue import OBJECTIVES
+from contrasift.experiments.declaring import Claim, Experiment
+
+BOTH = {"cpu": ("glyphs", "fashion-mnist")}
+
+RANDOM = {"select.objective": "random"}
+PER_CLASS = {"select.objective": "random-per-class", "classes.classes": "labels"}
+FULL = {"select.fraction": 1.0}
+LABELS = {"classes.classes": "labels"}
+FEW = {"classes.classes": "few-labels", "classes.label_share": 0.01}
+SPREAD = {"classes.classes": "propagate", "classes.label_share": 0.01}
+KMEANS = {"classes.classes": "kmeans"}
+KMEANS_CHOSEN = {"classes.classes": "kmeans", "classes.n_classes": "auto"}
+GRAPH = {"classes.classes": "graph"}
+NO_CLASSES = {"classes.classes": "graph", "select.allocate": "global"}
+# One selection serves all methods: that of the cheapest proxy.
+MOCO = {"train.method": "moco", "train.temperature": 0.2, "arm.proxy_method": "simclr"}
+
+FRACTIONS = {f"{share:g}": {"select.fraction": share} for share in (0.2, 0.4)}
+METHODS = {"simclr": {"train.method": "simclr"}, "moco": MOCO}
+
+HEADROOM = Experiment(
+    name="headroom",
+    title="What the choice of examples can matter",
+    shows="the range between an untrained encoder, the worst choice, chance, true classes and all data",
+    pools=BOTH,
+    axes={"epochs": {f"{n}": {"train.epochs": n} for n in (20, 80)}},
+    arms={
+        "untrained": {"arm.trained": False},
+        "worst by SAS, true classes": {**LABELS, "arm.kept": "last"},
+        "random": RANDOM,
+        "random per class": PER_CLASS,
+        "SAS, true classes": LABELS,
+        "full pool, 20 epochs": {**FULL, "train.epochs": 20},
+    },
+    reference="random per class",
+    claims=(
+        Claim(
+            "SAS with true classes beats random per class",
+            {"SAS, true classes": 1, "random per class": -1},
+            source="SAS, Fig. 3",
+        ),
+        Claim(
+            "SAS's last choices are worse than random ones",
+            {"random per class": 1, "worst by SAS, true classes": -1},
+        ),
+        Claim(
+            "A fifth of the data chosen by SAS with true classes is worth the whole, within a point",
+            {"SAS, true classes": 1, "full pool, 20 epochs": -1},
+            margin=-1.0,
+            source="SAS, Fig. 3",
+        ),
+    ),
+)
+
+CLASSES = Experiment(
+    name="classes",
+    title="Where the latent classes come from",
+    shows="SAS, Fig. 5a and 5b",
+    arms={
+        "random per class": PER_CLASS,
+        "SAS, true classes": LABELS,
+        "SAS, 1 % labels, linear": FEW,
+        "SAS, 1 % labels, spread": SPREAD,
+        "SAS, k-means, as many as labels": KMEANS,
+        "SAS, k-means, number chosen": KMEANS_CHOSEN,
+        "SAS, graph": GRAPH,
+        "SAS, no classes": NO_CLASSES,
+    },
+    reference="random per class",
+    claims=tuple(
+        Claim(
+            f"SAS beats random per class with classes from {name}",
+            {arm: 1, "random per class": -1},
+            source=source,
+        )
+        for name, arm, source in (
+            ("labels", "SAS, true classes", "SAS, Fig. 5a"),
+            ("1 % of the labels", "SAS, 1 % labels, linear", "SAS, Fig. 5a"),
+            ("k-means", "SAS, k-means, as many as labels", "SAS, Fig. 5a"),
+            ("a graph, without labels", "SAS, graph", ""),
+        )
+    ),
+)
+
+GOAL = Experiment(
+    name="goal",
+    title="Selections without labels, beside chance and true classes",
+    shows="whether a selection that sees no label beats random and recovers what true classes give",
+    axes={"fraction": FRACTIONS, "method": METHODS},
+    arms={
+        "random": RANDOM,
+        "random per graph class": {**GRAPH, "select.objective": "random-per-class"},
+        "SAS, graph": GRAPH,
+        "SAS, k-means, number chosen": KMEANS_CHOSEN,
+        "SAS, no classes": NO_CLASSES,
+        "SAS, true classes": LABELS,
+    },
+    reference="random",
+    claims=(
+        Claim("SAS without labels beats random", {"SAS, graph": 1, "random": -1}),
+        Claim(
+            "SAS without labels beats random per its own classes",
+            {"SAS, graph": 1, "random per graph class": -1},
+        ),
+        Claim("SAS with true classes beats random", {"SAS, true classes": 1, "random": -1}),
+        Claim(
+            "SAS without labels recovers three quarters of what true classes give",
+            {"SAS, graph": 1, "SAS, true classes": -0.75, "random": -0.25},
+        ),
+    ),
+)
+
+FRACTION_CURVE = Experiment(
+    name="fractions",
+    title="How much data is enough",
+    shows="SAS, Fig. 3: SimCLR on a tenth to nine tenths",
+    axes={"fraction": {f"{n / 10:g}": {"select.fraction": n / 10} for n in range(1, 10)}},
+    arms={
+        "random per class": PER_CLASS,
+        "SAS, true classes": LABELS,
+        "SAS, graph": GRAPH,
+        "full pool": FULL,
+    },
+    reference="random per class",
+    line="fraction",
+    claims=(
+        Claim(
+            "SAS with true classes beats random per class",
+            {"SAS, true classes": 1, "random per class": -1},
+            source="SAS, Fig. 3",
+        ),
+    ),
+)
+
+OTHER_METHODS = Experiment(
+    name="methods",
+    title="Other methods of pre-training",
+    shows="SAS, Fig. 4: BYOL, SimSiam and MoCo on what SimCLR's proxy selects",
+    axes={
+        "method": {
+            "byol": {"train.method": "byol", "arm.proxy_method": "simclr"},
+            "simsiam": {"train.method": "simsiam", "arm.proxy_method": "simclr"},
+            "moco": MOCO,
+        }
+    },
+    arms={
+        "random per class": PER_CLASS,
+        "SAS, true classes": LABELS,
+        "SAS, graph": GRAPH,
+        "full pool": FULL,
+    },
+    reference="random per class",
+    claims=(
+        Claim(
+            "What SimCLR's proxy selects serves this method as well",
+            {"SAS, true classes": 1, "random per class": -1},
+            source="SAS, Fig. 4",
+        ),
+    ),
+)
+
+PROXIES = Experiment(
+    name="proxies",
+    title="How good the proxy must be",
+    shows="SAS, Fig. 5c: a proxy trained to its end, for a tenth of its epochs, and a smaller one",
+    arms={
+        "random per class": PER_CLASS,
+        "proxy in full": LABELS,
+        "a tenth of its epochs": {**LABELS, "arm.proxy_share": 0.1},
+        "a smaller proxy": {**LABELS, "arm.proxy_architecture": "narrow:0.5"},
+    },
+    arms_at={"paper": {"a smaller proxy": {**LABELS, "arm.proxy_architecture": "resnet10"}}},
+    reference="random per class",
+    claims=(
+        Claim(
+            "A tenth of the proxy's epochs select as well, within a point",
+            {"a tenth of its epochs": 1, "proxy in full": -1},
+            margin=1.0,
+            rule="within",
+            source="SAS, Fig. 5c",
+        ),
+        Claim(
+            "A smaller proxy selects as well, within a point",
+            {"a smaller proxy": 1, "proxy in full": -1},
+            margin=1.0,
+            rule="within",
+            source="SAS, Fig. 5c",
+        ),
+    ),
+)
+
+_CLASSES = {"true": LABELS, "graph": GRAPH}
+
+REDUNDANCY = Experiment(
+    name="lambda",
+    title="How much redundancy should cost",
+    shows="λ of F_λ against the fraction; 1/(2f) is 5, 2.5 and 1.25 at these fractions",
+    axes={
+        "fraction": {f"{share:g}": {"select.fraction": share} for share in (0.1, 0.2, 0.4)},
+        "classes": _CLASSES,
+    },
+    arms={
+        "random": RANDOM,
+        **{f"λ = {value:g}": {"select.redundancy": value} for value in (0.0, 0.25, 0.5, 1.0, 2.5)},
+    },
+    reference="λ = 1",
+)
+
+ALLOCATION = Experiment(
+    name="allocation",
+    title="How the budget is shared among classes",
+    shows="proportional, equal, and one objective over the whole pool",
+    axes={"fraction": FRACTIONS, "classes": _CLASSES},
+    arms={
+        "random": RANDOM,
+        "proportional": {},
+        "equal": {"select.allocate": "equal"},
+        "global": {"select.allocate": "global"},
+    },
+    reference="proportional",
+)
+
+EVERY_OBJECTIVE = Experiment(
+    name="objectives",
+    title="Every way to choose",
+    shows="all objectives that need no scores, with true classes and with communities of the graph",
+    axes={"classes": _CLASSES},
+    arms={name: {"select.objective": name} for name, one in OBJECTIVES.items() if not one.needs},
+    reference="random",
+)
+
+UNCURATED = Experiment(
+    name="uncurated",
+    title="Pools that nobody has cleaned",
+    shows="half junk (corrupted, foreign), near-duplicates, a long tail; no labels are used",
+    pools=BOTH,
+    axes={
+        "pool is": {
+            "half junk": {"mixture.corrupted": 0.25, "mixture.foreign": 0.25},
+            "half near-duplicates": {"mixture.copies": 0.5, "mixture.foreign_pool": ""},
+            "long-tailed": {"mixture.long_tail": 20.0, "mixture.foreign_pool": ""},
+        }
+    },
+    by_pool={
+        pool: {"mixture.foreign_pool": foreign}
+        for pool, foreign in {
+            "fashion-mnist": "mnist5k",
+            "glyphs": "fashion-mnist",
+            "digits": "digits",
+            "cifar10": "cifar100",
+            "cifar100": "cifar10",
+            "stl10": "cifar100",
+            "tiny-imagenet": "cifar100",
+        }.items()
+    },
+    arms={
+        "random": RANDOM,
+        "random among what has a label": {"arm.kept": "labelled"},
+        "SAS, graph": GRAPH,
+        "SAS, k-means, number chosen": KMEANS_CHOSEN,
+        "SAS, no classes": NO_CLASSES,
+        "de-duplicated": {**GRAPH, "select.objective": "semantic-dedup"},
+        "densest": {**GRAPH, "select.objective": "typicality"},
+    },
+    reference="random",
+    claims=(
+        Claim(
+            "SAS without labels recovers 60 % of what keeping only clean images gives",
+            {"SAS, graph": 1, "random among what has a label": -0.6, "random": -0.4},
+            where={"pool is": "half junk"},
+        ),
+        Claim("SAS without labels beats random", {"SAS, graph": 1, "random": -1}),
+    ),
+)

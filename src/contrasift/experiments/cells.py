@@ -1,0 +1,228 @@
+"""A cell: one training and what it is worth, with every option that decides it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any
+
+from contrasift.errors import UsageError
+from contrasift.experiments.mixtures import MixtureOptions
+from contrasift.options import (
+    GROUPS,
+    METHODS,
+    ClassesOptions,
+    CompareOptions,
+    EmbedOptions,
+    Options,
+    RunOptions,
+    SelectOptions,
+    TrainOptions,
+    option,
+)
+
+# Which of the ranking is trained on; `labelled`: random ones among those that have a label.
+KEPT = ("first", "last", "labelled")
+
+
+@dataclass(frozen=True)
+class ArmOptions(Options):
+    """What a cell has beside a run: who is trained, and with which proxy."""
+
+    trained: bool = option(True, "Whether the encoder is trained at all.")
+    kept: str = option(
+        "first",
+        "Which end of the ranking is trained on; `labelled`: random examples among those with a label (the oracle of a pool whose junk has none).",
+        choices=KEPT,
+    )
+    proxy_architecture: str = option("", "Architecture of the proxy; default: the training's.")
+    proxy_share: float = option(1.0, "Share of the proxy's epochs that it is really trained for.")
+    proxy_method: str = option(
+        "", "Method of the proxy; default: the training's.", choices=("", *METHODS)
+    )
+
+
+@dataclass(frozen=True)
+class MeasureOptions(Options):
+    """How the trained encoder is judged."""
+
+    explore: bool = option(
+        False,
+        "Judge on a fifth of the training pool, set aside before anything else, in place of the test images.",
+    )
+    draws: int = option(5, "Draws of the few labels; their mean is taken.")
+    per_class: int = option(10, "Labels a class.")
+    share: float = option(0.01, "Share of the labels.")
+    regularisation: float = option(
+        1e-3,
+        "Weight of ½‖W‖² against the mean loss of every linear probe; tuning costs more time than it changes.",
+    )
+    test_limit: int = option(5000, "Most images to judge on, always the same ones.")
+
+
+CELL_GROUPS: dict[str, type[Options]] = {
+    **GROUPS,
+    "mixture": MixtureOptions,
+    "arm": ArmOptions,
+    "measure": MeasureOptions,
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training, judged.
+
+    Attributes:
+        options: of the pool, proxy, classes, selection and training, as of a run.
+        mixture: what is mixed into the pool.
+        arm: what is trained.
+        measure: how it is judged.
+        seed: of weights, batches, views and draws of labels; `with_seed` gives it to the proxy, the
+            classes and the selection as well.
+    """
+
+    options: RunOptions
+    mixture: MixtureOptions = field(default_factory=MixtureOptions)
+    arm: ArmOptions = field(default_factory=ArmOptions)
+    measure: MeasureOptions = field(default_factory=MeasureOptions)
+    seed: int = 0
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], seed: int) -> Cell:
+        """A cell from flat options such as `{"train.method": "moco", "select.fraction": 0.2}`.
+
+        Options that cannot change its result go back to their defaults, so that equal cells are
+        recognised.
+
+        Raises:
+            UsageError: an unknown option or a value that it cannot have.
+        """
+        groups = nested(values)
+        run = RunOptions.from_mapping({name: groups[name] for name in GROUPS if name in groups})
+        parts: dict[str, Any] = {
+            name: CELL_GROUPS[name].from_mapping(groups.get(name, {}))
+            for name in ("mixture", "arm", "measure")
+        }
+        return cls(run, **parts).with_seed(seed)
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """Every option, by group; defaults that depend on others are filled in."""
+        return self._groups(self.options.resolved())
+
+    def _groups(self, options: RunOptions) -> dict[str, dict[str, Any]]:
+        own = {name: getattr(self, name).as_dict() for name in ("mixture", "arm", "measure")}
+        return {**options.as_dict(), **own}
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the seed and of every option that is not at its default.
+
+        An option that is new, at a default without effect, leaves the keys of finished cells as
+        they are; that an older default has changed shows in `agrees`.
+        """
+        text = json.dumps([self.given(), self.seed], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def given(self) -> dict[str, Any]:
+        """The options that are not at their defaults, flat: `{"train.epochs": 400}`."""
+        return {
+            f"{group}.{name}": value
+            for group, values in self._groups(self.options).items()
+            for name, value in values.items()
+            if value != default_of(CELL_GROUPS[group], name)
+        }
+
+    def agrees(self, options: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Whether the options of a finished cell are these; those it did not know are at defaults."""
+        return all(
+            value == options.get(group, {}).get(name, default_of(CELL_GROUPS[group], name))
+            for group, values in self.as_dict().items()
+            for name, value in values.items()
+        )
+
+    @property
+    def proxy_epochs(self) -> int:
+        """How many epochs the proxy is trained for."""
+        embed, train = self.options.embed, self.options.train
+        epochs = embed.proxy_epochs or max(1, train.epochs // 2)
+        return max(1, round(self.arm.proxy_share * epochs))
+
+    @property
+    def needs_proxy(self) -> bool:
+        """Whether anything is chosen by embeddings."""
+        select, classes = self.options.select, self.options.classes
+        by_classes = "same_latent_class" in (
+            self.options.train.negatives + self.options.train.negatives_schedule
+        )
+        if by_classes:
+            return True
+        if not self.arm.trained or self.arm.kept == "labelled" or select.fraction == 1:
+            return False
+        by_labels = classes.classes == "labels" and not classes.classes_file
+        return select.objective != "random" and not (
+            select.objective == "random-per-class" and by_labels
+        )
+
+    def with_seed(self, seed: int) -> Cell:
+        """The same with this seed, also where a run has one of its own; the pool stays as drawn."""
+        run = self.options
+        seeded = {
+            name: dataclasses.replace(getattr(run, name), seed=seed)
+            for name in ("embed", "classes", "select")
+        }
+        options = dataclasses.replace(run, **seeded)
+        return dataclasses.replace(self, options=options, seed=seed)._without_idle_options()
+
+    def _without_idle_options(self) -> Cell:
+        """The same cell with what has no effect on it at its default."""
+        run, arm = self.options, self.arm
+        if not arm.trained:
+            train = TrainOptions(
+                architecture=run.train.architecture, projection_dim=run.train.projection_dim
+            )
+            run = dataclasses.replace(run, train=train, select=SelectOptions(fraction=1.0))
+            arm = ArmOptions(trained=False)
+        # How many seeds there are is the experiment's.
+        compare = dataclasses.replace(run.compare, seeds=CompareOptions().seeds)
+        cell = dataclasses.replace(self, options=dataclasses.replace(run, compare=compare), arm=arm)
+        return cell if cell.needs_proxy else cell._without_proxy()
+
+    def _without_proxy(self) -> Cell:
+        run = self.options
+        select, classes = run.select, ClassesOptions()
+        if select.fraction == 1:
+            select = SelectOptions(fraction=1.0)
+        elif select.objective == "random-per-class":
+            classes = ClassesOptions(classes="labels")
+        run = dataclasses.replace(run, embed=EmbedOptions(), classes=classes, select=select)
+        arm = dataclasses.replace(self.arm, proxy_architecture="", proxy_method="", proxy_share=1.0)
+        return dataclasses.replace(self, options=run, arm=arm)
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`{"train.method": "moco"}` as `{"train": {"method": "moco"}}`.
+
+    Raises:
+        UsageError: a name without a known group.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        group, dot, key = name.partition(".")
+        if not dot or group not in CELL_GROUPS:
+            raise UsageError(f"an option such as train.epochs, of {', '.join(CELL_GROUPS)}", name)
+        groups.setdefault(group, {})[key] = value
+    return groups
+
+
+def default_of(group: type[Options], name: str) -> Any:
+    """The default of one option; None for one that does not exist."""
+    return _defaults(group).get(name)
+
+
+@cache
+def _defaults(group: type[Options]) -> dict[str, Any]:
+    return {item.name: item.default for item in dataclasses.fields(group)}

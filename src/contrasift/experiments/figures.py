@@ -1,0 +1,95 @@
+"""Differences to the reference as points with their intervals: one SVG a table, no script in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from contrasift.evaluation import Interval
+from contrasift.experiments.declaring import Experiment
+from contrasift.experiments.reading import Table
+
+_LABEL, _PANEL, _GAP, _ROW, _TOP, _BOTTOM = 270, 180, 24, 22, 34, 30
+_STYLE = (
+    "text{font:12px sans-serif;fill:#444}.t{font-weight:bold}.z{stroke:#999}"
+    ".g{stroke:#ddd}.i{stroke:#0b7a75;stroke-width:2}.p{fill:#0b7a75}"
+    "@media(prefers-color-scheme:dark){text{fill:#ccc}.g{stroke:#444}"
+    ".i{stroke:#4cc9c0}.p{fill:#4cc9c0}}"
+)
+
+
+def forest(experiment: Experiment, table: Table, names: Mapping[str, str]) -> str:
+    """A panel a metric, a row an arm; the line at 0 is the reference.
+
+    Args:
+        experiment: whose reference and metrics are shown.
+        table: the numbers.
+        names: of metrics, in words.
+    """
+    arms = [arm for arm in table.records if arm != experiment.reference]
+    panels = {
+        metric: {arm: table.difference(arm, experiment.reference, metric) for arm in arms}
+        for metric in experiment.metrics
+    }
+    width = _LABEL + len(panels) * (_PANEL + _GAP)
+    height = _TOP + _ROW * len(arms) + _BOTTOM
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" role="img"><style>{_STYLE}</style>'
+    ]
+    for row, arm in enumerate(arms):
+        y = _TOP + _ROW * (row + 0.5)
+        parts.append(
+            f'<text x="{_LABEL - 10}" y="{y + 4:g}" text-anchor="end">{escape(arm)}</text>'
+        )
+    for place, (metric, rows) in enumerate(panels.items()):
+        left = _LABEL + place * (_PANEL + _GAP)
+        parts += _panel(names.get(metric, metric), rows, left, height)
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _panel(
+    name: str, rows: Mapping[str, Interval | None], left: float | int, height: int
+) -> list[str]:
+    known = [one for one in rows.values() if one is not None]
+    ends = [0.0, *(one.mean for one in known)]
+    # One wild interval must not squeeze the others: it is cut at the panel's edge.
+    reaches = sorted(_reach(one) for one in known)
+    typical = reaches[len(reaches) // 2] if reaches else 0.0
+    low, high = min(ends) - 1.2 * typical - 0.2, max(ends) + 1.2 * typical + 0.2
+
+    def x(value: float) -> float:
+        clipped = min(max(value, low), high)
+        return left + _PANEL * (clipped - low) / (high - low)
+
+    floor = height - _BOTTOM
+    parts = [
+        f'<text class="t" x="{left + _PANEL / 2:g}" y="18" text-anchor="middle">{escape(name)}</text>'
+    ]
+    for tick in _ticks(low, high):
+        kind = "z" if tick == 0 else "g"
+        parts.append(f'<path class="{kind}" d="M{x(tick):.1f} {_TOP - 6}V{floor}"/>')
+        parts.append(
+            f'<text x="{x(tick):.1f}" y="{floor + 16}" text-anchor="middle">{tick:+g}</text>'
+        )
+    for row, one in enumerate(rows.values()):
+        if one is None:
+            continue
+        y = _TOP + _ROW * (row + 0.5)
+        if one.low is not None and one.high is not None:
+            parts.append(f'<path class="i" d="M{x(one.low):.1f} {y:g}H{x(one.high):.1f}"/>')
+        parts.append(f'<circle class="p" cx="{x(one.mean):.1f}" cy="{y:g}" r="4"/>')
+    return parts
+
+
+def _reach(interval: Interval) -> float:
+    return 0.0 if interval.high is None else interval.high - interval.mean
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers inside, 0 among them, at most five."""
+    for step in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0):
+        first, last = -int(-low // step), int(high // step)
+        if last - first < 5:
+            return [round(step * turn, 6) for turn in range(first, last + 1)]
+    return [0.0]
