@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 EXTRA_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test lint bench soak results docs clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -37,6 +37,13 @@ bench: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## speed beside the peers and the 
 	$(BIN)/python benchmarks/bench_training.py
 	$(BIN)/python benchmarks/bench_negatives.py
 	$(BIN)/python benchmarks/bench_theory.py
+	$(BIN)/python benchmarks/bench_ray.py
+
+results: $(VENV)/demo.stamp  ## experiments/RESULTS.md and its plots, from the JSON of finished cells
+	$(BIN)/contrasift experiment --write-results
+
+soak: $(VENV)/dev.stamp  ## kills at random, and inputs that nobody should give (about 15 minutes)
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
 
 docs: $(VENV)/docs.stamp  ## the documentation, built strictly into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

@@ -14,6 +14,7 @@ from contrasift.options import EmbedOptions, PoolOptions, RunOptions, SelectOpti
         (lambda: SelectOptions(fraction=float("nan")), r"--fraction in \(0, 1\]"),
         (lambda: SelectOptions(fraction=0.1, budget=3), "Give only one"),
         (lambda: SelectOptions(budget=-1), "--budget of at least 0"),
+        (lambda: SelectOptions(fraction=0.1, seed=-1), "--seed of at least 0"),
         (lambda: SelectOptions(objective="best"), "one of sas, published, coverage"),
         (
             lambda: SelectOptions(objective="random", optimizer="relaxed"),

@@ -19,11 +19,14 @@ from typing import Any
 from contrasift.errors import missing_extra
 
 _HOME = {
+    "AugmentationSimilaritySelector": "contrasift.estimator",
     "Certificate": "contrasift.results",
     "ContrasiftError": "contrasift.errors",
     "Embeddings": "contrasift.results",
     "LatentClasses": "contrasift.results",
+    "NegativeStatistics": "contrasift.training.callbacks",
     "Selection": "contrasift.results",
+    "Sifter": "contrasift.stream",
     "embed": "contrasift.embedding",
     "evaluate": "contrasift.evaluation",
     "latent_classes": "contrasift.classes",
@@ -31,6 +34,7 @@ _HOME = {
     "open_pool": "contrasift.pools",
     "pretrain": "contrasift.training.pretrain",
     "select": "contrasift.selection.select",
+    "sift": "contrasift.stream",
 }
 
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

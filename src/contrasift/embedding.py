@@ -18,6 +18,7 @@ from numpy.lib.format import open_memmap
 
 from contrasift.errors import DataError, UsageError
 from contrasift.results import Embeddings
+from contrasift.store.atomic import reserve
 from contrasift.training.batches import ImageSource, RowBatches, check_positions, load_batches
 from contrasift.training.encoders import Encoder, check_vectors, weights_sha256, wrap_encoder
 from contrasift.training.pretrain import choose_device
@@ -277,6 +278,7 @@ class _Target:
         else:
             self._journal.unlink(missing_ok=True)  # before the data that it vouches for go
             self._values = open_memmap(self._partial, mode="w+", dtype=np.float32, shape=shape)
+            reserve(self._partial)
 
     def _rows_of_earlier_work(self) -> int:
         """Rows that an earlier sitting on the same work has done; 0 if there was none."""

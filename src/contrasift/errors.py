@@ -59,6 +59,7 @@ _EXTRA_OF = {
     "mlxtend": "demo",
     "igraph": "graph",
     "leidenalg": "graph",
+    "ray": "ray",
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from contrasift.catalogue import OBJECTIVES, check_choice, refuse_unused
+from contrasift.catalogue import OBJECTIVES, check_choice, nearest, refuse_unused
 from contrasift.errors import UsageError
 
 # Not typing.Self: the type checker of the tests looks at methods one by one.
@@ -50,6 +50,8 @@ class Options:
             value = getattr(self, item.name)
             if choices:
                 check_choice(f"--{item.name.replace('_', '-')}", str(value), choices)
+            if item.name == "seed":
+                _require(value >= 0, "--seed of at least 0", value)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, in the order in which they are declared."""
@@ -65,7 +67,12 @@ class Options:
         """Build from a recipe's section; an unknown key is an error that lists the known ones."""
         kinds = typing.get_type_hints(cls)
         for key in values:
-            _require(key in kinds, f"one of the options {', '.join(kinds)}", key)
+            _require(
+                key in kinds,
+                f"one of the options {', '.join(kinds)}",
+                key,
+                nearest(str(key), kinds),
+            )
         return cls(**{key: _typed(key, value, kinds[key]) for key, value in values.items()})
 
 
@@ -74,7 +81,8 @@ class PoolOptions(Options):
     """Which images, how many, at what size."""
 
     pool: str = option(
-        "", "A named set (see `contrasift datasets`), a folder of images, or a .npy/.npz file."
+        "",
+        "A named set (see `contrasift datasets`), a folder of images, tar or Parquet shards (a folder, a file, or a pattern like 'shards/*.tar'), a Hugging Face data set (hf:NAME or hf:NAME:SPLIT), or a .npy/.npz file.",
     )
     limit: int | None = option(None, "Use only N examples of the pool, drawn with the seed.")
     image_size: int | None = option(
@@ -83,7 +91,7 @@ class PoolOptions(Options):
     )
     labels: str = option(
         "auto",
-        "Where labels come from: `auto` (named sets and arrays have their own; folders none), `folders` (class sub-folders), `none`, or a file with one label a line.",
+        "Where labels come from: `auto` (what the pool has; folders of images have none), `folders` (class sub-folders), `none`, or a file with one label a line.",
     )
     holdout: float = option(
         0.2, "Share of a labelled pool without a test set that is held out for evaluation."
@@ -358,7 +366,7 @@ class EmbedOptions(Options):
     )
     classes_encoder: str = option(
         "same",
-        "The encoder (named like --encoder) in whose features classes are found; its embeddings of the images as they are go to class_embeddings.npy. `same`: that of --encoder; empty: classes are found in the views' embeddings, where similarities are.",
+        "The encoder (named like --encoder; several with commas: their features side by side) in whose features classes are found; its embeddings of the images as they are go to class_embeddings.npy. `same`: that of --encoder; empty: classes are found in the views' embeddings, where similarities are.",
     )
     classes_layer: str = option(
         "backbone", "Layer of --classes-encoder.", choices=("head", "backbone")
@@ -433,7 +441,10 @@ class ClassesOptions(Options):
     max_class_size: int | None = option(
         None, "kmeans, graph: split larger classes by k-means within them."
     )
-    graph_neighbours: int = option(10, "graph, propagate: neighbours of an example.")
+    graph_neighbours: str | int = option(
+        10,
+        "graph, propagate: neighbours of an example; `auto` (graph): 10, 20 or 30, where two seeds agree best.",
+    )
     graph: str = option(
         "union",
         "graph, propagate: join two examples if one is a neighbour of the other (`union`), or if each is (`mutual`).",
@@ -441,7 +452,7 @@ class ClassesOptions(Options):
     )
     resolution: str | float | int = option(
         "3",
-        "graph: higher makes more classes; `auto`: that at which two seeds agree best.",
+        "graph: higher makes more classes; `auto`: that at which two seeds agree best; `consensus`: what ten runs at five resolutions agree on, which hardly depends on the seed.",
     )
     label_share: float | None = option(
         None, "few-labels, propagate: share of the pool's own labels to use, e.g. 0.01."
@@ -468,9 +479,6 @@ class ClassesOptions(Options):
         super().__post_init__()
         _require(self.restarts >= 1, "--restarts of at least 1", self.restarts)
         _require(self.whiten >= 0, "--whiten of at least 0", self.whiten)
-        _require(
-            self.graph_neighbours >= 1, "--graph-neighbours of at least 1", self.graph_neighbours
-        )
         _require(
             self.max_class_size is None or self.max_class_size >= 1,
             "--max-class-size of at least 1",
@@ -514,13 +522,27 @@ class ClassesOptions(Options):
         """One spelling, whether a flag or a recipe gave it: the fingerprint sees the text."""
         if self.n_classes is not None:
             object.__setattr__(self, "n_classes", str(self.n_classes))
-        if self.resolution == "auto":
+        if self.graph_neighbours != "auto":
+            text = str(self.graph_neighbours)
+            count = int(text) if text.isdecimal() else 0
+            _require(count >= 1, "--graph-neighbours of at least 1, or auto", text)
+            object.__setattr__(self, "graph_neighbours", count)
+        _require(
+            self.graph_neighbours != "auto" or self.classes != "propagate",
+            "a number of --graph-neighbours for --classes propagate",
+            "auto",
+        )
+        if self.resolution in ("auto", "consensus"):
             return
         try:
             value = float(self.resolution)
         except ValueError:
             value = 0.0
-        _require(0 < value < float("inf"), "--resolution above 0, or `auto`", repr(self.resolution))
+        _require(
+            0 < value < float("inf"),
+            "--resolution above 0, auto or consensus",
+            repr(self.resolution),
+        )
         object.__setattr__(self, "resolution", f"{value:g}")
 
     def _check_n_classes(self) -> None:
@@ -760,7 +782,12 @@ class RunOptions:
     def from_mapping(cls, recipe: Mapping[str, Any]) -> RunOptions:
         """Build from a recipe; unknown sections and keys are errors that list the known ones."""
         for name, section in recipe.items():
-            _require(name in GROUPS, f"one of the sections {', '.join(GROUPS)}", name)
+            _require(
+                name in GROUPS,
+                f"one of the sections {', '.join(GROUPS)}",
+                name,
+                nearest(str(name), GROUPS),
+            )
             _require(isinstance(section, Mapping), f"section {name} to hold options", section)
         sections: dict[str, Any] = {
             name: kind.from_mapping(recipe[name]) for name, kind in GROUPS.items() if name in recipe

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.errors import UsageError, missing_extra
+
 
 @dataclass(frozen=True)
 class Embeddings:
@@ -171,7 +173,38 @@ class Selection:
         return self.index[self.order]
 
     def subset(self, dataset: Any) -> Any:
-        """The selected part of a torch dataset whose items are the pool's, in its order."""
-        from torch.utils.data import Subset
+        """The selected part of a torch dataset whose items are the pool's, in its order.
 
-        return Subset(dataset, self.indices.tolist())
+        For a Hugging Face dataset: `dataset.select(selection.indices)`.
+
+        Raises:
+            MissingExtraError: torch is not installed.
+            UsageError: a dataset that is shorter than the pool.
+        """
+        try:
+            from torch.utils.data import Subset
+        except ModuleNotFoundError as error:
+            raise missing_extra(error) or error from error
+        indices = self.indices.tolist()
+        if indices and hasattr(dataset, "__len__") and len(dataset) <= indices[-1]:
+            raise UsageError(
+                f"the dataset that was selected from, with an item {indices[-1]}",
+                f"one of {len(dataset)} items",
+            )
+        return Subset(dataset, indices)
+
+    def to_arrow(self) -> Any:
+        """Every example as a `pyarrow.Table`: the columns of `selection.parquet`.
+
+        index, latent_class, rank, gain, selected, and `selected_F` for every fraction that was
+        asked for; sorted by class, then rank.
+        """
+        import pyarrow
+
+        names = ("index", "latent_class", "rank", "gain", "selected")
+        columns = {name: getattr(self, name) for name in names}
+        return pyarrow.table(columns | {f"selected_{part}": it for part, it in self.marks.items()})
+
+    def to_pandas(self) -> Any:
+        """The same as a `pandas.DataFrame`; pandas must be installed."""
+        return self.to_arrow().to_pandas()

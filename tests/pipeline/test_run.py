@@ -69,7 +69,7 @@ def test_a_second_run_skips_every_stage(finished, tiny_run):
     again = tiny_run(folder)
     assert time.monotonic() - begun < 10
     stages = [line for line in again.stderr.splitlines() if line.rstrip().endswith("skipped")]
-    assert len(stages) == 14
+    assert len(stages) == 15
     assert outcome(folder) == before
 
 

@@ -274,6 +274,7 @@ def test_lists_speak_of_pool_indices(rng):
         ({"budget": 5, "objective": "best"}, "objective to be one of"),
         ({"budget": 5, "redundancy": -1.0}, "at least 0"),
         ({"budget": 5, "redundancy": float("nan")}, "at least 0"),
+        ({"budget": 5, "redundancy": 1e308}, r"at most 1e\+09"),
         ({"budget": 5, "objective": "published", "optimizer": "relaxed"}, "--objective published"),
         ({"budget": 5, "optimizer": "relaxed", "refine": "swaps"}, "optimizer greedy"),
         ({"budget": 5, "objective": "random", "min_per_class": 1}, "random-per-class"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from contrasift.errors import ContrasiftError, DataError
-from contrasift.store.atomic import atomic_path, load_array, read_json, write_json
+from contrasift.store.atomic import atomic_path, load_array, read_json, reserve, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter():
@@ -59,3 +60,39 @@ def test_arrays_are_mapped_and_never_unpickled():
     for name in ("objects.npy", "short.npy", "many.npz", "text.npy", "absent.npy"):
         with pytest.raises(DataError, match=name):
             load_array(Path(name))
+
+
+def test_a_damaged_header_is_a_data_error_however_it_fails():
+    np.save("a.npy", np.arange(6.0))
+    whole = bytearray(Path("a.npy").read_bytes())
+    for place in range(8, 80):
+        for bit in (0, 3, 6):
+            damaged = whole.copy()
+            damaged[place] ^= 1 << bit
+            Path("b.npy").write_bytes(damaged)
+            with contextlib.suppress(DataError):  # and nothing else
+                load_array(Path("b.npy"))
+    # Brackets that are never closed: not a ValueError, but one of the tokenizer.
+    Path("b.npy").write_bytes(whole.replace(b"}", b" "))
+    with pytest.raises(DataError, match="multi-line|never closed|whole .npy file"):
+        load_array(Path("b.npy"))
+
+
+def test_a_file_gets_its_blocks_before_they_are_written(monkeypatch):
+    with open("sparse", "wb") as file:
+        file.truncate(1 << 20)
+    reserve(Path("sparse"))
+    assert os.stat("sparse").st_blocks * 512 >= 1 << 20
+    for number, raised in ((95, False), (28, True)):  # not known here; no space left
+
+        def refuse(*_, number=number):
+            raise OSError(number, "refused")
+
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+        if raised:
+            with pytest.raises(OSError, match="refused"):
+                reserve(Path("sparse"))
+        else:
+            reserve(Path("sparse"))
+    monkeypatch.delattr(os, "posix_fallocate")
+    reserve(Path("sparse"))

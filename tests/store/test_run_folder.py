@@ -1,11 +1,5 @@
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -46,46 +40,6 @@ def test_other_options_are_refused_unless_told(folder):
     folder.refuse_other("classes", "f2", update=False)
     with pytest.raises(RunFolderError, match="stage `embed`.*--update"):
         folder.refuse_other("embed", "f2", update=False)
-
-
-def test_a_living_owner_keeps_the_folder(folder):
-    with folder.locked():
-        code = (
-            "from contrasift.store.run import RunFolder\n"
-            "from contrasift.errors import RunFolderError\n"
-            "try:\n"
-            "    with RunFolder('run').locked(): print('taken')\n"
-            "except RunFolderError as error: print('refused', error)\n"
-        )
-        said = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
-        assert said.stdout.startswith(
-            f"refused expected to hold run alone; got process {os.getpid()}"
-        )
-    assert not (folder.path / "run.lock").exists()
-
-
-@pytest.mark.parametrize("content", ["", "{}", "dead"])
-def test_a_stale_lock_is_taken_over(folder, content):
-    if content == "dead":
-        process = subprocess.Popen([sys.executable, "-c", ""])
-        process.wait()
-        owner = {"process": process.pid, "host": socket.gethostname(), "since": time.time()}
-        content = json.dumps(owner)
-    (folder.path / "run.lock").write_text(content)
-    with folder.locked():
-        assert json.loads((folder.path / "run.lock").read_text())["process"] == os.getpid()
-
-
-def test_another_machines_lock_is_respected(folder):
-    owner = {"process": 1, "host": "another-machine", "since": time.time() - 120}
-    (folder.path / "run.lock").write_text(json.dumps(owner))
-    with (
-        pytest.raises(RunFolderError, match="another-machine, which has held it for 2 min"),
-        folder.locked(),
-    ):
-        pass
 
 
 def test_canonical_text_round_trips_and_is_stable():

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from contrasift.cli.console import show_error
+from contrasift.cli.faults import explain
 from contrasift.errors import ContrasiftError, missing_extra
 
 # Threads that spin while they wait make training many times slower where cores are shared; a short
@@ -33,6 +34,12 @@ class _Group(TyperGroup):
                 raise
             show_error(missing)
             raise typer.Exit(missing.exit_code) from None
+        except OSError as error:
+            fault = explain(error)
+            if fault is None:
+                raise
+            show_error(fault)
+            raise typer.Exit(fault.exit_code) from None
         except KeyboardInterrupt:
             print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
             raise typer.Exit(130) from None
@@ -75,9 +82,15 @@ def _register() -> None:
         bounds,
         compare,
         compare_selections,
+        doctor,
         dynamics,
+        experiment,
+        explore,
+        export,
+        extend,
         filter,
         negatives,
+        plan,
         run,
         select,
         stages,
@@ -92,14 +105,19 @@ def _register() -> None:
     app.command("evaluate")(stages.evaluate_command)
     app.command("dynamics")(dynamics.dynamics_command)
     app.command("report")(stages.report_command)
+    app.command("plan")(plan.plan_command)
+    app.command("explore")(explore.explore_command)
     app.command("negatives")(negatives.negatives_command)
     app.command("bounds")(bounds.bounds_command)
     app.command("text")(text.text_command)
     app.command("compare")(compare.compare_command)
     app.command("compare-selections")(compare_selections.compare_selections_command)
+    app.command("experiment")(experiment.experiment_command)
     app.command("filter")(filter.filter_command)
-    app.command("export")(stages.export_command)
+    app.command("extend")(extend.extend_command)
+    app.command("export")(export.export_command)
     app.command("datasets")(stages.datasets_command)
+    app.command("doctor")(doctor.doctor_command)
 
 
 _register()

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrasift.cli.console import Narrator
+from contrasift.cli.console import Narrator, print_json
 from contrasift.cli.flags import pick
 from contrasift.errors import RunFolderError
 from contrasift.options import GROUPS, RunOptions
 
 if TYPE_CHECKING:
+    from contrasift.cli.engine import Connect
     from contrasift.pipeline.run import Run
+    from contrasift.store.run import StageRecord
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
 Device = Annotated[str, typer.Option("--device", help="`auto`, `cpu`, `cuda`, `mps`, ...")]
@@ -64,6 +67,7 @@ def start_run(
     device: str = "auto",
     update: bool = False,
     quiet: bool = False,
+    connect: Connect | None = None,
 ) -> Iterator[Run]:
     """Lock the folder, refuse another run's, keep the options, and hand out the run."""
     from contrasift.pipeline.run import Run
@@ -72,17 +76,18 @@ def start_run(
     if folder.exists() and not folder.is_dir():
         raise RunFolderError("a folder for --out", f"{folder}, a file")
     run_folder = RunFolder(folder)
-    if not run_folder.options_path.exists() and folder.exists() and any(folder.iterdir()):
+    if not run_folder.options_path.exists() and run_folder.holds_other_files:
         raise RunFolderError(
             "an empty folder, or one that holds a run",
             f"{folder}, which holds other files",
             "Choose another --out",
         )
-    with run_folder.locked():
+    narrator = Narrator(quiet=quiet)
+    with run_folder.locked(narrator.say):
         if run_folder.options_path.exists():
             _refuse_other_options(run_folder, options, update=update)
         run_folder.write_options(options)
-        yield Run(run_folder, options, Narrator(quiet=quiet), device=device, update=update)
+        yield Run(run_folder, options, narrator, device=device, update=update, connect=connect)
 
 
 # The stages that depend on each group of options.
@@ -127,11 +132,26 @@ def continue_run(
     device: str = "auto",
     update: bool = False,
     quiet: bool = False,
+    connect: Connect | None = None,
 ) -> Iterator[Run]:
     """Open an existing run with some options changed by flags."""
     from contrasift.store.run import RunFolder
 
     base = RunFolder.existing(folder).read_options()
     options = merge_options(None, given, base)
-    with start_run(folder, options, device=device, update=update, quiet=quiet) as run:
+    with start_run(
+        folder, options, device=device, update=update, quiet=quiet, connect=connect
+    ) as run:
         yield run
+
+
+def print_stage(folder: Path, stage: str, record: StageRecord, **more: Any) -> None:
+    """A finished stage as JSON: seconds, files, facts, and what else belongs to it."""
+    result = {
+        "run": str(folder),
+        "stage": stage,
+        "seconds": record.seconds,
+        "files": [str(folder / name) for name in record.files],
+        "facts": dict(record.facts),
+    }
+    print_json(json.dumps({**result, **more}, indent=2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,17 +17,25 @@ _PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
 
 ProgressCallback = Callable[[int, int], None]
 
+# Whoever names a file must not move the cursor, colour the screen or ring the bell.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def visible(text: str) -> str:
+    r"""Text with control characters, line ends and tabs excepted, written as `\x1b`."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
 
 def show_error(error: ContrasiftError) -> None:
     """Print what was expected, what came and what to do, on standard error."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print("[bold red]error[/]  expected ", end="")
-    console.print(error.expected, markup=False)
+    console.print(visible(error.expected), markup=False)
     console.print("          got ", end="")
-    console.print(error.got, markup=False)
+    console.print(visible(error.got), markup=False)
     if error.remedy:
         console.print("          try ", end="")
-        console.print(error.remedy, markup=False)
+        console.print(visible(error.remedy), markup=False)
 
 
 class Narrator:
@@ -39,7 +48,7 @@ class Narrator:
     def say(self, text: str) -> None:
         """One plain line."""
         if not self.quiet:
-            self._console.print(text, markup=False)
+            self._console.print(visible(text), markup=False)
 
     @contextlib.contextmanager
     def progress(self, title: str, unit: str = "examples") -> Iterator[ProgressCallback]:

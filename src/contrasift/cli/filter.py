@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrasift.cli.common import Json, Quiet
+from contrasift.cli.common import Device, Json, Quiet
 from contrasift.cli.console import Narrator, ProgressCallback, print_json
 from contrasift.errors import DataError, RunFolderError, UsageError
 
@@ -20,26 +20,38 @@ if TYPE_CHECKING:
 
 
 def filter_command(
-    embeddings: Annotated[
-        Path,
+    new: Annotated[
+        str,
         typer.Argument(
-            metavar="NEW.npy", help="Embeddings to judge, one row an example.", show_default=False
+            metavar="NEW",
+            help="Embeddings to judge, a .npy matrix with one row an example; with --run also "
+            "images: a folder, a .npy or .npz file, a named set.",
+            show_default=False,
         ),
     ],
-    rule: Annotated[
-        Path, typer.Option("--rule", help="rule.npz of `contrasift select --optimizer relaxed`.")
-    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .parquet file to write.")],
+    rule: Annotated[
+        Path | None,
+        typer.Option("--rule", help="rule.npz of `contrasift select --optimizer relaxed`."),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run", help="A run whose selection judges, by its rule, or by one made from it."
+        ),
+    ] = None,
     classes: Annotated[
         Path | None,
         typer.Option(
             "--classes",
-            help="Class of every row, as for `select`; without it the nearest class centroid.",
+            help="Class of every row, as for `select`; without it the nearest class centroid. "
+            "Images are put into the run's own classes.",
         ),
     ] = None,
     threads: Annotated[
         int | None, typer.Option("--threads", help="Default: all processors.", min=1)
     ] = None,
+    device: Device = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -49,34 +61,70 @@ def filter_command(
     index, latent_class, score and keep. Applied to the pool itself (the same file, with the same
     classes) it gives back the selection: rows that ties or lists decided are decided the same.
 
-    Example: contrasift filter new.npy --rule chosen/rule.npz --out kept.parquet
-    """
-    from contrasift.store.inputs import load_classes_file
-    from contrasift.store.selections import read_rule
+    Examples:
+        contrasift filter new.npy --rule chosen/rule.npz --out kept.parquet
 
+        contrasift filter photos-may/ --run runs/photos --out kept.parquet
+    """
+    if (rule is None) == (run is None):
+        raise UsageError("one of --rule and --run", "none" if rule is None else "both")
     if out.is_dir():
         raise RunFolderError("a .parquet file for --out", f"{out}, a folder")
-    known = read_rule(rule)
-    values, index, is_pool = _load(embeddings, known)
-    codes = None
-    if classes is not None and len(known.names) > 1:
-        codes = _codes(load_classes_file(classes, index), known.names, len(values))
     narrator = Narrator(quiet=quiet or as_json)
-    with narrator.progress("judging") as progress:
-        kept = _write(
-            out,
-            known.names,
-            index,
-            _watched(
-                known.judge(values, codes, is_pool=is_pool, threads=threads), len(values), progress
-            ),
-        )
-    summary: dict[str, Any] = {"n": len(values), "kept": kept, "is_pool": is_pool, "file": str(out)}
+    if run is not None and not _is_matrix(new):
+        if classes is not None:
+            raise UsageError("embeddings for --classes", f"images, {new}")
+        from contrasift.pipeline.filtering import judged_images
+
+        with narrator.progress("judging") as progress:
+            blocks = judged_images(
+                run, new, narrator, device=device, threads=threads, progress=progress
+            )
+            n, kept = _write(out, blocks)
+        is_pool = False
+    else:
+        known = _rule_of(rule, run, narrator, threads)
+        values, index, is_pool = _load(Path(new), known)
+        codes = None
+        if classes is None and run is not None and is_pool:
+            classes = run / "classes.parquet"
+        if classes is not None and len(known.names) > 1:
+            from contrasift.store.inputs import load_classes_file
+
+            codes = _codes(load_classes_file(classes, index), known.names, len(values))
+        with narrator.progress("judging") as progress:
+            judged = known.judge(values, codes, is_pool=is_pool, threads=threads)
+            n, kept = _write(out, _columns(judged, known.names, index, progress))
     if as_json:
+        summary = {"n": n, "kept": kept, "is_pool": is_pool, "file": str(out)}
         print_json(json.dumps(summary, indent=2))
     else:
-        share = f" ({kept / len(values):.2%})" if len(values) else ""
-        print(f"{kept:,} of {len(values):,} examples kept{share} -> {out}")
+        share = f" ({kept / n:.2%})" if n else ""
+        print(f"{kept:,} of {n:,} examples kept{share} -> {out}")
+
+
+def _is_matrix(new: str) -> bool:
+    """Whether NEW is a file with a matrix, and not with images."""
+    from contrasift.store.atomic import load_array
+
+    path = Path(new)
+    return path.suffix == ".npy" and path.is_file() and load_array(path).ndim <= 2
+
+
+def _rule_of(
+    rule: Path | None, run: Path | None, narrator: Narrator, threads: int | None
+) -> LinearRule:
+    if rule is not None:
+        from contrasift.store.selections import read_rule
+
+        return read_rule(rule)
+    from contrasift.judging import rule_of_run
+    from contrasift.store.run import RunFolder
+
+    assert run is not None
+    known = rule_of_run(RunFolder.existing(run).path, threads)
+    narrator.say(known.in_words)
+    return known.rule
 
 
 def _load(path: Path, rule: LinearRule) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -117,38 +165,39 @@ def _codes(labels: np.ndarray, names: np.ndarray, n: int) -> np.ndarray:
     return places.astype(np.int64)
 
 
-def _watched(blocks: Iterator[Judged], n: int, progress: ProgressCallback) -> Iterator[Judged]:
+def _columns(
+    blocks: Iterator[Judged], names: np.ndarray, index: np.ndarray, progress: ProgressCallback
+) -> Iterator[dict[str, Any]]:
     for block in blocks:
-        yield block
-        progress(block.start + len(block.keep), n)
+        stop = block.start + len(block.keep)
+        yield {
+            "index": index[block.start : stop],
+            "latent_class": names[block.class_code],
+            "score": block.score,
+            "keep": block.keep,
+        }
+        progress(stop, len(index))
 
 
-def _write(out: Path, names: np.ndarray, index: np.ndarray, blocks: Iterator[Judged]) -> int:
-    """Write the judgements block by block; returns how many rows are kept."""
+def _write(out: Path, blocks: Iterator[dict[str, Any]]) -> tuple[int, int]:
+    """Write the judgements block by block; returns how many there are, and how many are kept."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from contrasift.store.atomic import atomic_path
 
-    kept = 0
+    n = kept = 0
     writer = None
     with atomic_path(out) as temporary:
         try:
             for block in blocks:
-                inside = slice(block.start, block.start + len(block.keep))
-                table = pa.table(
-                    {
-                        "index": index[inside],
-                        "latent_class": names[block.class_code],
-                        "score": block.score,
-                        "keep": block.keep,
-                    }
-                )
+                table = pa.table(block)
                 if writer is None:
                     writer = pq.ParquetWriter(temporary, table.schema, compression="zstd")
                 writer.write_table(table)
-                kept += int(block.keep.sum())
+                n += table.num_rows
+                kept += int(block["keep"].sum())
         finally:
             if writer is not None:
                 writer.close()
-    return kept
+    return n, kept

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from contrasift.cli.common import Device, Json, Quiet, Update, merge_options, start_run
+from contrasift.cli.console import Narrator
+from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
 from contrasift.cli.flags import with_options
 from contrasift.cli.tables import show_comparison
 from contrasift.errors import UsageError
@@ -36,7 +38,8 @@ def run_command(
     pool: Annotated[
         str | None,
         typer.Argument(
-            help="A named set (see `contrasift datasets`), a folder of images, or a .npy/.npz file."
+            help="A named set (see `contrasift datasets`), a folder of images or of shards, "
+            "'shards/*.tar', 'tables/*.parquet', hf:NAME, or a .npy/.npz file."
         ),
     ] = None,
     out: Annotated[
@@ -50,6 +53,8 @@ def run_command(
         ),
     ] = None,
     device: Device = "auto",
+    engine: EngineFlag = EngineName.local,
+    address: Address = None,
     update: Update = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -77,7 +82,13 @@ def run_command(
             "a pool", "none", "Name one: contrasift run mnist5k, or see `contrasift datasets`"
         )
     folder = out or Path("runs") / _run_name(options)
-    with start_run(folder, options, device=device, update=update, quiet=quiet or as_json) as run:
+    quiet = quiet or as_json
+    with (
+        reached(engine, address, Narrator(quiet=quiet).say) as connect,
+        start_run(
+            folder, options, device=device, update=update, quiet=quiet, connect=connect
+        ) as run,
+    ):
         from contrasift.pipeline.full import run_all
 
         summary = run_all(run)
@@ -85,5 +96,7 @@ def run_command(
 
 
 def _run_name(options: RunOptions) -> str:
-    stem = Path(options.pool.pool).name or "pool"
+    path = Path(options.pool.pool)
+    # A pattern of shards is called after their folder.
+    stem = path.parent.name if re.search(r"[*?\[{]", path.name) else path.name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-") or "pool"

@@ -9,16 +9,20 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from contrasift.catalogue import OBJECTIVES
 from contrasift.cli.common import Json, Quiet, Update
 from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
 from contrasift.cli.flags import pick, with_options
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.options import SelectOptions
+
+if TYPE_CHECKING:
+    from contrasift.cli.engine import Connect
 
 _SHOWN_CLASSES = 8
 
@@ -95,6 +99,8 @@ def select_command(
         str | None,
         typer.Option("--memory-limit", metavar="SIZE", help="Stay below it, e.g. 2GB."),
     ] = None,
+    engine: EngineFlag = EngineName.local,
+    address: Address = None,
     update: Update = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -112,6 +118,8 @@ def select_command(
         contrasift select embeddings.npy --classes classes.npy --fraction 0.2 --out chosen/
 
         contrasift select embeddings.npy --budget 10000 --optimizer relaxed --out chosen/
+
+        contrasift select embeddings.npy --fraction 0.2 --engine ray --out chosen/
     """
     files = {
         "classes": classes,
@@ -124,28 +132,38 @@ def select_command(
     if out is None:
         extra = [name for name, path in files.items() if path and name != "scores"]
         extra += ["fractions"] if fractions else []
-        _select_in_run(embeddings, given, extra, update=update, quiet=quiet, as_json=as_json)
+        with reached(engine, address, narrator.say) as connect:
+            _select_in_run(embeddings, given, extra, connect, update=update, quiet=quiet or as_json)
+        _show(embeddings, as_json=as_json)
         return
     options = SelectOptions(**pick(given, SelectOptions))
     shares = _parse_fractions(fractions)
     _require_one_budget(options, shares)
     _check_out(out)
+    if engine is EngineName.ray and (threads or memory_limit):
+        raise UsageError(
+            "--threads and --memory-limit for the engine local",
+            "one of them with --engine ray",
+            "Ray's workers have one processor each, and the memory that their nodes give",
+        )
     request = {
         **options.arguments(),
         "fractions": shares,
         "normalize": normalize.value,
     }
-    _select_from_matrix(
-        embeddings,
-        out,
-        request,
-        files,
-        narrator,
-        scores_column=options.scores_column,
-        threads=threads,
-        memory_limit=memory_limit,
-        update=update,
-    )
+    with reached(engine, address, narrator.say) as connect:
+        _select_from_matrix(
+            embeddings,
+            out,
+            request,
+            files,
+            narrator,
+            connect,
+            scores_column=options.scores_column,
+            threads=threads,
+            memory_limit=memory_limit,
+            update=update,
+        )
     _show(out, as_json=as_json)
 
 
@@ -155,6 +173,7 @@ def _select_from_matrix(
     request: dict[str, Any],
     files: Mapping[str, Path | None],
     narrator: Narrator,
+    connect: Connect | None,
     *,
     scores_column: str,
     threads: int | None,
@@ -198,6 +217,11 @@ def _select_from_matrix(
     arguments = dict(request)
     if arguments["normalize"] == "auto" and not described:
         arguments["normalize"] = "rows"
+    engine = None
+    if connect is not None:
+        from contrasift.engines.solving import RayEngine
+
+        engine = RayEngine(connect(), out)
     with narrator.progress("selecting") as progress:
         chosen = select(
             embeddings,
@@ -211,18 +235,21 @@ def _select_from_matrix(
             memory_limit=limit,
             progress=progress,
             announce=narrator.say,
+            engine=engine,
         )
     write_selection(out, chosen, options=request, inputs=inputs, fingerprint=fingerprint)
+    if engine is not None:
+        engine.remove_shards()
 
 
 def _select_in_run(
     folder: Path,
     given: dict[str, Any],
     extra: list[str],
+    connect: Connect | None,
     *,
     update: bool,
     quiet: bool,
-    as_json: bool,
 ) -> None:
     """The stage of a run: from its embeddings and classes into its folder."""
     if not folder.is_dir():
@@ -233,11 +260,10 @@ def _select_in_run(
 
     from contrasift.cli.common import continue_run
 
-    with continue_run(folder, given, update=update, quiet=quiet or as_json) as run:
+    with continue_run(folder, given, update=update, quiet=quiet, connect=connect) as run:
         from contrasift.pipeline.selecting import select
 
         select(run)
-    _show(folder, as_json=as_json)
 
 
 def _parse_fractions(text: str | None) -> list[float]:
@@ -309,13 +335,14 @@ def _is_finished(out: Path, fingerprint: str, *, update: bool) -> bool:
 
 def _show(out: Path, *, as_json: bool) -> None:
     """The result in words, or as JSON."""
-    from contrasift.store.atomic import read_json
+    from contrasift.store.atomic import read_json, sha256_of
 
     facts = read_json(out / "selection.json")
+    digest = sha256_of(out / "selection.parquet")
     names = ("selection.parquet", "selection.json", "ranking.npy", "rule.npz")
     written = [str(out / name) for name in names if (out / name).exists()]
     if as_json:
-        print_json(json.dumps({**facts, "files": written}, indent=2))
+        print_json(json.dumps({**facts, "files": written, "sha256": digest}, indent=2))
         return
 
     from rich.console import Console
@@ -326,6 +353,7 @@ def _show(out: Path, *, as_json: bool) -> None:
     for name, text in _summary(facts):
         table.add_row(f"[bold]{name}[/]", text)
     table.add_row("[bold]files[/]", "\n".join(written))
+    table.add_row("[bold]sha256[/]", f"{digest}  selection.parquet")
     console.print(table)
     for note in facts["notes"]:
         console.print("[bold yellow]note[/] ", end="")
@@ -350,6 +378,8 @@ def _summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     memory = facts["peak_memory_bytes"]
     used = f", {memory / 2**20:,.0f} MiB at most" if memory else ""
     lines.append(("time", f"{facts['seconds']:.2f} s for the selection{used}"))
+    if "engine" in facts:
+        lines.append(("engine", _engine_in_words(facts)))
     return lines
 
 
@@ -390,6 +420,15 @@ def _value_in_words(facts: Mapping[str, Any]) -> str:
     if facts["random_value"] is not None:
         words += f"; random ones have {facts['random_value']:.9g} on average"
     return words
+
+
+def _engine_in_words(facts: Mapping[str, Any]) -> str:
+    before = facts["tasks_finished_before"]
+    return (
+        f"ray, {facts['tasks']:,} tasks on {facts['cpus']:,} processors"
+        + (f", {before:,} of them finished before" if before else "")
+        + f"; {facts['start_up_seconds']:.1f} s to start, not counted above"
+    )
 
 
 def _turn_in_words(turn: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +17,11 @@ from contrasift.cli.common import (
     Update,
     continue_run,
     merge_options,
+    print_stage,
     start_run,
 )
+from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
 from contrasift.cli.flags import with_options
 from contrasift.cli.tables import show_pools
 from contrasift.options import (
@@ -34,13 +38,17 @@ def embed_command(
     pool: Annotated[
         str,
         typer.Argument(
-            help="A named set (see `contrasift datasets`), a folder of images, or a .npy/.npz file."
+            help="A named set (see `contrasift datasets`), a folder of images or of shards, "
+            "'shards/*.tar', 'tables/*.parquet', hf:NAME, or a .npy/.npz file."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder.")],
     device: Device = "auto",
+    engine: EngineFlag = EngineName.local,
+    address: Address = None,
     update: Update = False,
     quiet: Quiet = False,
+    as_json: Json = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -56,19 +64,28 @@ def embed_command(
     folder = RunFolder(out)
     base = folder.read_options() if folder.options_path.exists() else None
     options = merge_options(None, given | {"pool": pool}, base)
-    with start_run(out, options, device=device, update=update, quiet=quiet) as run:
+    quiet = quiet or as_json
+    with (
+        reached(engine, address, Narrator(quiet=quiet).say) as connect,
+        start_run(out, options, device=device, update=update, quiet=quiet, connect=connect) as run,
+    ):
         from contrasift.pipeline import preparation
 
         preparation.scan(run)
-        preparation.embed(run)
+        record = preparation.embed(run)
+    if as_json:
+        print_stage(out, "embed", record)
 
 
 @with_options(ClassesOptions)
 def classes_command(
     folder: RunArgument,
     device: Device = "auto",
+    engine: EngineFlag = EngineName.local,
+    address: Address = None,
     update: Update = False,
     quiet: Quiet = False,
+    as_json: Json = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -84,10 +101,20 @@ def classes_command(
 
         contrasift classes runs/photos --classes few-labels --few-labels labels.csv
     """
-    with continue_run(folder, given, device=device, update=update, quiet=quiet) as run:
+    quiet = quiet or as_json
+    with (
+        reached(engine, address, Narrator(quiet=quiet).say) as connect,
+        continue_run(
+            folder, given, device=device, update=update, quiet=quiet, connect=connect
+        ) as run,
+    ):
         from contrasift.pipeline.clustering import classes
 
-        classes(run)
+        record = classes(run)
+    if as_json:
+        from contrasift.store.atomic import read_json
+
+        print_stage(folder, "classes", record, classes=read_json(folder / "classes.json"))
 
 
 @with_options(TrainOptions, CompareOptions, hide=["seeds"])
@@ -107,6 +134,7 @@ def train_command(
     device: Device = "auto",
     update: Update = False,
     quiet: Quiet = False,
+    as_json: Json = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -117,11 +145,14 @@ def train_command(
 
         contrasift train runs/photos --subset mine.txt --match steps
     """
-    with continue_run(folder, given, device=device, update=update, quiet=quiet) as run:
+    with continue_run(folder, given, device=device, update=update, quiet=quiet or as_json) as run:
         from contrasift.pipeline.comparing import train
         from contrasift.pipeline.subsets import parse_arm
 
-        train(run, parse_arm(subset, seed))
+        arm = parse_arm(subset, seed)
+        record = train(run, arm)
+    if as_json:
+        print_stage(folder, f"train {arm.name}", record)
 
 
 class Layer(StrEnum):
@@ -206,46 +237,27 @@ def evaluate_command(
     )
 
 
-def report_command(folder: RunArgument, quiet: Quiet = False) -> None:
-    """Write report.html from what the run has so far: one page that opens without a network."""
-    with continue_run(folder, {}, quiet=quiet) as run:
+def report_command(folder: RunArgument, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Write report.html from what the run has so far: one page that opens without a network.
+
+    Example: contrasift report runs/photos
+    """
+    with continue_run(folder, {}, quiet=quiet or as_json) as run:
         from contrasift.pipeline.preparation import make_map
         from contrasift.pipeline.reporting import report
 
         if "classes" in run.folder.records():
             make_map(run)
-        print(report(run))
+        page = report(run)
+    if as_json:
+        print_json(json.dumps({"run": str(folder), "report": str(page)}))
+    else:
+        print(page)
 
 
-class Export(StrEnum):
-    """Forms in which a selection leaves a run."""
+def datasets_command(as_json: Json = False) -> None:
+    """List the pools that have a name, and how to get those that are not here.
 
-    indices = "indices"
-    ids = "ids"
-    images = "images"
-
-
-def export_command(
-    folder: RunArgument,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="A .npy or .txt file, or a folder for images.")
-    ],
-    to: Annotated[
-        Export,
-        typer.Option(
-            "--to", help="`indices` of the pool, `ids` (paths or keys), or the `images` themselves."
-        ),
-    ] = Export.indices,
-) -> None:
-    """Hand the selection on: as indices, as ids, or as a folder of images.
-
-    Example: contrasift export runs/photos --to images --out photos-selected/
+    Example: contrasift datasets
     """
-    from contrasift.pipeline.exporting import export
-
-    print(f"{export(folder, to.value, out):,} examples -> {out}")
-
-
-def datasets_command() -> None:
-    """List the pools that have a name, and how to get those that are not here."""
-    show_pools()
+    show_pools(as_json=as_json)

@@ -112,11 +112,22 @@ def _payback(summary: Mapping[str, Any]) -> str:
     )
 
 
-def show_pools() -> None:
+def show_pools(*, as_json: bool = False) -> None:
     """The named pools."""
     from contrasift.pools import named_pools
 
     pools = named_pools()
+    if as_json:
+        rows = {
+            pool.name: {
+                "here": pool.available,
+                "what_it_is": pool.description,
+                "how_to_get_it": pool.how_to_get_it,
+            }
+            for pool in pools
+        }
+        print_json(json.dumps(rows, indent=2))
+        return
     table = Table(box=None, padding=(0, 2, 0, 0), highlight=False)
     for name in ("name", "here", "what it is"):
         table.add_column(name, no_wrap=name != "what it is")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.engines.assigning import RayAssigning
 from contrasift.pipeline.naming_classes import zero_shot_of_run
 from contrasift.pipeline.preparation import load_class_embeddings, load_embeddings
 from contrasift.pipeline.run import Run
@@ -64,6 +65,7 @@ class ClassTask:
         from contrasift.classes import latent_classes
 
         options = self.options
+        resolution = options.resolution
         return latent_classes(
             self.embeddings.values,
             method=options.classes,
@@ -74,11 +76,18 @@ class ClassTask:
             restarts=options.restarts,
             max_class_size=options.max_class_size,
             graph_neighbours=options.graph_neighbours,
-            resolution=None if options.resolution == "auto" else float(options.resolution),
+            resolution=resolution if resolution in ("auto", "consensus") else float(resolution),
             graph=options.graph,
             seed=seed,
+            assigning=self._assigning(),
             **given,
         )
+
+    def _assigning(self) -> RayAssigning | None:
+        """Where rows get their centroids: None for this process."""
+        if self.run.cluster is None or self.options.classes not in ("kmeans", "auto"):
+            return None
+        return RayAssigning(self.run.cluster, self.run.folder.path / "classes.shards")
 
     def _with_agreement(self, found: LatentClasses) -> LatentClasses:
         from contrasift.classes import class_agreement

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from contrasift.engines.cluster import Cluster
 from contrasift.errors import RunFolderError
 from contrasift.options import PoolOptions, RunOptions
 from contrasift.pools import Pool, open_pool, scan_pool
@@ -46,6 +47,7 @@ class Run:
         narrator: tells the user.
         device: where networks run: `auto`, `cpu`, `cuda`, ...
         update: whether stages finished under other options may be done again in place.
+        connect: reaches the cluster that stages run on; None: they run in this process.
     """
 
     folder: RunFolder
@@ -53,6 +55,12 @@ class Run:
     narrator: Narrator
     device: str = "auto"
     update: bool = False
+    connect: Callable[[], Cluster] | None = None
+
+    @cached_property
+    def cluster(self) -> Cluster | None:
+        """The cluster, reached when a stage first needs it; None for this process."""
+        return None if self.connect is None else self.connect()
 
     @cached_property
     def pool(self) -> Pool:
@@ -123,14 +131,19 @@ class Run:
 
 def open_run_pool(options: PoolOptions) -> Pool:
     """The pool that these options name."""
-    return open_pool(
-        options.pool,
-        labels=options.labels,
-        limit=options.limit,
-        image_size=options.image_size,
-        holdout=options.holdout,
-        seed=options.seed,
-    )
+    return open_pool(**pool_arguments(options))
+
+
+def pool_arguments(options: PoolOptions) -> dict[str, Any]:
+    """The same as arguments of `open_pool`, for whoever opens it elsewhere."""
+    return {
+        "source": options.pool,
+        "labels": options.labels,
+        "limit": options.limit,
+        "image_size": options.image_size,
+        "holdout": options.holdout,
+        "seed": options.seed,
+    }
 
 
 def positions_of(index: np.ndarray, pool_index: np.ndarray) -> np.ndarray:

@@ -30,8 +30,17 @@ def select(run: Run) -> StageRecord:
         scores = None
         if options.scores:
             scores = read_scores(Path(options.scores), embeddings.index, options.scores_column)
-        chosen = select_subset(embeddings, labels, scores=scores, **options.arguments())
+        engine = None
+        if run.cluster is not None:
+            from contrasift.engines.solving import RayEngine
+
+            engine = RayEngine(run.cluster, run.folder.path)
+        chosen = select_subset(
+            embeddings, labels, scores=scores, engine=engine, **options.arguments()
+        )
         write_selection(run.folder.path, chosen, options=options.as_dict())
+        if engine is not None:
+            engine.remove_shards()
         for note in chosen.notes:
             run.narrator.say(f"  note: {note}")
         note = f"{chosen.budget:,} of {len(embeddings):,} kept"

@@ -1,4 +1,4 @@
-"""Pools: images by a stable index, from folders, arrays, data sets and named collections."""
+"""Pools: images by a stable index, from folders, shards, arrays, data sets and named collections."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from contrasift.catalogue import nearest
 from contrasift.errors import DataError, UsageError
 from contrasift.pools.arrays import array_pool, dataset_pool, file_pool
 from contrasift.pools.base import Pool, Progress, Whole
-from contrasift.pools.folder import folder_pool
+from contrasift.pools.folder import FileSource, find_images, folder_pool
+from contrasift.pools.huggingface import (
+    dataset_object_pool,
+    is_dataset,
+    is_saved_dataset,
+    named_dataset_pool,
+    saved_dataset_pool,
+)
 from contrasift.pools.labels import (
     check_label_count,
     component_labels,
@@ -20,8 +28,11 @@ from contrasift.pools.labels import (
     read_label_file,
 )
 from contrasift.pools.named import NAMED, how_to_get, split_name
+from contrasift.pools.parquet import parquet_pool
 from contrasift.pools.prepare import UnreadableExample
 from contrasift.pools.scan import Examples, scan_pool
+from contrasift.pools.shards import TAR, Shard, name_of, shards_in_folder, shards_named
+from contrasift.pools.webdataset import tar_pool
 
 __all__ = [
     "Examples",
@@ -76,12 +87,15 @@ def open_pool(
 
     Args:
         source: a named set (`digits`, `glyphs:FOLDER`, ...; see `named_pools`), a folder of
-            images, a `.npy` or `.npz` file, an array of images, a pair (images, labels), or a
+            images, tar shards in the WebDataset form or Parquet files with a column `image` (a
+            folder of them, a file, or a pattern such as `shards/*.tar` or `s-{000..099}.tar`), a
+            Hugging Face data set (`hf:NAME`, `hf:NAME:SPLIT`, a folder it was saved to, or the
+            object), a `.npy` or `.npz` file, an array of images, a pair (images, labels), or a
             torch-style data set of (image, label).
-        labels: `auto` (what the source has; folders none), `folders` (the first sub-folder of a
+        labels: `auto` (what the source has; folders of images none), `folders` (the first sub-folder of a
             file), `none`, a file with one label a line or `.npy`, or the labels themselves.
         limit: use only so many examples, drawn with the seed; a smaller limit is a subset.
-        image_size: side in pixels; by default the source's own, and 64 for folders.
+        image_size: side in pixels; by default the source's own, and 64 for image files.
         holdout: share of every label held out; 0 holds out nothing.
         seed: of the draw that `limit` makes.
         progress: called with (done, total) when images have to be made first (glyphs).
@@ -111,6 +125,8 @@ def _whole(source: Any, progress: Progress | None) -> Whole:
         return array_pool(source)
     if isinstance(source, tuple) and len(source) == 2:
         return array_pool(np.asarray(source[0]), source[1])
+    if is_dataset(source):
+        return dataset_object_pool(source)
     if (
         hasattr(source, "__len__")
         and hasattr(source, "__getitem__")
@@ -130,20 +146,40 @@ def _from_text(source: str | Path, progress: Progress | None) -> Whole:
         return pool.load(folder, progress)
     if not str(source):
         raise UsageError("a pool", "an empty name", f"Named sets: {', '.join(NAMED)}")
+    if str(source).startswith("hf:"):
+        return named_dataset_pool(str(source)[3:])
     path = Path(source).expanduser()
     try:
         if path.is_dir():
-            return folder_pool(path)
+            return _from_folder(path)
         if path.suffix in (".npy", ".npz") and path.is_file():
             return file_pool(path)
         exists = path.exists()
     except OSError as error:
         raise DataError("a pool that can be opened", f"{path}: {error.strerror}") from error
+    if shards := [] if exists and not path.is_file() else shards_named(str(source)):
+        return _from_shards(shards, name_of(str(source)))
     raise UsageError(
-        "a named set, a folder of images, or a .npy or .npz file",
+        "a named set, a folder of images or shards, a .tar or .parquet file or pattern, hf:NAME, or "
+        "a .npy or .npz file",
         f"{source}, which is " + ("another kind of file" if exists else "none of them"),
-        f"Named sets: {', '.join(NAMED)}",
+        f"{nearest(str(source), NAMED)} Named sets: {', '.join(NAMED)}".strip(),
     )
+
+
+def _from_folder(folder: Path) -> Whole:
+    """A saved data set; images; else shards, if there are any."""
+    if is_saved_dataset(folder):
+        return saved_dataset_pool(folder)
+    found = find_images(folder)
+    if not found.paths and (shards := shards_in_folder(folder)):
+        return _from_shards(shards, folder.resolve().name)
+    return folder_pool(found)
+
+
+def _from_shards(shards: list[Shard], name: str) -> Whole:
+    kind = tar_pool if shards[0].path.suffix == TAR else parquet_pool
+    return kind(shards, name)
 
 
 def _with_labels(whole: Whole, labels: Any, source: Any) -> Whole:
@@ -152,7 +188,7 @@ def _with_labels(whole: Whole, labels: Any, source: Any) -> Whole:
     if isinstance(labels, str) and labels == "none":
         return replace(whole, labels=None, label_names=(), test=None)
     if isinstance(labels, str) and labels == "folders":
-        if not (isinstance(source, (str, Path)) and Path(source).expanduser().is_dir()):
+        if not (isinstance(source, (str, Path)) and isinstance(whole.source, FileSource)):
             raise UsageError("a folder of images with labels=folders", str(whole.name))
         values, where = component_labels(whole.ids), "folder names"
         if not any(values):

@@ -12,14 +12,17 @@ from PIL import Image
 
 from contrasift.arrays import row_blocks
 from contrasift.errors import DataError
-from contrasift.pools.base import ArraySource, ImageSource, Whole, check_enough
+from contrasift.pools.base import ImageSource, Whole, check_enough
 from contrasift.pools.labels import check_label_count, encode_labels
 from contrasift.pools.prepare import (
+    AnyImage,
     ImageArray,
     UnreadableExample,
     prepare_array,
     prepare_image,
+    to_bytes,
 )
+from contrasift.pools.stored import ArraySource
 
 _SHAPES = "images as [n, H, W], [n, H, W, C] or [n, C, H, W] with C = 1 or 3"
 
@@ -148,6 +151,17 @@ class DatasetSource(ImageSource):
         if image.shape[2] == self.channels:
             return image
         return prepare_image(Image.fromarray(np.squeeze(image)), size, self.channels)
+
+    def pixels(self, row: int) -> AnyImage:
+        """The whole image, uint8 [h, w, channels]."""
+        try:
+            pixels = _pixels(_image_of(self._dataset[row]))
+        except Exception as error:  # a data set may fail in any way
+            raise UnreadableExample(str(error).split("\n")[0] or type(error).__name__) from error
+        if isinstance(pixels, Image.Image):
+            mode = "L" if self.channels == 1 else "RGB"
+            return np.asarray(pixels.convert(mode)).reshape(pixels.height, pixels.width, -1)
+        return to_bytes(pixels)
 
     def label(self, row: int) -> Any:
         """The label of an item; None where the item cannot be read."""

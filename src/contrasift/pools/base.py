@@ -10,13 +10,20 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, Shaped, UInt8
+from jaxtyping import Int64, UInt8
 
 from contrasift.errors import DataError
-from contrasift.pools.prepare import ImageArray, prepare_array, to_bytes
+from contrasift.pools.prepare import (
+    AnyImage,
+    ImageArray,
+    UnreadableExample,
+    as_png,
+    check_encoded_size,
+)
 
 Progress = Callable[[int, int], None]
 ImageBatch = UInt8[np.ndarray, "b c s s"]
@@ -32,12 +39,14 @@ class ImageSource(ABC):
         default_size: side in pixels when the user names none.
         threads: how many rows may be decoded at once.
         always_readable: True when no row can fail, so that nothing needs to be tried.
+        dataset: the Hugging Face data set whose rows these are, if they are.
     """
 
     channels: int
     default_size: int
     threads: int = 1
     always_readable: bool = False
+    dataset: Any = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -54,90 +63,27 @@ class ImageSource(ABC):
         """Images straight from memory, uint8 [b, channels, size, size]; None if they need work."""
         return None
 
+    def file(self, row: int) -> Path | None:
+        """The file that is this image and nothing else; None where there is none."""
+        return None
 
-class ArraySource(ImageSource):
-    """Images in an array, in memory or memory-mapped.
+    def encoded(self, row: int) -> tuple[bytes, str] | None:
+        """The image as it is stored, and the extension of its format (`.jpg`).
 
-    Args:
-        images: [n, channels, height, width], uint8, bool, or floats in [0, 1].
-        content: pieces to fingerprint in place of the pixels, for files too large to be hashed.
-        default_size: side when the user names none; by default the shorter side of the images.
-    """
-
-    always_readable = True
-
-    def __init__(
-        self,
-        images: Shaped[np.ndarray, "n c h w"],
-        content: Sequence[bytes] = (),
-        default_size: int | None = None,
-    ) -> None:
-        self._images = images
-        self._content = tuple(content)
-        self.channels = int(images.shape[1])
-        self.default_size = int(min(images.shape[2:])) if default_size is None else default_size
-
-    def __len__(self) -> int:
-        return int(self._images.shape[0])
-
-    def decode(self, row: int, size: int) -> ImageArray:
-        """One image, uint8 [size, size, channels]."""
-        return prepare_array(np.asarray(self._images[row]).transpose(1, 2, 0), size)
-
-    def direct(self, rows: np.ndarray, size: int) -> np.ndarray | None:
-        """Images that are square and have the right size already."""
-        if self._images.shape[2:] != (size, size):
+        None where it is stored as bare pixels; raises UnreadableExample.
+        """
+        path = self.file(row)
+        if path is None:
             return None
-        return np.ascontiguousarray(to_bytes(np.asarray(self._images[rows])))
+        try:
+            check_encoded_size(path.stat().st_size)
+            return path.read_bytes(), path.suffix
+        except OSError as error:
+            raise UnreadableExample(error.strerror or str(error)) from error
 
-    def content(self) -> Iterable[Any]:
-        """The pixels, a block at a time, or what stands for them."""
-        if self._content:
-            yield from self._content
-            return
-        yield f"{self._images.dtype}{self._images.shape}".encode()
-        for start in range(0, len(self), 4096):
-            yield np.ascontiguousarray(self._images[start : start + 4096])
-
-
-class StackedSource(ImageSource):
-    """Sources of the same kind, one after the other."""
-
-    always_readable = True
-
-    def __init__(self, parts: Sequence[ImageSource]) -> None:
-        self._parts = tuple(parts)
-        self._starts = np.cumsum([0, *(len(part) for part in parts)])
-        self.channels = parts[0].channels
-        self.default_size = parts[0].default_size
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    def _part(self, row: int) -> int:
-        return int(np.searchsorted(self._starts, row, side="right")) - 1
-
-    def decode(self, row: int, size: int) -> ImageArray:
-        """One image, uint8 [size, size, channels]."""
-        part = self._part(row)
-        return self._parts[part].decode(row - int(self._starts[part]), size)
-
-    def direct(self, rows: np.ndarray, size: int) -> np.ndarray | None:
-        """Images of the right size from whichever part has them."""
-        batch = np.empty((len(rows), self.channels, size, size), dtype=np.uint8)
-        parts = np.searchsorted(self._starts, rows, side="right") - 1
-        for part in np.unique(parts):
-            here = parts == part
-            images = self._parts[part].direct(rows[here] - self._starts[part], size)
-            if images is None:
-                return None
-            batch[here] = images
-        return batch
-
-    def content(self) -> Iterable[Any]:
-        """The content of every part."""
-        for part in self._parts:
-            yield from part.content()
+    def pixels(self, row: int) -> AnyImage:
+        """The whole image, uint8 [h, w, channels], of a source that stores bare pixels."""
+        return self.decode(row, self.default_size)
 
 
 class Pool:
@@ -233,6 +179,31 @@ class Pool:
             self._kept[position] = image.transpose(2, 0, 1)
             self._have[position] = True
         return image
+
+    def file(self, position: int) -> Path | None:
+        """The file that is the image at a position and nothing else; None where there is none."""
+        return self._source.file(int(self.index[position]))
+
+    def encoded(self, position: int) -> tuple[bytes, str]:
+        """The image at a position as it is stored, or as PNG where it is stored as bare pixels.
+
+        Args:
+            position: 0..m-1.
+
+        Returns:
+            The bytes of an image file, and the extension of its format (`.jpg`).
+
+        Raises:
+            UnreadableExample: they cannot be read; `reason` says why.
+        """
+        row = int(self.index[position])
+        stored = self._source.encoded(row)
+        return (as_png(self._source.pixels(row)), ".png") if stored is None else stored
+
+    @property
+    def dataset(self) -> Any:
+        """The Hugging Face data set whose rows the indices count; None for other pools."""
+        return self._source.dataset
 
     def images(self, positions: Sequence[int] | np.ndarray) -> ImageBatch:
         """A batch of images, from memory where they are kept, else decoded by a few threads.

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from contrasift.errors import DataError
 from contrasift.pools.base import ImageSource, Whole, decoding_threads
 from contrasift.pools.labels import natural_key
@@ -18,10 +16,10 @@ from contrasift.pools.prepare import (
     image_extensions,
     is_grey_file,
     read_image_file,
+    sampled_channels,
 )
 
 FOLDER_IMAGE_SIZE = 64
-_SAMPLED_FOR_COLOUR = 64
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,11 @@ class FileSource(ImageSource):
     ) -> None:
         self._found = found
         self._root = os.fspath(found.root)
-        self.channels = _channels(found) if channels is None else channels
+        self.channels = (
+            sampled_channels(len(found.paths), lambda row: is_grey_file(self.file(row)))
+            if channels is None
+            else channels
+        )
         self.default_size = default_size
         self.threads = decoding_threads()
 
@@ -69,8 +71,11 @@ class FileSource(ImageSource):
 
     def decode(self, row: int, size: int) -> ImageArray:
         """One image, uint8 [size, size, channels]; raises UnreadableExample."""
-        path = os.path.join(self._root, self._found.paths[row])
-        return read_image_file(path, size, self.channels)
+        return read_image_file(self.file(row), size, self.channels)
+
+    def file(self, row: int) -> Path:
+        """Where the image lies."""
+        return Path(os.path.join(self._root, self._found.paths[row]))
 
     def content(self) -> Iterable[bytes]:
         """Relative paths, sizes and modification times."""
@@ -115,21 +120,20 @@ def find_files(root: Path, extensions: frozenset[str]) -> Found:
     return Found(root, [path for path, _ in found], [stamp for _, stamp in found], ignored)
 
 
-def folder_pool(root: Path) -> Whole:
-    """Every image below a folder, without labels.
+def folder_pool(found: Found) -> Whole:
+    """Every image that was found below a folder, without labels.
 
     Raises:
-        DataError: the folder cannot be listed, or holds fewer than two images.
+        DataError: there are fewer than two.
     """
-    found = find_images(root)
     if len(found.paths) < 2:
         others = f" and {found.ignored} other file(s)" if found.ignored else ""
         raise DataError(
             "a folder with at least two images",
-            f"{len(found.paths)} image(s){others} below {root}",
+            f"{len(found.paths)} image(s){others} below {found.root}",
             "Name the folder that holds them; hidden files are skipped",
         )
-    return Whole(FileSource(found), root.resolve().name, found.ids, ignored=found.ignored)
+    return Whole(FileSource(found), found.root.resolve().name, found.ids, ignored=found.ignored)
 
 
 def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
@@ -166,12 +170,3 @@ def _list_folder(folder: str, seen: set[tuple[int, int]]) -> list[os.DirEntry[st
             f"{folder}: {error.strerror}",
             "Check that it exists and that you may read it",
         ) from error
-
-
-def _channels(found: Found) -> int:
-    """1 if every readable file of an evenly spread sample is grey, else 3."""
-    n = len(found.paths)
-    sample = np.unique(np.linspace(0, n - 1, min(n, _SAMPLED_FOR_COLOUR)).astype(np.int64))
-    grey = [is_grey_file(found.root / found.paths[row]) for row in sample.tolist()]
-    answers = [answer for answer in grey if answer is not None]
-    return 1 if answers and all(answers) else 3

@@ -22,8 +22,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
 
 from contrasift.errors import DataError
-from contrasift.pools.base import ArraySource, Progress, Whole
+from contrasift.pools.base import Progress, Whole
 from contrasift.pools.folder import find_files
+from contrasift.pools.stored import ArraySource
 
 SIDE = 32
 _MARGIN = 2

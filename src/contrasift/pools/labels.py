@@ -105,3 +105,30 @@ def check_label_count(n_labels: int, n_images: int, where: str) -> None:
 def component_labels(ids: Sequence[str]) -> list[str]:
     """The first folder of each relative path; empty, so unknown, for files outside of any."""
     return [text.partition("/")[0] if "/" in text else "" for text in ids]
+
+
+class Coder:
+    """Labels of many examples, one at a time, in memory that grows with the number of names only.
+
+    Args:
+        n: how many examples there are; those that are never added have no label.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._places = np.full(n, -1, dtype=np.int64)
+        self._place_of: dict[str, int] = {}
+
+    @property
+    def distinct(self) -> int:
+        """How many names there are so far."""
+        return len(self._place_of)
+
+    def add(self, row: int, name: str) -> None:
+        """The label of an example; empty text is none."""
+        if name:
+            self._places[row] = self._place_of.setdefault(name, len(self._place_of))
+
+    def finish(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Codes and names, as `encode_labels` gives them."""
+        codes, names = encode_labels(list(self._place_of))
+        return np.append(codes, -1)[self._places], names

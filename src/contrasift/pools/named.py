@@ -12,9 +12,10 @@ import numpy as np
 
 from contrasift.errors import DataError, MissingExtraError, UsageError
 from contrasift.pools import binary, glyphs
-from contrasift.pools.base import ArraySource, Progress, StackedSource, Whole
+from contrasift.pools.base import Progress, Whole
 from contrasift.pools.folder import FileSource, Found, find_images
 from contrasift.pools.labels import check_label_count, component_labels, encode_labels
+from contrasift.pools.stored import ArraySource, StackedSource
 
 _FASHION_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",

@@ -7,7 +7,11 @@ The rules, in this order: first frame of an animation; orientation of the EXIF t
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Callable
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +21,16 @@ from PIL import Image
 from contrasift.errors import DataError
 
 ImageArray = UInt8[np.ndarray, "side side channels"]
+AnyImage = UInt8[np.ndarray, "height width channels"]
 
 # Formats that Pillow recognises but cannot decode by itself; EPS would start another program.
 _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 _COMMON = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+_SAMPLED_FOR_COLOUR = 64
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 _EXIF_ORIENTATION = 0x0112
+# An encoded image that is held in memory to be decoded: none that is honest is larger.
+MAX_ENCODED_BYTES = 256 << 20
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -80,11 +88,24 @@ def read_image_file(path: Path | str, size: int, channels: int) -> ImageArray:
     Raises:
         UnreadableExample: whatever is wrong with the file, as a short reason.
     """
+    return _read_image(path, size, channels)
+
+
+def read_image_bytes(data: bytes, size: int, channels: int) -> ImageArray:
+    """Decode and prepare an encoded image (the content of an image file), like `read_image_file`.
+
+    Raises:
+        UnreadableExample: whatever is wrong with it, as a short reason.
+    """
+    return _read_image(BytesIO(data), size, channels)
+
+
+def _read_image(file: Path | str | BytesIO, size: int, channels: int) -> ImageArray:
     try:
-        with Image.open(path, formats=readable_formats()) as image:
+        with Image.open(file, formats=readable_formats()) as image:
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and image.width * image.height > limit:
-                raise UnreadableExample(_too_large(limit, image.width * image.height))
+                raise UnreadableExample(_too_large(f"{image.width * image.height:,}"))
             if image.format == "JPEG":
                 # Decode at a fraction of the resolution, at least twice what is kept.
                 image.draft(None, (2 * size, 2 * size))  # type: ignore[arg-type]
@@ -92,13 +113,57 @@ def read_image_file(path: Path | str, size: int, channels: int) -> ImageArray:
     except UnreadableExample:
         raise
     except Exception as error:  # Pillow's decoders raise nearly every type there is
-        raise UnreadableExample(_reason(error, path)) from error
+        raise UnreadableExample(_reason(error, file)) from error
 
 
-def is_grey_file(path: Path | str) -> bool | None:
-    """Whether the file's header says grey; None when it cannot be opened."""
+def check_encoded_size(n_bytes: int) -> None:
+    """Refuse to hold an encoded image in memory that is larger than any honest one.
+
+    Raises:
+        UnreadableExample: more than `MAX_ENCODED_BYTES`.
+    """
+    if n_bytes > MAX_ENCODED_BYTES:
+        raise UnreadableExample(
+            f"too large to read safely: {n_bytes:,} bytes, the limit is {MAX_ENCODED_BYTES:,}"
+        )
+
+
+def image_suffix(data: bytes) -> str:
+    """The usual extension of an encoded image by its content, with its dot; `.img` if unknown."""
     try:
-        with Image.open(path, formats=readable_formats()) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(BytesIO(data), formats=readable_formats()) as image:
+                name = image.format or ""
+    except Exception:  # what cannot be decoded keeps its bytes under a neutral name
+        return ".img"
+    if name == "JPEG":
+        return ".jpg"
+    known = [
+        ext for ext, format_name in Image.registered_extensions().items() if format_name == name
+    ]
+    return f".{name.lower()}" if f".{name.lower()}" in known or not known else known[0]
+
+
+def sampled_channels(n: int, is_grey: Callable[[int], bool | None]) -> int:
+    """How many channels n images need: 1 if every readable one of an even sample is grey, else 3.
+
+    Args:
+        n: how many images there are.
+        is_grey: whether the image of a row is grey; None when it cannot be opened.
+    """
+    sample = np.unique(np.linspace(0, n - 1, min(n, _SAMPLED_FOR_COLOUR)).astype(np.int64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the scan says what is wrong with an image
+        answers = [is_grey(row) for row in sample.tolist()]
+    known = [answer for answer in answers if answer is not None]
+    return 1 if known and all(known) else 3
+
+
+def is_grey_file(file: Path | str | BytesIO) -> bool | None:
+    """Whether the header of an image file says grey; None when it cannot be opened."""
+    try:
+        with Image.open(file, formats=readable_formats()) as image:
             return image.mode in _GREY_MODES
     except Exception:  # the scan will say what is wrong with it
         return None
@@ -145,6 +210,14 @@ def to_bytes(pixels: np.ndarray) -> np.ndarray:
     return np.rint(np.asarray(pixels, dtype=np.float32) * 255).astype(np.uint8)
 
 
+def as_png(pixels: AnyImage) -> bytes:
+    """Pixels as a PNG file, which loses nothing."""
+    file = BytesIO()
+    flat = pixels[:, :, 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels)
+    Image.fromarray(flat).save(file, "PNG")
+    return file.getvalue()
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
@@ -188,15 +261,17 @@ def _central_square(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
 
 
-def _too_large(limit: int, pixels: int) -> str:
-    return f"too large to open safely: {pixels:,} pixels, the limit is {limit:,}"
+def _too_large(pixels: str) -> str:
+    return f"too large to open safely: {pixels} pixels, the limit is {Image.MAX_IMAGE_PIXELS:,}"
 
 
-def _reason(error: Exception, path: Path | str) -> str:
+def _reason(error: Exception, file: Path | str | BytesIO) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return "an empty file" if _is_empty(path) else "not an image in a format that can be read"
+        return "an empty file" if _is_empty(file) else "not an image in a format that can be read"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return f"too large to open safely: {_first_line(error)}"
+        # Pillow names twice the limit where it raises, and the limit where it warns.
+        count = re.search(r"[0-9]+", str(error))
+        return _too_large(f"{int(count[0]):,}" if count else "too many")
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return _first_line(error)
@@ -207,8 +282,10 @@ def _first_line(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def _is_empty(path: Path | str) -> bool:
+def _is_empty(file: Path | str | BytesIO) -> bool:
+    if isinstance(file, BytesIO):
+        return not file.getbuffer().nbytes
     try:
-        return Path(path).stat().st_size == 0
+        return Path(file).stat().st_size == 0
     except OSError:
         return False

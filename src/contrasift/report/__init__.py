@@ -3,29 +3,45 @@
 from contrasift.report.data import (
     ArmResult,
     ClassBar,
-    ClassGallery,
     EmbeddingMap,
     GainCurve,
+    Gallery,
     Headline,
+    Line,
+    LineChart,
+    Missing,
     Pair,
+    RankedClass,
     ReportData,
+    Table,
     Tile,
+    Topic,
     TrainingCurve,
 )
 from contrasift.report.page import write_report
 from contrasift.report.thumbnails import thumbnail
+from contrasift.report.words import arm_label, duration, percent
 
 __all__ = [
     "ArmResult",
     "ClassBar",
-    "ClassGallery",
     "EmbeddingMap",
     "GainCurve",
+    "Gallery",
     "Headline",
+    "Line",
+    "LineChart",
+    "Missing",
     "Pair",
+    "RankedClass",
     "ReportData",
+    "Table",
     "Tile",
+    "Topic",
     "TrainingCurve",
+    "arm_label",
+    "duration",
+    "percent",
     "thumbnail",
     "write_report",
 ]

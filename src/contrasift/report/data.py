@@ -67,7 +67,9 @@ class EmbeddingMap:
         selected: whether the example was kept.
         rank: within its class, 0 is best; empty if there is no selection.
         class_size: of the point's class; empty if there is no selection.
+        place: in the ranking of the whole pool, 0 is best; empty if there is no selection.
         id: of the example.
+        label: of the example; empty as a whole if the pool has none.
         image: thumbnail as a data URI, or an empty string; may be empty as a whole.
         method: how the coordinates were found.
         total: how many embeddings the points were drawn from.
@@ -79,7 +81,9 @@ class EmbeddingMap:
     selected: Sequence[bool] | np.ndarray
     rank: Numbers = ()
     class_size: Numbers = ()
+    place: Numbers = ()
     id: Names = ()
+    label: Names = ()
     image: Sequence[str] = ()
     method: str = "t-SNE"
     total: int | None = None
@@ -92,33 +96,54 @@ class Tile:
     Attributes:
         image: data URI; empty: a placeholder is shown.
         id: of the example.
-        rank: within its class.
+        rank: within its class, 0 is best.
         gain: when it was added.
+        place: in the ranking of the whole pool, 0 is best.
+        label: of the example, if the pool has labels.
     """
 
     image: str
     id: str = ""
     rank: int | None = None
     gain: float | int | None = None
+    place: int | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)
-class ClassGallery:
-    """The two ends of one class's ranking.
+class RankedClass:
+    """One class from best to worst.
 
     Attributes:
         name: of the class.
         size: examples in it.
-        budget: how many were kept.
-        kept: the best of those that were kept, best first.
-        dropped: the worst of those that were dropped, worst first.
+        kept: how many of them each stop of the gallery's slider keeps.
+        tiles: some or all of its examples, best first.
     """
 
     name: str
     size: int
-    budget: int
-    kept: Sequence[Tile] = ()
-    dropped: Sequence[Tile] = ()
+    kept: Sequence[int] | np.ndarray
+    tiles: Sequence[Tile] = ()
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Classes from best to worst, and what every fraction keeps of them.
+
+    An example is kept at a stop if its place in the ranking is below the stop's budget.
+
+    Attributes:
+        total: examples in the pool.
+        budgets: stops of the slider, ascending.
+        own: which stop is the run's own.
+        classes: in the order to show them.
+    """
+
+    total: int
+    budgets: Sequence[int] | np.ndarray
+    own: int
+    classes: Sequence[RankedClass]
 
 
 @dataclass(frozen=True)
@@ -194,6 +219,109 @@ class TrainingCurve:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A line of a chart.
+
+    Attributes:
+        name: in the legend.
+        x: ascending.
+        y: None where there is none.
+        low: lower end of a band around it; empty for none.
+        high: upper end of the band.
+        role: name of an `ArmResult` whose colour it takes; empty for a colour of its own.
+        dash: whether it is dashed.
+    """
+
+    name: str
+    x: Numbers
+    y: Sequence[float | None] | np.ndarray
+    low: Sequence[float | None] | np.ndarray = ()
+    high: Sequence[float | None] | np.ndarray = ()
+    role: str = ""
+    dash: bool = False
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Lines over one axis.
+
+    Attributes:
+        title: above the chart.
+        x_title: of the horizontal axis.
+        y_title: of the vertical axis.
+        lines: bands of the first ones lie below.
+        log_x: logarithmic, with a tick at every x of the first line.
+        percent_x: x are shares, shown in per cent.
+        top: where the vertical axis ends, so that one steep line does not flatten the others.
+        mark: x of a vertical line.
+        mark_text: beside it.
+    """
+
+    title: str
+    x_title: str
+    y_title: str
+    lines: Sequence[Line]
+    log_x: bool = False
+    percent_x: bool = False
+    top: float | int | None = None
+    mark: float | int | None = None
+    mark_text: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a heading.
+
+    Attributes:
+        title: what it shows.
+        columns: heads; the first column is text, the others are numbers.
+        rows: cells as they are to be read.
+        note: a sentence below.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A part of the page that is text, charts and tables.
+
+    Attributes:
+        anchor: short name, for links.
+        title: of the part.
+        intro: what it is about.
+        sentences: what was found.
+        charts: side by side.
+        tables: below them.
+        caption: of the charts.
+    """
+
+    anchor: str
+    title: str
+    intro: str = ""
+    sentences: Sequence[str] = ()
+    charts: Sequence[LineChart] = ()
+    tables: Sequence[Table] = ()
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that the run does not have yet.
+
+    Attributes:
+        what: in words.
+        command: that makes it.
+    """
+
+    what: str
+    command: str
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything on the page. All but the title may be missing: the page shows what there is.
 
@@ -202,17 +330,24 @@ class ReportData:
         summary: sentences, with the figures that matter; the first is set larger.
         headlines: the few figures to remember.
         notes: warnings in words (a turn before the budget, a relaxation that refused, …).
-        pending: stages that have not run yet, by name; the page says so.
+        pending: what the page lacks because a stage has not run.
+        further: what else could be asked of the run.
         arms: the comparison.
         comparison_note: what the arms have in common, e.g. the same number of epochs.
+        differences: the selection against the other arms.
+        other_readings: accuracies by other layers and probes.
+        coverage: what other fractions would reach.
         map: the embeddings in the plane.
-        gallery: most and least central examples by class.
+        gallery: every class from best to worst.
         near_pairs: small expected augmentation distance, nearest first.
         far_pairs: large expected augmentation distance, farthest first.
         gains: gain against rank.
         certificate: of the whole selection.
         classes: sizes and budgets.
         class_facts: numbers about the classes, e.g. agreement with labels.
+        rounds: in which the classes were refined.
+        negatives: by difficulty.
+        bounds: on the supervised loss, against the number of negatives.
         training: loss curves.
         unreadable: (id, reason) of examples that could not be read.
         options: by stage, then by option.
@@ -224,17 +359,24 @@ class ReportData:
     summary: Sequence[str] = ()
     headlines: Sequence[Headline] = ()
     notes: Sequence[str] = ()
-    pending: Sequence[str] = ()
+    pending: Sequence[Missing] = ()
+    further: Sequence[Missing] = ()
     arms: Sequence[ArmResult] = ()
     comparison_note: str = ""
+    differences: Table | None = None
+    other_readings: Sequence[Table] = ()
+    coverage: Topic | None = None
     map: EmbeddingMap | None = None
-    gallery: Sequence[ClassGallery] = ()
+    gallery: Gallery | None = None
     near_pairs: Sequence[Pair] = ()
     far_pairs: Sequence[Pair] = ()
     gains: Sequence[GainCurve] = ()
     certificate: Certificate | None = None
     classes: Sequence[ClassBar] = ()
     class_facts: Mapping[str, Any] = field(default_factory=dict)
+    rounds: Table | None = None
+    negatives: Topic | None = None
+    bounds: Topic | None = None
     training: Sequence[TrainingCurve] = ()
     unreadable: Sequence[tuple[str, str]] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

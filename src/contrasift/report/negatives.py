@@ -8,7 +8,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from contrasift.report.page import _asset, script_json
+from contrasift.report.data import Table
+from contrasift.report.page import asset, environment, plotly
+from contrasift.report.payload import script_json
 from contrasift.store.atomic import write_text
 
 
@@ -29,23 +31,6 @@ class Curve:
     mean: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under a heading.
-
-    Attributes:
-        title: what it shows.
-        columns: heads; the first column is text, the others are numbers.
-        rows: cells as they are to be read.
-        note: a sentence below.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,26 +81,20 @@ def write_negatives_page(page: NegativesPage, path: Path) -> Path:
     Raises:
         ContrasiftError: the file cannot be written.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from plotly.offline import get_plotlyjs
-
-    environment = Environment(
-        loader=PackageLoader("contrasift.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     payload = {
         "curves": [vars(curve) for curve in page.curves],
         "hard": list(page.hard_shares),
         "shuffled": list(page.shuffled_shares),
     }
-    html = environment.get_template("negatives.html.j2").render(
-        page=page,
-        style=_asset("report.css"),
-        plotly=Markup(get_plotlyjs()),  # noqa: S704 - a library
-        payload=Markup(script_json(payload)),  # noqa: S704 - made safe for a script block
+    html = (
+        environment()
+        .get_template("negatives.html.j2")
+        .render(
+            page=page,
+            style=asset("report.css"),
+            plotly=plotly(),
+            payload=Markup(script_json(payload)),  # noqa: S704 - made safe for a script block
+        )
     )
     write_text(path, html.encode("utf-8", "replace").decode("utf-8"))
     return path

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from contrasift.errors import DataError, UsageError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 _COLOURS = 128  # a palette makes a small colour PNG a third as long, and few can tell
+_QUALITY = 80  # of WebP, where that is shorter still
 
 
 def thumbnail(image: np.ndarray, side: int = 48) -> str:
-    """An image as a PNG data URI whose longer side is at most `side` pixels.
+    """An image as a data URI whose longer side is at most `side` pixels.
 
-    Smaller images keep their size. Use 32 for the points of the map, of which there are many.
+    Smaller images keep their size. Colour images are PNG with a palette or WebP, whichever is
+    shorter; others, and those of few colours, are PNG without loss.
 
     Args:
         image: uint8 [H, W], or [H, W, C] with 1 (grey), 3 (RGB) or 4 (RGBA) channels.
         side: the longest side wanted.
 
     Returns:
-        `data:image/png;base64,…`
+        `data:image/png;base64,…` or `data:image/webp;base64,…`
 
     Raises:
         UsageError: a side below 1.
         DataError: another shape or dtype.
     """
-    from PIL import Image
+    from PIL import Image, features
 
     if side < 1:
         raise UsageError("a side of at least 1 pixel", f"{side}")
@@ -46,8 +52,16 @@ def thumbnail(image: np.ndarray, side: int = 48) -> str:
     if longest > side:
         width, height = (max(1, round(length * side / longest)) for length in picture.size)
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-    if picture.mode == "RGB":
-        picture = picture.quantize(_COLOURS, dither=Image.Dither.NONE)
+    if picture.mode != "RGB":
+        return _data_uri(picture, "PNG", optimize=True)
+    forms = [_data_uri(picture.quantize(_COLOURS, dither=Image.Dither.NONE), "PNG", optimize=True)]
+    if picture.getcolors(_COLOURS) is None and features.check("webp"):
+        forms.append(_data_uri(picture, "WEBP", quality=_QUALITY))
+    return min(forms, key=len)
+
+
+def _data_uri(picture: Image, form: str, **settings: Any) -> str:
     stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    picture.save(stream, format=form, **settings)
+    text = base64.b64encode(stream.getvalue()).decode("ascii")
+    return f"data:image/{form.lower()};base64,{text}"

@@ -10,6 +10,7 @@ import numpy as np
 from contrasift.catalogue import OBJECTIVES
 from contrasift.errors import DataError, UsageError
 from contrasift.selection import objectives
+from contrasift.selection.checks import check_redundancy
 from contrasift.selection.task import Method
 
 
@@ -61,8 +62,7 @@ def resolved_redundancy(redundancy: float | None, share: float) -> float:
     """λ, or the default of a share of the pool."""
     if redundancy is None:
         return objectives.default_redundancy(share) if share > 0 else 1.0
-    if not 0 <= redundancy < float("inf"):
-        raise UsageError("a redundancy λ of at least 0", f"{redundancy}")
+    check_redundancy(redundancy)
     return float(redundancy)
 
 

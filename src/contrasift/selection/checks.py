@@ -9,15 +9,20 @@ from contrasift.arrays import check_budget
 from contrasift.errors import UsageError
 from contrasift.selection import objectives
 
+# λ‖M‖² must stay finite for all rows that float32 holds; above 1, λ hardly means anything.
+MOST_REDUNDANCY = 1e9
+
 
 def check_redundancy(redundancy: float) -> None:
-    """λ must be a finite number ≥ 0.
+    """λ must be a number from 0 to 10⁹.
 
     Raises:
         UsageError: it is not.
     """
-    if not (np.isfinite(redundancy) and redundancy >= 0):
-        raise UsageError("a redundancy λ that is finite and not negative", f"{redundancy}")
+    if not 0 <= redundancy <= MOST_REDUNDANCY:
+        raise UsageError(
+            f"a redundancy λ of at least 0 and at most {MOST_REDUNDANCY:g}", f"{redundancy}"
+        )
 
 
 def check_places(

@@ -156,8 +156,38 @@ def in_blocks(
         problems = np.empty(len(part), dtype=np.uint8)
         _place_in_threads(part, np.arange(len(part)), 0, out, scale, problems, threads)
         _forget_pages(values)
-        _stop_at(problems, scale, block.start)
+        _stop_at(problems, scale, np.arange(block.start, block.stop))
         yield block.start, out
+
+
+def gather(
+    values: np.ndarray, rows: np.ndarray, *, scale: bool, threads: int | None = None
+) -> np.ndarray:
+    """Some rows as a matrix of their own, checked and scaled exactly as `classwise` does it.
+
+    Args:
+        values: [n, d] of any real type, possibly memory-mapped.
+        rows: int64 [m]; row numbers, ascending.
+        scale: bring rows to length one.
+        threads: None for all processors.
+
+    Returns:
+        float32 [m, d], C-contiguous.
+
+    Raises:
+        DataError: as `classwise`, among these rows.
+    """
+    out = np.empty((rows.size, values.shape[1]), dtype=np.float32)
+    for block in row_blocks(rows.size, values.shape[1] * 8, _BLOCK_BYTES):
+        which = rows[block]
+        adjacent = which[-1] - which[0] + 1 == which.size
+        part = _plain_block(values[which[0] : which[-1] + 1] if adjacent else values[which])
+        problems = np.empty(len(part), dtype=np.uint8)
+        places = np.arange(len(part))
+        _place_in_threads(part, places, 0, out[block], scale, problems, threads)
+        _forget_pages(values)
+        _stop_at(problems, scale, which)
+    return out
 
 
 def _inspect(values: np.ndarray, threads: int | None) -> np.ndarray:
@@ -212,19 +242,24 @@ def _plain_block(block: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(block, dtype=np.float32 if narrow else np.float64)
 
 
-def _stop_at(problems: np.ndarray, scale: bool, first_row: int = 0) -> None:
+def _stop_at(problems: np.ndarray, scale: bool, rows: np.ndarray | None = None) -> None:
+    """Name how many rows cannot be used, and the first by its number."""
+
+    def first_of(which: np.ndarray) -> int:
+        return int(which[0] if rows is None else rows[which[0]])
+
     bad = np.flatnonzero(problems == _NOT_FINITE)
     if bad.size:
         raise DataError(
             "embeddings of finite numbers",
-            f"NaN or infinity in {bad.size} row(s), the first of them row {first_row + bad[0]}",
+            f"NaN or infinity in {bad.size} row(s), the first of them row {first_of(bad)}",
             "Leave these examples out, or embed them again",
         )
     zero = np.flatnonzero(problems == _ZERO)
     if scale and zero.size:
         raise DataError(
             "rows that can be scaled to length one",
-            f"{zero.size} row(s) of zeros, the first of them row {first_row + zero[0]}",
+            f"{zero.size} row(s) of zeros, the first of them row {first_of(zero)}",
             "Leave these examples out, or say `none` for the normalisation if rows are mean views",
         )
 

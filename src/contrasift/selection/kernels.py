@@ -338,6 +338,15 @@ def fixed_point_scale(values: np.ndarray, threads: int | None = None) -> float:
     bits = values.view(np.uint32)
     peaks = map_blocks(lambda start, stop: peak_bits_block(bits, start, stop), n, threads)
     peak = np.uint32(max(int(value) for value in peaks)).view(np.float32)
+    return scale_of_peak(peak, n)
+
+
+def scale_of_peak(peak: np.floating, n: int) -> float:
+    """`fixed_point_scale` of n rows whose largest |entry| is known.
+
+    Raises:
+        DataError: it is NaN or infinite.
+    """
     if not np.isfinite(peak):
         raise DataError(
             "embeddings of finite numbers",

@@ -7,8 +7,9 @@ import numpy as np
 from contrasift.arrays import EmbeddingMatrix
 from contrasift.selection import objectives
 from contrasift.selection.greedy import greedy
+from contrasift.selection.passes import HeldRows, Passes
 from contrasift.selection.refine import double_greedy, replay, swap
-from contrasift.selection.relaxation import Relaxed, relax, upper_bound
+from contrasift.selection.relaxation import Relaxed, relax_by, upper_bound_by
 from contrasift.selection.task import Method, Rule, Solved, Task, kept_first, with_the_rest
 
 
@@ -21,7 +22,7 @@ def solve_linear(
         UsageError: the relaxation beyond the fraction 1/(2λ).
     """
     if method.optimizer == "relaxed" and task.budget > 0:
-        return _by_relaxation(values, task, method, threads)
+        return solve_relaxed(HeldRows(values, threads), task, method)
     return _by_greedy(values, task, method, threads)
 
 
@@ -41,11 +42,10 @@ def _by_greedy(values: EmbeddingMatrix, task: Task, method: Method, threads: int
         )
     chosen, facts = _refined(values, task, method, path.order, path.total)
     gains = replay(values, chosen, total=path.total, redundancy=method.redundancy)
-    order, gains = _complete(values, task, method, chosen, gains, path.total, threads)
+    passes = HeldRows(values, threads)
+    order, gains = _complete(passes, task, method, chosen, gains, path.total)
     turn = _first_negative(gains[: chosen.size])
-    return measured(
-        values, task, method, order, gains, chosen.size, path.total, turn, threads, facts=facts
-    )
+    return _measured(passes, task, method, order, gains, chosen.size, path.total, turn, facts=facts)
 
 
 def _refined(
@@ -78,31 +78,37 @@ def _refined(
     return order[stays], {"dropped": int(order.size - stays.sum())}
 
 
-def _by_relaxation(
-    values: EmbeddingMatrix, task: Task, method: Method, threads: int | None
-) -> Solved:
-    n = values.shape[0]
+def solve_relaxed(passes: Passes, task: Task, method: Method) -> Solved:
+    """Rank one class by the relaxation, wherever its rows lie; the budget must not be zero.
+
+    Args:
+        passes: over the rows of the class.
+        task: what to choose.
+        method: how: λ and the number of steps.
+    """
+    n = passes.n
     usable = method.redundancy
     if 2 * usable * (task.budget - 1) >= n:
         # Minima, weights and equal shares bring single classes above the fraction 1/(2λ), where
         # the relaxation would turn round: there it chooses under the largest λ that does not.
         usable = n / (2 * task.budget)
-    relaxed = relax(
-        values,
+    relaxed = relax_by(
+        passes,
         task.budget,
         redundancy=usable,
         steps=method.steps,
         keep=task.keep,
         eligible=task.eligible,
-        threads=threads,
     )
     chosen = relaxed.selected[np.argsort(-relaxed.scores[relaxed.selected], kind="stable")]
     chosen = kept_first(chosen, task.keep)
-    gains = replay(values, chosen, total=relaxed.total, redundancy=method.redundancy)
-    order, gains = _complete(values, task, method, chosen, gains, relaxed.total, threads)
-    facts = {"lowered_redundancy": usable} if usable < method.redundancy else {}
-    return measured(
-        values,
+    gains = passes.replay(chosen, relaxed.total, method.redundancy)
+    order, gains = _complete(passes, task, method, chosen, gains, relaxed.total)
+    facts: dict[str, float | int | str] = {}
+    if usable < method.redundancy:
+        facts["lowered_redundancy"] = usable
+    return _measured(
+        passes,
         task,
         method,
         order,
@@ -110,7 +116,6 @@ def _by_relaxation(
         chosen.size,
         relaxed.total,
         _first_negative(gains[: chosen.size]),
-        threads,
         bound=None if facts else relaxed.upper_bound,
         rule=_rule_of(relaxed, n),
         facts=facts,
@@ -126,17 +131,17 @@ def _rule_of(relaxed: Relaxed, n: int) -> Rule:
 
 
 def _complete(
-    values: EmbeddingMatrix,
+    passes: Passes,
     task: Task,
     method: Method,
     chosen: np.ndarray,
     gains: np.ndarray,
     total: np.ndarray,
-    threads: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rank every other row behind the chosen ones, by its gain now."""
-    chosen_sum = objectives.sum_of(values, chosen, threads=threads)
-    final = objectives.gains(values, total, chosen_sum, method.redundancy, threads)
+    chosen_sum = passes.fixed_sum(chosen) / passes.scale
+    final = passes.scores(total - (2.0 * method.redundancy) * chosen_sum)
+    final -= method.redundancy * passes.squares()
     return with_the_rest(chosen, gains, final, task)
 
 
@@ -156,34 +161,60 @@ def measured(
     turn: int | None,
     threads: int | None,
     *,
+    ranked_to: int | None = None,
+    facts: dict[str, float | int | str] | None = None,
+) -> Solved:
+    """Add value, upper bound and random mean of the first `budget` rows of a ranking."""
+    return _measured(
+        HeldRows(values, threads),
+        task,
+        method,
+        order,
+        gains,
+        budget,
+        total,
+        turn,
+        ranked_to=ranked_to,
+        facts=facts,
+    )
+
+
+def _measured(
+    passes: Passes,
+    task: Task,
+    method: Method,
+    order: np.ndarray,
+    gains: np.ndarray,
+    budget: int,
+    total: np.ndarray,
+    turn: int | None,
+    *,
     bound: float | None = None,
     ranked_to: int | None = None,
     rule: Rule | None = None,
     facts: dict[str, float | int | str] | None = None,
 ) -> Solved:
-    """Add value, upper bound and random mean of the first `budget` rows of a ranking."""
     chosen = order[:budget]
-    chosen_sum = objectives.sum_of(values, chosen, threads=threads)
+    chosen_sum = passes.fixed_sum(chosen) / passes.scale
     value = objectives.value(total, chosen_sum, method.redundancy)
-    if budget in task.sizes_without_choice(values.shape[0]):
+    if budget in task.sizes_without_choice(passes.n):
         bound = chance = value  # there is only one such set
     else:
         if bound is None:
-            bound = upper_bound(
-                values,
+            bound = upper_bound_by(
+                passes,
                 chosen_sum,
                 budget,
                 redundancy=method.redundancy,
                 total=total,
                 keep=task.keep,
                 eligible=task.eligible,
-                threads=threads,
             )
-        chance = mean_value(values, budget, total, method.redundancy, task, threads)
+        chance = mean_value(passes, budget, total, method.redundancy, task)
     parts = None
     if task.split:
         direction = total - method.redundancy * chosen_sum
-        parts = objectives.scores(values, direction, threads)[chosen]
+        parts = passes.scores(direction)[chosen]
     return Solved(
         order=order,
         gains=gains,
@@ -201,12 +232,11 @@ def measured(
 
 
 def mean_value(
-    values: EmbeddingMatrix,
+    passes: Passes,
     budget: int,
     total: np.ndarray,
     redundancy: float,
     task: Task,
-    threads: int | None = None,
 ) -> float:
     """The exact mean of F over all sets of this size that hold `keep` and lie in `eligible`.
 
@@ -215,23 +245,22 @@ def mean_value(
         E R = (k'/n') T',   E‖R‖² = (k'/n') Q' + k'(k'−1)/(n'(n'−1)) (‖T'‖² − Q')
 
     Args:
-        values: z [n, d].
+        passes: over the rows.
         budget: k.
         total: T.
         redundancy: λ.
         task: holds `keep` and `eligible`.
-        threads: None for all processors.
     """
-    squares = objectives.squared_norms(values, threads)
-    n = values.shape[0]
+    squares = passes.squares()
+    n = passes.n
     if task.keep is None and task.eligible is None:
         return objectives.random_value(total, float(squares.sum()), n, budget, redundancy)
     keep = np.empty(0, dtype=np.int64) if task.keep is None else task.keep
     free = np.ones(n, dtype=bool) if task.eligible is None else task.eligible.copy()
     free[keep] = False
     rows = np.flatnonzero(free)
-    kept_sum = objectives.sum_of(values, keep, threads=threads)
-    free_sum = objectives.sum_of(values, rows, threads=threads)
+    kept_sum = passes.fixed_sum(keep) / passes.scale
+    free_sum = passes.fixed_sum(rows) / passes.scale
     drawn, count = budget - keep.size, rows.size
     share = drawn / max(count, 1)
     both = drawn * (drawn - 1) / max(count * (count - 1), 1)

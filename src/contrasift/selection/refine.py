@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float64, Int64
 from contrasift.arrays import EmbeddingMatrix, RowMask
 from contrasift.selection.kernels import compiled, embedding_rows
 from contrasift.selection.objectives import scores, sum_of, value
+from contrasift.selection.passes import HeldRows
 
 _CANDIDATES = 256
 _SWEEPS = 100
@@ -151,7 +152,7 @@ def replay(
         total: T [d].
         redundancy: λ.
     """
-    return _replay(embedding_rows(values), order, total, float(redundancy))
+    return HeldRows(values).replay(order, total, float(redundancy))
 
 
 def _candidates(
@@ -241,20 +242,3 @@ def _swap_among(near, scores, within, redundancy, least):
             scores[i] -= 2 * redundancy * (gram[i, enter] - gram[i, leave])
         made += 1
     return made
-
-
-@compiled
-def _replay(values, order, total, redundancy):
-    d = values.shape[1]
-    chosen = np.zeros(d)
-    brought = np.empty(order.size)
-    for i in range(order.size):
-        row = order[i]
-        gain = 0.0
-        for j in range(d):
-            entry = np.float64(values[row, j])
-            gain += entry * (total[j] - redundancy * (entry + 2 * chosen[j]))
-        brought[i] = gain
-        for j in range(d):
-            chosen[j] += values[row, j]
-    return brought

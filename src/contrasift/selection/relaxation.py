@@ -20,9 +20,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from contrasift.errors import UsageError
-from contrasift.selection import kernels, objectives
+from contrasift.selection import objectives
 from contrasift.selection.checks import check_places, check_redundancy
-from contrasift.selection.kernels import add_row, compiled, dot
+from contrasift.selection.kernels import dot
+from contrasift.selection.passes import HeldRows, Passes
 
 _MEMORY = 12
 # With a gradient this small beside T there is no direction left to follow.
@@ -95,7 +96,33 @@ def upper_bound(
         UsageError: budgets that do not fit, a bad λ.
         DataError: NaN or infinity.
     """
-    problem = _problem(values, budget, redundancy, keep, eligible, total, threads)
+    return upper_bound_by(
+        HeldRows(values, threads),
+        selected_sum,
+        budget,
+        redundancy=redundancy,
+        total=total,
+        steps=steps,
+        keep=keep,
+        eligible=eligible,
+        target_share=target_share,
+    )
+
+
+def upper_bound_by(
+    passes: Passes,
+    selected_sum: Float64[np.ndarray, " d"],
+    budget: int,
+    *,
+    redundancy: float,
+    total: Float64[np.ndarray, " d"] | None = None,
+    steps: int = 20,
+    keep: Int64[np.ndarray, " m"] | None = None,
+    eligible: Bool[np.ndarray, " n"] | None = None,
+    target_share: float = 0.9999,
+) -> float:
+    """`upper_bound` for rows wherever they lie."""
+    problem = _problem(passes, budget, redundancy, keep, eligible, total)
     search = _Search(problem, steps, target_share)
     search.best_value = objectives.value(problem.total, selected_sum, redundancy)
     search.run(selected_sum)
@@ -136,8 +163,32 @@ def relax(
             bad λ.
         DataError: NaN or infinity.
     """
-    problem = _problem(values, budget, redundancy, keep, eligible, total, threads)
-    n = problem.rows.shape[0]
+    return relax_by(
+        HeldRows(values, threads),
+        budget,
+        redundancy=redundancy,
+        steps=steps,
+        keep=keep,
+        eligible=eligible,
+        total=total,
+        target_share=target_share,
+    )
+
+
+def relax_by(
+    passes: Passes,
+    budget: int,
+    *,
+    redundancy: float,
+    steps: int = 20,
+    keep: Int64[np.ndarray, " m"] | None = None,
+    eligible: Bool[np.ndarray, " n"] | None = None,
+    total: Float64[np.ndarray, " d"] | None = None,
+    target_share: float = 0.99999,
+) -> Relaxed:
+    """`relax` for rows wherever they lie: a handful of passes, the same answer."""
+    problem = _problem(passes, budget, redundancy, keep, eligible, total)
+    n = passes.n
     # The last row of a rounded budget may lie across the turn.
     if 2.0 * redundancy * (budget - 1) >= n and budget > 0:
         raise UsageError(
@@ -154,7 +205,7 @@ def relax(
         search.visit(np.zeros_like(problem.total))
         search.visit(problem.mean_point())
     direction, theta, last_tie = search.best_rule
-    scores = objectives.scores(problem.rows, direction, threads)
+    scores = passes.scores(direction)
     chosen = problem.free & (scores >= theta)
     ties = np.flatnonzero(chosen & (scores == theta))
     chosen[ties[ties > last_tie]] = False
@@ -197,22 +248,18 @@ def apply_rule(
 class _Problem:
     """What is to be selected from."""
 
-    rows: np.ndarray
+    passes: Passes
     budget: int
     redundancy: float
     keep: np.ndarray
     free: np.ndarray
     total: np.ndarray
     kept_sum: np.ndarray
-    scale: float
-    threads: int | None
 
     def __post_init__(self) -> None:
-        n = self.rows.shape[0]
         self.places = self.budget - self.keep.size
-        self.all_free = bool(self.free.all())
-        self.scores = np.empty(n)
-        squares = objectives.squared_norms(self.rows, self.threads)
+        squares = self.passes.squares()
+        n = squares.size
         self.norm = float(np.sqrt(squares.max())) if n else 0.0
         self.random_value = objectives.random_value(
             self.total, float(squares.sum()), n, self.budget, self.redundancy
@@ -222,53 +269,34 @@ class _Problem:
         """M of the fractional selection that takes the same share of every free row."""
         if not self.places:
             return self.kept_sum
-        if self.all_free:
+        if self.free.all():
             return self.total * (self.places / self.free.size)
         free_rows = np.flatnonzero(self.free)
-        free_sum = objectives.fixed_sum(self.rows, free_rows, self.scale, self.threads)
-        return self.kept_sum + free_sum / self.scale * (self.places / free_rows.size)
+        free_sum = self.passes.fixed_sum(free_rows)
+        return self.kept_sum + free_sum / self.passes.scale * (self.places / free_rows.size)
 
     def best_rows(self, weight: np.ndarray) -> tuple[np.ndarray, float, int]:
         """The sum of the rows of largest score, the least score, the last row taken at it."""
-        rows, scores = self.rows, self.scores
-        n = rows.shape[0]
-        kernels.map_blocks(
-            lambda start, stop: kernels.scores_block(rows, start, stop, weight, scores),
-            n,
-            self.threads,
-        )
         if not self.places:
             return self.kept_sum, np.inf, -1
-        candidates = scores if self.all_free else scores[self.free]
-        rank = candidates.size - self.places
-        theta = float(np.partition(candidates, rank)[rank])
-        missing = self.places - int(np.count_nonzero(candidates > theta))
-        ties = np.flatnonzero(scores == theta)
-        if not self.all_free:
-            ties = ties[self.free[ties]]
-        last_tie = int(ties[missing - 1])
-        parts = kernels.map_blocks(
-            lambda start, stop: sum_chosen_block(
-                rows, scores, self.free, start, stop, theta, last_tie, self.scale
-            ),
-            n,
-            self.threads,
-        )
-        fixed = kernels.add_exactly(parts, rows.shape[1])
-        return fixed / self.scale + self.kept_sum, theta, last_tie
+        best = self.passes.best(weight, self.free, self.places)
+        return best.fixed / self.passes.scale + self.kept_sum, best.theta, best.last_tie
 
 
-def _problem(values: np.ndarray, budget: int, redundancy: float, keep: np.ndarray | None,
-             eligible: np.ndarray | None, total: np.ndarray | None,
-             threads: int | None) -> _Problem:  # fmt: skip
-    rows = kernels.embedding_rows(values)
-    kept, free = check_places(rows.shape[0], budget, keep, eligible)
+def _problem(
+    passes: Passes,
+    budget: int,
+    redundancy: float,
+    keep: np.ndarray | None,
+    eligible: np.ndarray | None,
+    total: np.ndarray | None,
+) -> _Problem:
+    kept, free = check_places(passes.n, budget, keep, eligible)
     check_redundancy(redundancy)
-    scale = kernels.fixed_point_scale(rows, threads)
     if total is None:
-        total = objectives.fixed_total(rows, scale, threads) / scale
-    kept_sum = objectives.fixed_sum(rows, kept, scale, threads) / scale
-    return _Problem(rows, budget, float(redundancy), kept, free, total, kept_sum, scale, threads)
+        total = passes.fixed_total() / passes.scale
+    kept_sum = passes.fixed_sum(kept) / passes.scale
+    return _Problem(passes, budget, float(redundancy), kept, free, total, kept_sum)
 
 
 @dataclass
@@ -345,10 +373,10 @@ class _Search:
     def _allowance(self, point: np.ndarray, length: float) -> float:
         """More than rounding can have taken off the bound: floats, and fixed-point sums."""
         problem = self.problem
-        d = problem.rows.shape[1]
+        d = problem.passes.width
         largest = problem.budget * problem.norm * length
         largest += problem.redundancy * float(dot(point, point))
-        fixed_point = problem.budget * float(np.sqrt(d)) / problem.scale * length
+        fixed_point = problem.budget * float(np.sqrt(d)) / problem.passes.scale * length
         return 8.0 * (d + 16) * 2.0**-53 * largest + fixed_point
 
     def _frank_wolfe_step(self, point: np.ndarray, gradient: np.ndarray) -> np.ndarray:
@@ -387,13 +415,3 @@ def remember(
     if dot(step, change) > 1e-3 * dot(step, step):
         changes.append((step, change))
         del changes[:-_MEMORY]
-
-
-@compiled
-def sum_chosen_block(values, scores, free, start, stop, theta, last_tie, scale):
-    """Fixed-point sum of the free rows above θ, or at θ and not beyond the last tie taken."""
-    sums = np.zeros(values.shape[1], np.int64)
-    for i in range(start, stop):
-        if free[i] and (scores[i] > theta or (scores[i] == theta and i <= last_tie)):
-            add_row(values, i, scale, sums)
-    return sums

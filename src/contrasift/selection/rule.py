@@ -1,4 +1,4 @@
-"""A relaxed selection as a linear rule: one dot product judges an example, stored or not."""
+"""A selection as a linear rule: one dot product judges an example, stored or not."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 
 from contrasift.arrays import check_matrix
 from contrasift.errors import DataError, UsageError
-from contrasift.selection.gather import in_blocks
-from contrasift.selection.objectives import scores
+from contrasift.selection.gather import ClassRows, classwise, in_blocks
+from contrasift.selection.objectives import scores, total_of
+from contrasift.selection.relaxation import relax
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ class LinearRule:
         missing = [name for name in cls.__dataclass_fields__ if name not in arrays]
         if missing:
             raise DataError("a rule of `contrasift select --optimizer relaxed`", f"no {missing[0]}")
+        shaped = (("pool_shape", (2,)), ("scaled", ()), ("redundancy", ()))
+        for name, shape in shaped:
+            if arrays[name].shape != shape or arrays[name].dtype.kind not in "biuf":
+                raise DataError(f"numbers of shape {shape} as the rule's {name}", str(arrays[name]))
         names, direction = arrays["names"], arrays["direction"]
         n_classes = names.shape[0] if names.ndim == 1 else -1
         shapes = (direction.shape[:1], arrays["threshold"].shape, arrays["centroid"].shape)
@@ -153,3 +158,72 @@ class LinearRule:
             if part.size:
                 result[part] = scores(block[part], self.direction[codes[part[0]]], threads)
         return result
+
+
+def rule_of_selection(
+    values: np.ndarray,
+    codes: np.ndarray,
+    names: np.ndarray,
+    selected: np.ndarray,
+    *,
+    redundancy: float,
+    scaled: bool,
+    encoder: str = "",
+    pool_sha256: str = "",
+    threads: int | None = None,
+) -> tuple[LinearRule, float]:
+    """A linear rule for a selection by F_λ that has none of its own, as greedy's.
+
+    It is the relaxation's (`relaxation.relax`), with as many places in every class as the selection
+    has there, and under the largest λ that the relaxation takes: min(λ, n/(2k)). Greedy's own
+    M = Σ_{j∈S} z_j would make a worse one: {⟨z, T − 2λM⟩ ≥ θ} is the set of one more step from
+    there, and shares less with greedy's. Rows that the two decide otherwise are exceptions: judged
+    as the pool, the selection comes back whole.
+
+    Args:
+        values: [n, d] of any real type, possibly memory-mapped.
+        codes: int64 [n]; class of every row, 0..K−1. All 0 if the pool was chosen from as a whole.
+        names: [K]; the classes.
+        selected: bool [n]; S.
+        redundancy: λ.
+        scaled: rows are brought to length one first.
+        encoder: as in `LinearRule`.
+        pool_sha256: as in `LinearRule`.
+        threads: None for all processors.
+
+    Returns:
+        the rule, and the share of S that it keeps when it judges the pool without exceptions.
+    """
+    n, width = check_matrix(values).shape
+    direction, centroid = np.zeros((len(names), width)), np.zeros((len(names), width))
+    threshold = np.full(len(names), np.inf)
+    judged = np.zeros(n, dtype=bool)
+    partition = ClassRows.of(codes, len(names))
+    for group in classwise(values, partition, scale=scaled, threads=threads):
+        for code, rows_of_class in group:
+            rows = partition.of_class(code)
+            budget = int(np.count_nonzero(selected[rows]))
+            if budget == 0:
+                centroid[code] = total_of(rows_of_class, threads) / max(rows.size, 1)
+                continue
+            usable = min(redundancy, rows.size / (2 * budget))
+            relaxed = relax(rows_of_class, budget, redundancy=usable, threads=threads)
+            centroid[code] = relaxed.total / rows.size
+            direction[code], threshold[code] = relaxed.direction, relaxed.threshold
+            judged[rows] = relaxed.scores >= relaxed.threshold
+    exceptions = np.flatnonzero(judged != selected)
+    rule = LinearRule(
+        names=names,
+        direction=direction,
+        threshold=threshold,
+        centroid=centroid,
+        scaled=scaled,
+        exception_rows=exceptions,
+        exception_keep=selected[exceptions],
+        pool_shape=(n, width),
+        redundancy=redundancy,
+        encoder=encoder,
+        pool_sha256=pool_sha256,
+    )
+    kept = np.count_nonzero(selected)
+    return rule, float(np.count_nonzero(judged & selected) / kept) if kept else 1.0

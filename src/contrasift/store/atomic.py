@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,11 +40,36 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     except OSError as error:
         raise ContrasiftError(
-            f"to write {path}", error.strerror or str(error), "Free space or choose another --out"
+            f"to write {path}",
+            error.strerror or str(error),
+            "Free space, or see to the disk, and repeat the command; or choose another --out",
         ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def reserve(path: Path) -> None:
+    """Give a file that was made at its full size, such as a memory map, its blocks on the disk.
+
+    Without them a disk that fills up ends the process, with no word, when the memory is written.
+
+    Raises:
+        OSError: the disk has no room for it.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS, Windows
+        return
+    with open(path, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # file systems without
+                raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one that `atomic_path` hands out."""
+    return re.fullmatch(r"\..+\.[a-z0-9_]{8}\.tmp", name) is not None
 
 
 def _umask() -> int:
@@ -123,7 +150,7 @@ def load_array(path: Path, *, memory_map: bool = True) -> np.ndarray:
         array = np.load(path, mmap_mode="r" if memory_map else None, allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError("an existing .npy file", f"{path}, which does not exist") from error
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header is parsed as Python and fails in many ways
         raise DataError(
             "a whole .npy file without Python objects",
             f"{path}: {error}",

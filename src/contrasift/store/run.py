@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import socket
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +14,13 @@ import yaml
 from contrasift.catalogue import check_choice
 from contrasift.errors import DataError, RunFolderError, UsageError
 from contrasift.options import RunOptions
-from contrasift.store.atomic import read_json, write_json, write_text
+from contrasift.store.atomic import is_temporary, read_json, write_json, write_text
+from contrasift.store.lock import held
 
 # The recipes that come with the package.
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+
+_LOCK = "run.lock"
 
 
 @dataclass(frozen=True)
@@ -122,70 +122,45 @@ class RunFolder:
         write_json(self.path / "stages.json", {name: vars(item) for name, item in records.items()})
         return record
 
+    @property
+    def holds_other_files(self) -> bool:
+        """Whether there is anything but what a run that was killed at its very start leaves."""
+        return self.path.exists() and any(not _is_leftover(path) for path in self.path.iterdir())
+
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder against a second run at the same time.
+    def locked(self, say: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Hold the folder against a second run at the same time; see `contrasift.store.lock`.
+
+        What a killed process had begun to write is removed.
+
+        Args:
+            say: told that a stale lock was taken over, and whose.
 
         Raises:
-            RunFolderError: a living process holds it, or it cannot be written.
+            RunFolderError: another process holds it, or it cannot be written.
         """
-        lock = self.path / "run.lock"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            _take(lock)
-        except OSError as error:
-            raise RunFolderError(
-                f"a folder {self.path} that can be written",
-                error.strerror or str(error),
-                "Choose another --out",
-            ) from error
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(self.path / _LOCK, say))
+                self._remove_leftovers()
+            except OSError as error:
+                raise RunFolderError(
+                    f"a folder {self.path} that can be written",
+                    error.strerror or str(error),
+                    "Choose another --out",
+                ) from error
             yield
-        finally:
-            lock.unlink(missing_ok=True)
+
+    def _remove_leftovers(self) -> None:
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                if is_temporary(name):
+                    Path(folder, name).unlink(missing_ok=True)
 
 
-def _take(lock: Path) -> None:
-    owner = json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": time.time()})
-    for _ in range(2):
-        try:
-            with open(lock, "x", encoding="utf-8") as file:
-                file.write(owner)
-            return
-        except FileExistsError:
-            _remove_if_stale(lock)
-    raise RunFolderError(f"to hold {lock.parent} alone", "another process that keeps taking it")
-
-
-def _remove_if_stale(lock: Path) -> None:
-    try:
-        owner = json.loads(lock.read_text(encoding="utf-8"))
-        process, host, since = int(owner["process"]), str(owner["host"]), float(owner["since"])
-    except FileNotFoundError:
-        return
-    except (ValueError, KeyError, TypeError):
-        process, host, since = -1, socket.gethostname(), 0.0  # half-written by a killed process
-    if host == socket.gethostname() and not _is_alive(process):
-        lock.unlink(missing_ok=True)
-        return
-    minutes = (time.time() - since) / 60
-    raise RunFolderError(
-        f"to hold {lock.parent} alone",
-        f"process {process} on {host}, which has held it for {minutes:.0f} min",
-        f"Wait for it, choose another --out, or delete {lock} if that process is gone",
-    )
-
-
-def _is_alive(process: int) -> bool:
-    if process <= 0 or process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _is_leftover(path: Path) -> bool:
+    return path.name == _LOCK or path.name.startswith(f".{_LOCK}.") or is_temporary(path.name)
 
 
 def _size(path: Path) -> int | None:

@@ -1,0 +1,103 @@
+"""`contrasift export`: a selection to where it is used."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contrasift.cli.common import Json, Quiet, RunArgument
+from contrasift.cli.console import Narrator
+
+
+class Form(StrEnum):
+    """Forms in which a selection leaves a run."""
+
+    indices = "indices"
+    ids = "ids"
+    images = "images"
+    webdataset = "webdataset"
+    hf = "hf"
+    fiftyone = "fiftyone"
+
+
+class Link(StrEnum):
+    """How image files come into a folder."""
+
+    hard = "hard"
+    copy = "copy"
+
+
+def export_command(
+    folder: RunArgument,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="What to make: a .npy or .txt file, or a folder.")
+    ],
+    to: Annotated[
+        Form,
+        typer.Option(
+            "--to",
+            help="`indices` of the pool; `ids` (paths or keys); the `images` themselves; "
+            "`webdataset` shards; an `hf` data set for `datasets.load_from_disk`; every example "
+            "with its rank for `fiftyone`.",
+        ),
+    ] = Form.indices,
+    link: Annotated[
+        Link | None,
+        typer.Option(
+            "--link",
+            help="Of image files, for `images` and `fiftyone`: `hard` links take no space and share "
+            "every later change; or `copy`. [default: hard]",
+            show_default=False,
+        ),
+    ] = None,
+    shard_size: Annotated[
+        int | None,
+        typer.Option(
+            "--shard-size",
+            help="Examples in a shard of `webdataset`. [default: 1000]",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Hand the selection on: indices, ids, images, WebDataset shards, Hugging Face, FiftyOne.
+
+    The export is whole or not there, and never goes over files that exist.
+
+    Examples:
+        contrasift export runs/photos --to images --out photos-selected
+
+        contrasift export runs/photos --to webdataset --shard-size 5000 --out shards
+
+        contrasift export runs/photos --to fiftyone --out gallery
+    """
+    from contrasift.errors import UsageError
+    from contrasift.pipeline.exporting import SHARD_SIZE, export
+
+    if link is not None and to not in (Form.images, Form.fiftyone):
+        raise UsageError("--link with --to images or fiftyone", f"--to {to}")
+    if shard_size is not None and to is not Form.webdataset:
+        raise UsageError("--shard-size with --to webdataset", f"--to {to}")
+    narrator = Narrator(quiet=quiet or as_json)
+    with narrator.progress("exporting") as progress:
+        count = export(
+            folder,
+            to.value,
+            out,
+            link=(link or Link.hard).value,
+            shard_size=SHARD_SIZE if shard_size is None else shard_size,
+            say=narrator.say,
+            progress=progress,
+        )
+    if as_json:
+        import json
+
+        from contrasift.cli.console import print_json
+
+        print_json(json.dumps({"examples": count, "to": to.value, "out": str(out)}))
+    else:
+        print(f"{count:,} examples -> {out}")

@@ -1,0 +1,37 @@
+"""Faults of the machine, told like mistakes: what failed, where, and what to do."""
+
+from __future__ import annotations
+
+import errno
+
+from contrasift.errors import ContrasiftError
+
+_REMEDY = {
+    errno.ENOSPC: "Make room, then",
+    errno.EDQUOT: "Make room, then",
+    errno.EFBIG: "Make room, then",
+    errno.EROFS: "Make the folder writable, then",
+    errno.EACCES: "Make the folder writable, then",
+    errno.EPERM: "Make the folder writable, then",
+    errno.EIO: "See whether the disk is well, then",
+    errno.ESTALE: "See whether the network file system is back, then",
+    errno.ETIMEDOUT: "See whether the network file system is back, then",
+    errno.EHOSTDOWN: "See whether the network file system is back, then",
+    errno.ENOTCONN: "See whether the network file system is back, then",
+    errno.EMFILE: "Let the process open more files (`ulimit -n`), then",
+    errno.ENFILE: "Let the system open more files, then",
+    errno.ENOMEM: "Free memory, then",
+}
+
+
+def explain(error: OSError) -> ContrasiftError | None:
+    """A fault of storage or memory in words; None for anything else, which may be our mistake."""
+    remedy = _REMEDY.get(error.errno or 0)
+    if remedy is None:
+        return None
+    where = f": {error.filename}" if error.filename else ""
+    return ContrasiftError(
+        "files that can be read and written",
+        f"{error.strerror or error}{where}",
+        f"{remedy} repeat the command: it goes on from what is finished",
+    )

@@ -1,0 +1,152 @@
+"""Selecting as a scikit-learn estimator: `fit`, attributes with an underscore, clones, pipelines."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from contrasift.selection.select import select
+
+
+class AugmentationSimilaritySelector(BaseEstimator):
+    """Chooses the rows of a matrix that are most worth training on, as a scikit-learn estimator.
+
+    The same work as `contrasift.select`, where every argument is explained. Steps of a
+    scikit-learn pipeline cannot drop rows, hence this has no `transform`: it is the last step, and
+    `indices_` says which rows to take.
+
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> pipeline = make_pipeline(StandardScaler(), AugmentationSimilaritySelector(fraction=0.5))
+    >>> pipeline.fit(np.random.default_rng(0).normal(size=(10, 3)))[-1].indices_.size
+    5
+
+    Args:
+        fraction: share of the rows to keep, in (0, 1]; unused where `budget` is given.
+        budget: how many to keep, instead.
+        objective: a name of `contrasift.catalogue.OBJECTIVES`.
+        redundancy: λ; default min(1, 1/(2·fraction)).
+        optimizer: `greedy`, `relaxed` or `stochastic`.
+        refine: `none`, `swaps`, `double-greedy` or `double-greedy-random`.
+        allocate: places by class: `proportional`, `equal` or `global`.
+        min_per_class: at least this many from every class that has them.
+        normalize: `rows` scales every row to length one; `none` takes them as means of unit views.
+        threshold: τ; similarities below it count zero.
+        threads: None for all processors. The selection does not depend on it.
+        random_state: of what is random: a number, a `RandomState`, or None for 0.
+
+    Attributes:
+        indices_: int64 [k]; the selected rows, ascending.
+        support_: bool [n]; whether each row is selected.
+        ranking_: int64 [n]; every row, best first: any prefix is the selection for that budget.
+        certificate_: how good the selection is, provably; None where the objective has no bound.
+        selection_: all of it, a `contrasift.Selection`.
+        n_features_in_: columns of the matrix.
+        feature_names_in_: their names, where it had names.
+    """
+
+    def __init__(
+        self,
+        fraction: Any = 0.2,
+        *,
+        budget: Any = None,
+        objective: Any = "sas",
+        redundancy: Any = None,
+        optimizer: Any = "greedy",
+        refine: Any = "none",
+        allocate: Any = "proportional",
+        min_per_class: Any = 0,
+        normalize: Any = "rows",
+        threshold: Any = None,
+        threads: Any = None,
+        random_state: Any = None,
+    ):
+        # scikit-learn wants arguments kept as they came, and checked in `fit`.
+        self.fraction = fraction
+        self.budget = budget
+        self.objective = objective
+        self.redundancy = redundancy
+        self.optimizer = optimizer
+        self.refine = refine
+        self.allocate = allocate
+        self.min_per_class = min_per_class
+        self.normalize = normalize
+        self.threshold = threshold
+        self.threads = threads
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> AugmentationSimilaritySelector:
+        """Choose rows.
+
+        Args:
+            X: real [n, d]; one row an example.
+            y: latent class of every row (integers or text), from labels or a clustering; None: the
+                rows are one class.
+
+        Returns:
+            self.
+
+        Raises:
+            ValueError: arguments out of range, rows that are not finite or zero, classes of another
+                length.
+        """
+        rows = validate_data(self, X, dtype=[np.float32, np.float64])
+        classes = None if y is None else _labels(y)
+        selection = select(
+            rows,
+            classes,
+            fraction=None if self.budget is not None else _plain(self.fraction),
+            budget=_plain(self.budget),
+            objective=self.objective,
+            redundancy=_plain(self.redundancy),
+            optimizer=self.optimizer,
+            refine=self.refine,
+            allocate=self.allocate,
+            min_per_class=_plain(self.min_per_class),
+            normalize=self.normalize,
+            threshold=_plain(self.threshold),
+            seed=_seed(self.random_state),
+            threads=self.threads,
+        )
+        self.selection_ = selection
+        self.indices_ = selection.indices
+        self.ranking_ = selection.ranking
+        self.certificate_ = selection.certificate
+        self.support_ = np.zeros(len(rows), dtype=bool)
+        self.support_[self.indices_] = True
+        return self
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        tags.non_deterministic = False
+        return tags
+
+
+def _labels(y: Any) -> np.ndarray:
+    """One label a row; those of pandas, which are objects, as integers or text."""
+    labels = column_or_1d(y, warn=True)
+    type_of_target(labels, input_name="y", raise_unknown=True)
+    return np.asarray(labels.tolist()) if labels.dtype.kind == "O" else labels
+
+
+def _plain(number: Any) -> Any:
+    """NumPy's numbers, of which parameter grids are full, as Python's."""
+    if isinstance(number, Integral):
+        return int(number)
+    return float(number) if isinstance(number, Real) else number
+
+
+def _seed(random_state: Any) -> int:
+    """A seed out of whatever scikit-learn takes as one."""
+    if random_state is None:
+        return 0
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))

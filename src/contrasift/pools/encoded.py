@@ -1,0 +1,46 @@
+"""Images that are stored as encoded bytes inside something larger."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from io import BytesIO
+
+from contrasift.pools.base import ImageSource, decoding_threads
+from contrasift.pools.folder import FOLDER_IMAGE_SIZE
+from contrasift.pools.prepare import (
+    ImageArray,
+    UnreadableExample,
+    image_suffix,
+    is_grey_file,
+    read_image_bytes,
+    sampled_channels,
+)
+
+
+class EncodedSource(ImageSource):
+    """Images whose encoded bytes can be had; a subclass calls `look_at_sample` when it is made."""
+
+    @abstractmethod
+    def image_bytes(self, row: int) -> bytes:
+        """What would be an image file's content; raises UnreadableExample."""
+
+    def look_at_sample(self) -> None:
+        """Find out whether the images are grey, and decode as image files are decoded."""
+        self.threads = decoding_threads()
+        self.default_size = FOLDER_IMAGE_SIZE
+        self.channels = sampled_channels(len(self), self._is_grey)
+
+    def decode(self, row: int, size: int) -> ImageArray:
+        """One image, uint8 [size, size, channels]; raises UnreadableExample."""
+        return read_image_bytes(self.image_bytes(row), size, self.channels)
+
+    def encoded(self, row: int) -> tuple[bytes, str] | None:
+        """The image's bytes and the extension of their format; raises UnreadableExample."""
+        data = self.image_bytes(row)
+        return data, image_suffix(data)
+
+    def _is_grey(self, row: int) -> bool | None:
+        try:
+            return is_grey_file(BytesIO(self.image_bytes(row)))
+        except UnreadableExample:
+            return None

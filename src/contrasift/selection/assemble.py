@@ -1,0 +1,217 @@
+"""From solved classes to a `Selection`: ranks, certificate, summaries, rule, nested selections."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from contrasift.catalogue import OBJECTIVES
+from contrasift.errors import UsageError
+from contrasift.results import Certificate, ClassSummary, Selection
+from contrasift.selection.budget import resolve_budget
+from contrasift.selection.gather import ClassRows
+from contrasift.selection.notes import notes_on
+from contrasift.selection.plan import Plan, SelectionPool
+from contrasift.selection.ranking import Ranking
+from contrasift.selection.rule import LinearRule
+from contrasift.selection.task import Method, Solved
+
+
+def assemble(
+    plan: Plan, solved: Sequence[Solved], *, seconds: float, facts: Mapping[str, Any]
+) -> Selection:
+    """Put solved classes together.
+
+    Args:
+        plan: what was chosen from.
+        solved: every class of its partition, in order.
+        seconds: that it took.
+        facts: of the engine that solved them.
+
+    Raises:
+        UsageError: a nested fraction that does not hold what must be kept.
+    """
+    pool, method = plan.pool, plan.method
+    ranking = Ranking.by_class(plan.partition, solved, plan.places.order)
+    if plan.whole:
+        ranking = ranking.split(pool.codes, len(pool.names))
+    value = float(sum(part.value for part in solved))
+    summaries = (
+        _global_summaries(pool, plan.partition, solved[0])
+        if plan.whole
+        else _class_summaries(pool.names, plan.partition.sizes, solved)
+    )
+    return Selection(
+        index=pool.index[ranking.rows],
+        latent_class=np.repeat(pool.names, pool.sizes),
+        rank=ranking.ranks(pool.sizes),
+        gain=ranking.gains,
+        selected=ranking.selected,
+        order=ranking.order,
+        objective=method.objective,
+        redundancy=method.redundancy,
+        budget=int(ranking.selected.sum()),
+        value=value,
+        certificate=_certificate(value, solved),
+        classes=summaries,
+        seconds=seconds,
+        notes=notes_on(summaries, solved, method, plan.budget, plan.whole),
+        facts={
+            "n": pool.n,
+            "dim": pool.values.shape[1],
+            "n_classes": len(pool.names),
+            "requested_budget": plan.budget,
+            "fraction": plan.fraction,
+            "measures": OBJECTIVES[method.objective].value,
+            "optimizer": method.optimizer,
+            "refine": method.refine,
+            "allocate": plan.allocate,
+            "rows": "scaled to length one" if pool.scale else "as they are",
+            "turn": ranking.turn(),
+            **facts,
+            **_summed_facts(solved),
+            **_threshold_facts(method, solved),
+        },
+        rule=_rule(plan, solved, ranking),
+        marks=_marks(plan, ranking),
+    )
+
+
+def _class_summaries(
+    names: np.ndarray, sizes: np.ndarray, solved: Sequence[Solved]
+) -> tuple[ClassSummary, ...]:
+    return tuple(
+        ClassSummary(
+            name=name,
+            size=size,
+            budget=part.budget,
+            value=part.value,
+            upper_bound=part.upper_bound,
+            random_value=part.random_value,
+            ranked_to=part.ranked_to,
+            turn=part.turn,
+        )
+        for name, size, part in zip(names.tolist(), sizes.tolist(), solved, strict=True)
+    )
+
+
+def _global_summaries(
+    pool: SelectionPool, partition: ClassRows, whole: Solved
+) -> tuple[ClassSummary, ...]:
+    """Classes of a pool that was chosen from as a whole: their parts of its one F."""
+    n_classes = len(pool.names)
+    codes = pool.codes[partition.rows[whole.order[: whole.budget]]]
+    budgets = np.bincount(codes, minlength=n_classes)
+    values: list[float | None] = [None] * n_classes
+    if whole.parts is not None:
+        values = np.bincount(codes, weights=whole.parts, minlength=n_classes).tolist()
+    return tuple(
+        ClassSummary(
+            name=name,
+            size=size,
+            budget=budget,
+            value=None if value is None else float(value),
+            ranked_to=budget,
+        )
+        for name, size, budget, value in zip(
+            pool.names.tolist(), pool.sizes.tolist(), budgets.tolist(), values, strict=True
+        )
+    )
+
+
+def _summed_facts(solved: Sequence[Solved]) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    for name in ("swaps", "sweeps", "dropped", "distinct", "evaluations"):
+        counts = [int(part.facts[name]) for part in solved if name in part.facts]
+        if counts:
+            facts[name] = sum(counts)
+    return facts
+
+
+def _threshold_facts(method: Method, solved: Sequence[Solved]) -> dict[str, Any]:
+    """What became of τ: in how many classes some pair could be below it."""
+    if method.threshold is None:
+        return {}
+    reasons = [str(part.facts["no_op"]) for part in solved if "no_op" in part.facts]
+    facts: dict[str, Any] = {
+        "threshold": method.threshold,
+        "thresholded_classes": len(solved) - len(reasons),
+        "linear_classes": len(reasons),
+    }
+    return facts | ({"linear_because": reasons[0]} if reasons else {})
+
+
+def _certificate(value: float, solved: Sequence[Solved]) -> Certificate | None:
+    """The bounds of all classes together; none where one class has none."""
+    bounds = [part.upper_bound for part in solved]
+    means = [part.random_value for part in solved]
+    if any(bound is None for bound in bounds):
+        return None
+    known = all(mean is not None for mean in means)
+    return Certificate(
+        value=value,
+        upper_bound=float(sum(bound for bound in bounds if bound is not None)),
+        random_value=float(sum(mean for mean in means if mean is not None)) if known else None,
+    )
+
+
+def _rule(plan: Plan, solved: Sequence[Solved], ranking: Ranking) -> dict[str, np.ndarray] | None:
+    """The linear rule of a relaxed selection, as the arrays of `rule.npz`."""
+    pool = plan.pool
+    if plan.method.optimizer != "relaxed":
+        return None
+    exceptions = [np.empty(0, dtype=np.int64)]
+    for code, part in enumerate(solved):
+        rows = plan.partition.of_class(code)
+        if part.rule is not None:
+            exceptions.append(rows[part.rule.exceptions])
+    rows = np.sort(np.concatenate(exceptions))
+    chosen = np.zeros(pool.n, dtype=bool)
+    chosen[ranking.rows[ranking.selected]] = True
+    width = pool.values.shape[1]
+    rule = LinearRule(
+        names=np.zeros(1, dtype=np.int64) if plan.whole else pool.names,
+        direction=np.stack(
+            [np.zeros(width) if part.rule is None else part.rule.direction for part in solved]
+        ),
+        threshold=np.array(
+            [np.inf if part.rule is None else part.rule.threshold for part in solved]
+        ),
+        centroid=np.stack([part.total / max(part.order.size, 1) for part in solved]),
+        scaled=pool.scale,
+        exception_rows=rows,
+        exception_keep=chosen[rows],
+        pool_shape=(pool.n, width),
+        redundancy=plan.method.redundancy,
+        encoder=_encoder_hash(pool.description),
+        pool_sha256=str(pool.description.get("sha256", "")),
+    )
+    return rule.as_arrays()
+
+
+def _encoder_hash(description: Mapping[str, Any]) -> str:
+    """Hash of how embeddings were made, whatever the pool."""
+    encoder = {name: part for name, part in description.items() if name not in ("sha256", "shape")}
+    if not encoder:
+        return ""
+    text = json.dumps(encoder, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _marks(plan: Plan, ranking: Ranking) -> dict[str, np.ndarray]:
+    """The nested selections, by fraction."""
+    marks = {}
+    for share in plan.fractions:
+        count = resolve_budget(plan.pool.n, fraction=share)
+        if count < plan.places.least:
+            raise UsageError(
+                f"fractions that hold the {plan.places.least} examples that must be kept and the "
+                "minimum of every class",
+                f"{share:g}, which is {count}",
+            )
+        marks[f"{share:g}"] = ranking.mark(count)
+    return marks

@@ -1,0 +1,219 @@
+"""What a selection works with, before anything is chosen: rows, limits, places, class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from contrasift.arrays import check_matrix, class_codes
+from contrasift.catalogue import OBJECTIVES
+from contrasift.errors import UsageError
+from contrasift.results import Embeddings, LatentClasses
+from contrasift.selection.arguments import rows_of_indices
+from contrasift.selection.baselines import random_order
+from contrasift.selection.budget import allocate as allocate_places
+from contrasift.selection.budget import webster_order
+from contrasift.selection.gather import ClassRows
+from contrasift.selection.task import Method, Task, with_limits
+
+
+@dataclass(frozen=True)
+class SelectionPool:
+    """What is selected from."""
+
+    values: np.ndarray
+    index: np.ndarray
+    codes: np.ndarray
+    names: np.ndarray
+    scale: bool
+    description: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, embeddings: Any, classes: Any, normalize: str) -> SelectionPool:
+        """Check rows and classes against each other."""
+        known = isinstance(embeddings, Embeddings)
+        values = check_matrix(embeddings.values if known else embeddings)
+        n = values.shape[0]
+        index = np.asarray(embeddings.index) if known else np.arange(n, dtype=np.int64)
+        if index.shape != (n,):
+            raise UsageError(f"one pool index for each of the {n} rows", f"shape {index.shape}")
+        labels = classes.labels if isinstance(classes, LatentClasses) else classes
+        codes, names = class_codes(labels, n)
+        scale = normalize == "rows" or (normalize == "auto" and not known)
+        return cls(values, index, codes, names, scale, embeddings.description if known else {})
+
+    @property
+    def n(self) -> int:
+        """Examples."""
+        return self.values.shape[0]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Examples of each class."""
+        return np.bincount(self.codes, minlength=len(self.names))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Rows that must and that may be selected; None where there is no limit."""
+
+    keep: np.ndarray | None
+    eligible: np.ndarray | None
+
+    @classmethod
+    def of(cls, pool: SelectionPool, must_keep: Any, must_drop: Any, budget: int) -> Limits:
+        """Check lists of pool indices against the pool, each other and the budget."""
+        keep = rows_of_indices(pool.index, must_keep, "must-keep")
+        drop = rows_of_indices(pool.index, must_drop, "must-drop")
+        both = np.intersect1d(keep, drop)
+        if both.size:
+            raise UsageError(
+                "must-keep and must-drop lists without a common example",
+                f"{both.size} in both, among them {pool.index[both[0]]}",
+            )
+        if keep.size > budget:
+            raise UsageError(
+                f"a must-keep list of at most {budget} examples, the budget",
+                f"{keep.size}",
+                "Raise the budget or shorten the list",
+            )
+        if budget > pool.n - drop.size:
+            raise UsageError(
+                f"a budget of at most {pool.n - drop.size}, what the must-drop list leaves",
+                f"{budget}",
+                "Lower the budget or shorten the list",
+            )
+        eligible = None
+        if drop.size:
+            eligible = np.ones(pool.n, dtype=bool)
+            eligible[drop] = False
+        return cls(keep if keep.size else None, eligible)
+
+    def within(self, rows: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The limits of one class, in its own row numbers."""
+        keep = eligible = None
+        if self.keep is not None:
+            keep = np.flatnonzero(np.isin(rows, self.keep, assume_unique=True))
+        if self.eligible is not None:
+            eligible = self.eligible[rows]
+        return keep, eligible
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places by class, and the class that receives each place in turn.
+
+    Attributes:
+        places: int64 [K].
+        order: int64 [n]; classes, for every place from the first to the last example.
+        least: the smallest budget that the limits allow.
+        row_rank: int64 [n]; place of every row in the random order of a whole pool, else None.
+    """
+
+    places: np.ndarray
+    order: np.ndarray
+    least: int
+    row_rank: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        partition: ClassRows,
+        limits: Limits,
+        budget: int,
+        how: str,
+        minimum: int,
+        weights: np.ndarray | None,
+        method: Method,
+        pool: SelectionPool,
+    ) -> Places:
+        """Share a budget among the classes, as `allocate` does it."""
+        if OBJECTIVES[method.objective].blind:
+            return cls._by_chance(partition, limits, budget, method, pool)
+        sizes = partition.sizes
+        if sizes.size == 1:
+            kept = 0 if limits.keep is None else limits.keep.size
+            return cls(np.array([budget]), np.zeros(pool.n, dtype=np.int64), kept)
+        code_of_row = pool.codes
+        kept = available = None
+        if limits.keep is not None:
+            kept = np.bincount(code_of_row[limits.keep], minlength=sizes.size)
+        if limits.eligible is not None:
+            available = np.bincount(code_of_row[limits.eligible], minlength=sizes.size)
+        request: dict[str, Any] = {
+            "how": how,
+            "minimum": minimum,
+            "weights": weights,
+            "kept": kept,
+            "available": available,
+        }
+        places = allocate_places(sizes, budget, **request)
+        floor = np.minimum(minimum, sizes if available is None else available)
+        if kept is not None:
+            floor = np.maximum(floor, kept)
+        return cls(places, webster_order(sizes, **request), int(floor.sum()))
+
+    @classmethod
+    def _by_chance(
+        cls, partition: ClassRows, limits: Limits, budget: int, method: Method, pool: SelectionPool
+    ) -> Places:
+        order = with_limits(random_order(pool.n, method.seed), limits.keep, limits.eligible)
+        rank = np.empty(pool.n, dtype=np.int64)
+        rank[order] = np.arange(pool.n)
+        n_classes = partition.sizes.size
+        codes = pool.codes[order] if n_classes > 1 else np.zeros(pool.n, dtype=np.int64)
+        places = np.bincount(codes[:budget], minlength=n_classes)
+        kept = 0 if limits.keep is None else limits.keep.size
+        return cls(places, codes, kept, rank)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is chosen from what, class by class, for whatever engine solves the classes.
+
+    Attributes:
+        pool: the rows.
+        partition: rows by class; one class alone where the pool is chosen from as a whole.
+        places: budgets by class, and the order in which places are given.
+        limits: rows that must and that may not be selected.
+        method: how each class is solved.
+        budget: how many were asked for.
+        fraction: the same as a share.
+        fractions: nested selections that were asked for, ascending.
+        allocate: how places are shared among classes.
+        scores: float64 [n] of a file, or None.
+    """
+
+    pool: SelectionPool
+    partition: ClassRows
+    places: Places
+    limits: Limits
+    method: Method
+    budget: int
+    fraction: float
+    fractions: tuple[float, ...]
+    allocate: str
+    scores: np.ndarray | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the pool is chosen from as one class."""
+        return self.allocate == "global"
+
+    def task(self, code: int) -> Task:
+        """What is to be chosen from one class of the partition."""
+        rows = self.partition.of_class(code)
+        keep, eligible = self.limits.within(rows)
+        row_rank = self.places.row_rank
+        return Task(
+            code=code,
+            budget=int(self.places.places[code]),
+            keep=keep,
+            eligible=eligible,
+            order=None if row_rank is None else np.argsort(row_rank[rows]),
+            split=self.whole,
+            scores=None if self.scores is None else self.scores[rows],
+        )
