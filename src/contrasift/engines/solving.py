@@ -1,0 +1,273 @@
+"""Selection on Ray: a task a group of latent classes, results as shards, merged by their manifest.
+
+A task opens the matrix itself, gathers the rows of its classes and solves them by the very kernels
+of one process. The process that commands never reads a row: it knows classes, hands out row numbers
+and merges rankings. Rows are numbered alike everywhere, so the matrix must lie where every node sees
+it under the same path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contrasift.engines.cluster import Cluster, check_versions, versions_here
+from contrasift.engines.files import shared_matrix
+from contrasift.engines.spread import SpreadRows
+from contrasift.engines.tasks import in_tasks
+from contrasift.errors import UsageError
+from contrasift.selection.gather import gather
+from contrasift.selection.linear import solve_relaxed
+from contrasift.selection.local import Announce, Progress
+from contrasift.selection.plan import Plan
+from contrasift.selection.solve import solve
+from contrasift.selection.task import Method, Solved, Task
+from contrasift.store.atomic import load_array, sha256_of
+from contrasift.store.shards import ShardFolder
+from contrasift.store.solved_shards import read_solved, write_solved
+
+# Small classes share a task until it has so many rows: some seconds of work. It does not depend on
+# the cluster, so that one of another size can go on with the same shards.
+TASK_ROWS = 65_536
+# Larger classes are relaxed by passes over parts, so that no worker need hold them.
+SPREAD_ROWS = 1 << 20
+PART_ROWS = 1 << 18
+# An interpreter with NumPy, numba and pyarrow, and two blocks of rows.
+_WORKER_BYTES = 320 << 20
+_BYTES_A_ROW = 150
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of a selection share.
+
+    Attributes:
+        matrix: `.npy` of the embeddings, where every node sees it.
+        scale: rows are brought to length one.
+        method: how classes are solved.
+        shards: where results go.
+        versions: that the worker must have.
+    """
+
+    matrix: str
+    scale: bool
+    method: Method
+    shards: ShardFolder
+    versions: Mapping[str, str]
+
+
+def solve_group(
+    job: Job, shard: int, codes: Sequence[int], rows: Sequence[np.ndarray], tasks: Sequence[Task]
+) -> tuple[int, float]:
+    """Solve some classes and leave them as a shard.
+
+    Returns:
+        How many rows they have, and the processor's seconds.
+
+    Raises:
+        DataError: rows that cannot be used.
+        ContrasiftError: this worker has other versions, or the folder cannot be written.
+    """
+    begun = time.process_time()
+    check_versions(job.versions)
+    values = load_array(Path(job.matrix))
+    solved = [
+        solve(gather(values, own, scale=job.scale, threads=1), task, job.method, 1)
+        for own, task in zip(rows, tasks, strict=True)
+    ]
+    write_solved(job.shards, shard, codes, rows, solved)
+    return sum(own.size for own in rows), time.process_time() - begun
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Solves the classes of a selection on a cluster.
+
+    Attributes:
+        cluster: a connected one.
+        folder: for shards, and for a matrix that is no file yet; every node must see it.
+        task_rows: small classes share a task until it has so many rows.
+        spread_rows: larger classes are relaxed by passes over their parts.
+        part_rows: rows of such a part.
+        task: what a task does (tests).
+    """
+
+    cluster: Cluster
+    folder: Path
+    task_rows: int = TASK_ROWS
+    spread_rows: int = SPREAD_ROWS
+    part_rows: int = PART_ROWS
+    task: Callable[..., tuple[int, float]] = field(default=solve_group, repr=False)
+
+    @property
+    def shards_path(self) -> Path:
+        """Where shards lie while a selection is made."""
+        return Path(self.folder).resolve() / "selection.shards"
+
+    def solve_classes(
+        self, plan: Plan, progress: Progress | None, announce: Announce | None
+    ) -> tuple[list[Solved], dict[str, Any]]:
+        """Every class of the partition, in order; shards of an earlier attempt are taken over.
+
+        Raises:
+            UsageError: a class that fits no node.
+            DataError: rows that cannot be used.
+        """
+        matrix = shared_matrix(plan.pool.values, self.shards_path)
+        groups = self._groups(plan)
+        work = ShardFolder(self.shards_path, _fingerprint(plan, matrix, groups))
+        job = Job(str(matrix), plan.pool.scale, plan.method, work, versions_here())
+        finished = work.finished(len(groups))
+        if announce is not None:
+            announce(self._announcement(plan, groups, finished))
+        done = sum(_rows_of(plan, groups[shard]) for shard in finished)
+        if progress is not None:
+            progress(done, plan.pool.n)
+        busy = 0.0
+        for rows, seconds in self._do(plan, job, groups, finished):
+            done += rows
+            busy += seconds
+            if progress is not None:
+                progress(done, plan.pool.n)
+        solved: list[Solved] = []
+        for shard, codes in enumerate(groups):
+            rows = [plan.partition.of_class(code) for code in codes]
+            solved += read_solved(work, shard, codes, rows)
+        return solved, {
+            "engine": "ray",
+            "cpus": self.cluster.cpus,
+            "tasks": len(groups),
+            "tasks_finished_before": len(finished),
+            "spread_classes": sum(self._is_spread(plan, codes) for codes in groups),
+            "task_cpu_seconds": busy,
+            "start_up_seconds": self.cluster.seconds,
+            "memory_estimate_bytes": max(self._memory(plan, codes) for codes in groups),
+        }
+
+    def remove_shards(self) -> None:
+        """Remove what the finished selection was merged from."""
+        shutil.rmtree(self.shards_path, ignore_errors=True)
+
+    def _do(
+        self, plan: Plan, job: Job, groups: list[list[int]], finished: set[int]
+    ) -> Iterator[tuple[int, float]]:
+        """What is not finished yet: tasks first, then the classes that no task holds."""
+        spread = [shard for shard, codes in enumerate(groups) if self._is_spread(plan, codes)]
+        in_one = [shard for shard in range(len(groups)) if shard not in finished | set(spread)]
+        # The largest first, so that none is left for the end.
+        in_one.sort(key=lambda shard: -_rows_of(plan, groups[shard]))
+        for shard in in_one:
+            self._check_memory(plan, groups[shard])
+        ended = in_tasks(
+            self.task,
+            ((shard, self._call(plan, job, shard, groups[shard])) for shard in in_one),
+            cpus=self.cluster.cpus,
+            memory=lambda shard: _rounded(self._memory(plan, groups[shard])),
+        )
+        for _, result in ended:
+            yield result
+        for shard in spread:
+            if shard not in finished:
+                yield self._relax(plan, job, shard, groups[shard][0]), 0.0
+
+    def _call(self, plan: Plan, job: Job, shard: int, codes: list[int]) -> tuple[Any, ...]:
+        rows = [plan.partition.of_class(code) for code in codes]
+        return job, shard, codes, rows, [plan.task(code) for code in codes]
+
+    def _relax(self, plan: Plan, job: Job, shard: int, code: int) -> int:
+        rows = plan.partition.of_class(code)
+        passes = SpreadRows(
+            job.matrix, rows, scale=job.scale, part_rows=self.part_rows, cpus=self.cluster.cpus
+        )
+        solved = solve_relaxed(passes, plan.task(code), plan.method)
+        write_solved(job.shards, shard, [code], [rows], [solved])
+        return rows.size
+
+    def _groups(self, plan: Plan) -> list[list[int]]:
+        """Classes in order, in groups of comparable size; each one to be spread alone."""
+        groups: list[list[int]] = []
+        room = 0
+        for code, size in enumerate(plan.partition.sizes.tolist()):
+            alone = self._is_spread(plan, [code])
+            if alone or size > room:
+                groups.append([])
+                room = self.task_rows
+            groups[-1].append(code)
+            room = 0 if alone else room - size
+        return groups
+
+    def _is_spread(self, plan: Plan, codes: Sequence[int]) -> bool:
+        """Whether this class is relaxed by passes over its parts."""
+        method = plan.method
+        relaxed = method.optimizer == "relaxed" and method.threshold is None
+        large = len(codes) == 1 and int(plan.partition.sizes[codes[0]]) > self.spread_rows
+        return relaxed and large and int(plan.places.places[codes[0]]) > 0
+
+    def _memory(self, plan: Plan, codes: Sequence[int]) -> int:
+        """Bytes that a task needs, at most."""
+        sizes = [int(plan.partition.sizes[code]) for code in codes]
+        rows = self.part_rows if self._is_spread(plan, codes) else max(sizes)
+        held = rows * 4 * plan.pool.values.shape[1]
+        return _WORKER_BYTES + held + sum(sizes) * _BYTES_A_ROW
+
+    def _check_memory(self, plan: Plan, codes: list[int]) -> None:
+        needed = self._memory(plan, codes)
+        if _rounded(needed) > self.cluster.memory:
+            largest = max(codes, key=lambda code: int(plan.partition.sizes[code]))
+            raise UsageError(
+                f"latent classes that fit a node, which gives {self.cluster.memory / 2**30:.1f} GiB",
+                f"class {plan.pool.names[largest]} of {plan.partition.sizes[largest]:,} examples, "
+                f"which needs {needed / 2**30:.1f} GiB",
+                "Use --optimizer relaxed, which needs no class to fit, or more classes",
+            )
+
+    def _announcement(self, plan: Plan, groups: list[list[int]], finished: set[int]) -> str:
+        memory = max(self._memory(plan, codes) for codes in groups)
+        text = (
+            f"{len(groups):,} tasks of up to {max(_rows_of(plan, codes) for codes in groups):,} "
+            f"rows, about {memory / 2**20:,.0f} MiB of memory each"
+        )
+        return text + (f"; {len(finished):,} finished before" if finished else "")
+
+
+def _rounded(needed: int) -> int:
+    """Up to one of a few sizes: to Ray, tasks of different needs are of different kinds."""
+    return 1 << (needed - 1).bit_length()
+
+
+def _rows_of(plan: Plan, codes: Sequence[int]) -> int:
+    return int(sum(plan.partition.sizes[code] for code in codes))
+
+
+def _fingerprint(plan: Plan, matrix: Path, groups: list[list[int]]) -> str:
+    """Hash of all that decides what is in the shards."""
+    known = plan.pool.description.get("sha256")
+    text = json.dumps(
+        [
+            dataclasses.asdict(plan.method),
+            plan.pool.scale,
+            plan.allocate,
+            str(known or sha256_of(matrix)),
+            list(plan.pool.values.shape),
+            versions_here(),
+            [codes[0] for codes in groups],
+        ],
+        sort_keys=True,
+    )
+    digest = hashlib.sha256(text.encode())
+    limits, places = plan.limits, plan.places
+    for array in (
+        *(plan.partition.rows, plan.partition.starts, places.places),
+        *(places.row_rank, limits.keep, limits.eligible, plan.scores),
+    ):
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,159 @@
+"""Embedding on Ray: the bytes of one process, whatever dies on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contrasift.embedding import embed
+from contrasift.engines import embedding
+from contrasift.engines.cluster import plain_errors
+from contrasift.engines.embedding import (
+    EmbeddingJob,
+    ShardEmbedder,
+    embed_on_cluster,
+    merge_embedded,
+    shard_spans,
+    write_embedded,
+)
+from contrasift.errors import ContrasiftError, DataError
+from contrasift.pools import open_pool
+from contrasift.results import Embeddings
+from contrasift.store.shards import ShardFolder
+from contrasift.training.encoders import build_encoder, load_encoder, save_encoder
+
+OPTIONS = {
+    "layer": "head",
+    "views": 2,
+    "plain_view": True,
+    "seed": 3,
+    "batch_size": 8,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """Images in a file, an encoder, and the embeddings of most of them by one process."""
+    home = tmp_path_factory.mktemp("scene")
+    rng = np.random.default_rng(0)
+    np.save(home / "images.npy", rng.integers(0, 255, (70, 16, 16, 3), dtype=np.uint8))
+    save_encoder(build_encoder("narrow:0.25", 3, 16, 16, 0), home / "encoder.safetensors")
+    pool = open_pool(str(home / "images.npy"))
+    positions = np.delete(np.arange(70), [3, 33, 34])
+    encoder = load_encoder(home / "encoder.safetensors")
+    alone = embed(pool, positions, encoder, path=home / "alone.npy", **OPTIONS)
+    return home, positions, alone
+
+
+def on_cluster(cluster, scene, path, **changes):
+    home, positions, alone = scene
+    settings = {"fingerprint": "f", "options": OPTIONS, "shard_rows": 20, **changes}
+    encoder = settings.pop("encoder", str(home / "encoder.safetensors"))
+    pool = {"source": str(home / "images.npy")}
+    # One actor: it imports torch, which takes longer than the work.
+    cluster = dataclasses.replace(cluster, cpus=1)
+    return embed_on_cluster(cluster, pool, positions, alone.index, encoder, path=path, **settings)
+
+
+def test_spans_begin_at_multiples_of_the_batch():
+    assert shard_spans(67, 8, 20) == [(0, 16), (16, 32), (32, 48), (48, 64), (64, 67)]
+    assert shard_spans(5, 8, 3) == [(0, 5)]
+    assert shard_spans(0, 8) == []
+    spans = shard_spans(10**9, 256)
+    assert len(spans) <= 10_100
+    assert all(start % 256 == 0 for start, _ in spans)
+
+
+def test_the_same_bytes_when_a_worker_is_killed(cluster, scene, tmp_path):
+    home, _, alone = scene
+    marker = tmp_path / "killed"
+
+    class DiesOnce(ShardEmbedder):
+        def embed_shard(self, shard, positions):
+            if shard == 2 and not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().embed_shard(shard, positions)
+
+    seen = []
+    path = tmp_path / "embeddings.npy"
+    found = on_cluster(
+        cluster, scene, path, actor=DiesOnce, progress=lambda done, all: seen.append((done, all))
+    )
+    assert marker.exists()
+    assert path.read_bytes() == (home / "alone.npy").read_bytes()
+    assert json.dumps(found.description) == json.dumps(alone.description)
+    assert np.array_equal(found.index, alone.index)
+    assert seen[0] == (0, 67)
+    assert max(seen) == (67, 67)
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_dir()] == []
+
+
+def test_finished_shards_are_taken_over(cluster, scene, tmp_path):
+    home, _, _ = scene
+
+    path = tmp_path / "embeddings.npy"
+    # What is there is taken as it is: this shard holds another content.
+    folder = ShardFolder(path.with_suffix(".shards"), "f 5")
+    width = np.load(home / "alone.npy").shape[1]
+    marked = Embeddings(np.full((16, width), 7, np.float32), np.arange(16), {"marked": True})
+    write_embedded(folder, 1, marked)
+    said = []
+    found = on_cluster(cluster, scene, path, say=said.append)
+    expected = np.load(home / "alone.npy")
+    expected[16:32] = 7
+    assert np.array_equal(found.values, expected)
+    assert "of 5 shards were embedded before" in said[0]
+
+
+def test_what_an_actor_answers_is_raised_as_what_it_was():
+    job = EmbeddingJob({}, "", {}, ShardFolder(Path(), "f"))
+
+    class Breaks(ShardEmbedder):
+        def embed_shard(self, shard, positions):
+            raise DataError("an image", "none", "Look")
+
+    answer = Breaks(job)({"shard": np.array([3]), "positions": np.array([[1, 2]])})
+    error = embedding._said(str(answer["error"][0]))
+    assert type(error) is DataError
+    assert (error.expected, error.got, error.remedy) == ("an image", "none", "Look")
+
+
+def test_what_workers_lack_is_said_in_our_words(cluster, scene, tmp_path):
+    with pytest.raises(ContrasiftError, match="nowhere"), plain_errors():
+        on_cluster(
+            cluster, scene, tmp_path / "e.npy", encoder=str(tmp_path / "nowhere.safetensors")
+        )
+
+
+def test_shards_that_do_not_fit_together_are_refused(tmp_path):
+    folder = ShardFolder(tmp_path / "shards", "f")
+
+    def write(shard, rows, width, kind=np.float32):
+        values = np.zeros((rows, width), kind)
+        write_embedded(folder, shard, Embeddings(values, np.arange(rows)))
+
+    write(0, 4, 3)
+    with pytest.raises(DataError, match="shard 1 in"):
+        merge_embedded(folder, [4, 4], tmp_path / "all.npy")
+    for wrong, match in [
+        ((4, 2), r"4 rows of 3 float32 numbers.*\(4, 2\)"),
+        ((0, 3), r"4 rows of 3.*\(0, 3\)"),
+        ((4, 3, np.float64), "float64"),
+    ]:
+        write(1, *wrong)
+        with pytest.raises(DataError, match=match):
+            merge_embedded(folder, [4, 4], tmp_path / "all.npy")
+    (tmp_path / "shards" / "00001-values.npy").write_bytes(b"")
+    with pytest.raises(DataError, match="shard 1 in"):
+        merge_embedded(folder, [4, 4], tmp_path / "all.npy")
+    assert not (tmp_path / "all.npy").exists()
+    write(1, 4, 3)
+    assert merge_embedded(folder, [4, 4], tmp_path / "all.npy").shape == (8, 3)
