@@ -40,6 +40,15 @@ def test_sas_settings(name):
     assert (train.schedule, train.warmup_epochs, train.projection_dim) == ("constant", 0, 128)
 
 
+def test_the_proxy_of_cifar100_is_small():
+    # The published code; the text of the paper (Section 5) has a ResNet-50 choose.
+    options = read_recipe(find_recipe("cifar100"))
+    assert (options.embed.proxy_architecture, options.train.architecture) == (
+        "resnet10",
+        "resnet50",
+    )
+
+
 def test_moco_v2_settings():
     # peers.md §5: SGD .03, momentum .9, weight decay 1e-4, cosine; queue 65,536, m .999, T .2.
     train = read_recipe(find_recipe("imagenet")).train

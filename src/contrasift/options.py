@@ -377,6 +377,12 @@ class EmbedOptions(Options):
     proxy_epochs: int | None = option(
         None, "Epochs of the proxy trained here; default: half of --epochs."
     )
+    proxy_method: str = option(
+        "", "How the proxy learns; default: as --method.", choices=("", *METHODS)
+    )
+    proxy_architecture: str = option(
+        "", "The proxy's network, named like --architecture; default: that."
+    )
     layer: str = option(
         "head",
         "Embed with the encoder's `backbone` or with the projection `head` (encoders without one: backbone).",

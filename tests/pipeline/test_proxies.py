@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from contrasift.store.run import RunFolder
 from contrasift.store.tables import read_table
 
 POOL = ["digits", "--limit", 90, "--image-size", 16]
@@ -87,6 +88,16 @@ def test_a_checkpoint_of_an_earlier_epoch_embeds(made):
     assert not np.allclose(a, b)
 
 
+def test_the_proxy_may_be_another_network_that_learns_in_another_way(tmp_path, contrasift):
+    small = ["--proxy-architecture", "narrow:0.125", "--proxy-method", "byol", "--proxy-epochs", 1]
+    run = tmp_path / "run"
+    contrasift("embed", *POOL, *TRAIN[:4], *small, "--batch-size", 24, "--views", 1, "--out", run)
+    about = json.loads((run / "embeddings.json").read_text())["encoder"]
+    assert (about["architecture"], about["trained_with"]) == ("narrow:0.125", "byol")
+    options = RunFolder(run).read_options()
+    assert (options.train.architecture, options.train.method) == ("narrow:0.25", "simclr")
+
+
 def test_classes_have_a_matrix_of_their_own(made):
     rows = np.load(made / "c" / "class_embeddings.npy")
     assert rows.shape == (90, 8)
@@ -96,6 +107,21 @@ def test_classes_have_a_matrix_of_their_own(made):
     assert about["encoder"]["interpolation"] == "bicubic"
     assert (about["views"], about["plain_view"]) == (0, True)
     assert not (made / "a" / "class_embeddings.npy").exists()
+
+
+def test_several_encoders_lay_their_features_side_by_side(runs, contrasift):
+    clip = f"open-clip:{runs / 'clip'}"
+    contrasift(
+        "embed", *POOL, "--views", 1, "--encoder", runs / "a", "--classes-encoder", f"{clip}, same",
+        "--out", runs / "d",
+    )  # fmt: skip
+    contrasift("classes", runs / "d", "--n-classes", 4, "--restarts", 1, "--stability", 0)
+    rows = np.load(runs / "d" / "class_embeddings.npy")
+    assert np.array_equal(rows[:, :8], np.load(runs / "c" / "class_embeddings.npy"))
+    np.testing.assert_allclose(np.linalg.norm(rows[:, 8:], axis=1), 1, atol=1e-6)
+    about = json.loads((runs / "d" / "class_embeddings.json").read_text())
+    assert [len(about["side_by_side"]), about["shape"]] == [2, list(rows.shape)]
+    assert not list((runs / "d").glob("class_embeddings-*"))
 
 
 def test_kmeans_finds_its_classes_there(runs, contrasift):

@@ -88,6 +88,19 @@ def test_the_last_round_is_what_later_stages_use(folder, contrasift, monkeypatch
     assert np.array_equal(classes_of(folder), found[0])
 
 
+@pytest.mark.parametrize("method", ["few-labels", "propagate"])
+def test_few_labels_are_found_again_in_every_round(folder, contrasift, method):
+    few = ["--classes", method, "--label-share", 0.1, "--stability", 0]
+    contrasift("classes", folder, *few, "--rounds", 1)
+    facts = facts_of(folder)
+    assert facts["rounds"]["used"] == 1
+    assert facts["method"] == method
+    homes = [folder / "rounds" / str(number) for number in range(2)]
+    assert set(classes_of(homes[1])) <= set("0123456789")
+    scores = [read_table(home / "classes.parquet", "score")["score"] for home in homes]
+    assert (scores[0] != scores[1]).any()
+
+
 def test_more_rounds_go_on_from_those_that_are_done(folder, contrasift):
     contrasift("classes", folder, *FIND, "--rounds", 1)
     again = contrasift("classes", folder, *FIND, "--rounds", 1).output

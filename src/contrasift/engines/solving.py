@@ -81,11 +81,28 @@ def solve_group(
     check_versions(job.versions)
     values = load_array(Path(job.matrix))
     solved = [
-        solve(gather(values, own, scale=job.scale, threads=1), task, job.method, 1)
-        for own, task in zip(rows, tasks, strict=True)
+        solve(own, task, job.method, 1)
+        for own, task in zip(_gathered(values, rows, job.scale), tasks, strict=True)
     ]
     write_solved(job.shards, shard, codes, rows, solved)
     return sum(own.size for own in rows), time.process_time() - begun
+
+
+def _gathered(
+    values: np.ndarray, rows: Sequence[np.ndarray], scale: bool
+) -> Iterator[np.ndarray]:
+    """The rows of each class, read in one pass from the first row to the last of them all."""
+    if len(rows) == 1:
+        yield gather(values, rows[0], scale=scale, threads=1)
+        return
+    every = np.concatenate(rows)
+    ascending = np.argsort(every, kind="stable")
+    place = np.empty(every.size, dtype=np.int64)
+    place[ascending] = np.arange(every.size)
+    read = gather(values, every[ascending], scale=scale, threads=1)
+    ends = np.cumsum([own.size for own in rows])
+    for own in np.split(place, ends[:-1]):
+        yield read[own]
 
 
 @dataclass(frozen=True)
@@ -215,7 +232,8 @@ class RayEngine:
     def _memory(self, plan: Plan, codes: Sequence[int]) -> int:
         """Bytes that a task needs, at most."""
         sizes = [int(plan.partition.sizes[code]) for code in codes]
-        rows = self.part_rows if self._is_spread(plan, codes) else max(sizes)
+        rows = max(sizes) if len(sizes) == 1 else sum(sizes) + max(sizes)
+        rows = self.part_rows if self._is_spread(plan, codes) else rows
         held = rows * 4 * plan.pool.values.shape[1]
         return _WORKER_BYTES + held + sum(sizes) * _BYTES_A_ROW
 

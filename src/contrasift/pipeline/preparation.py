@@ -83,11 +83,17 @@ def proxy_options(run: Run) -> TrainOptions:
     """
     from contrasift.negatives.policies import parse_schedule
 
-    epochs = run.options.embed.proxy_epochs or max(1, run.options.train.epochs // 2)
-    parse_schedule(run.options.train.negatives, run.options.train.negatives_schedule)
-    # A policy may need the latent classes that the proxy is there to find.
+    train, embed = run.options.train, run.options.embed
+    parse_schedule(train.negatives, train.negatives_schedule)
     return dataclasses.replace(
-        run.options.train, epochs=epochs, negatives="", negatives_schedule="", queue_reserve=0
+        train,
+        epochs=embed.proxy_epochs or max(1, train.epochs // 2),
+        method=embed.proxy_method or train.method,
+        architecture=embed.proxy_architecture or train.architecture,
+        # A policy may need the latent classes that the proxy is there to find.
+        negatives="",
+        negatives_schedule="",
+        queue_reserve=0,
     )
 
 
@@ -133,6 +139,8 @@ def embed(run: Run) -> StageRecord:
         options,
         embed_batch_size=256,
         proxy_epochs=None,
+        proxy_method="",
+        proxy_architecture="",
         classes_encoder="",
         classes_layer="backbone",
         classes_views=0,

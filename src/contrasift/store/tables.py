@@ -27,7 +27,9 @@ def read_table(path: Path, *columns: str) -> dict[str, np.ndarray]:
         DataError: missing, truncated, or without one of the columns.
     """
     try:
-        table = pq.read_table(path, columns=list(columns) or None)
+        # Not pq.read_table, which loads the whole of pyarrow.dataset for one file.
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns=list(columns) or None)
     except FileNotFoundError as error:
         raise DataError(f"a table at {path}", "no such file") from error
     except (OSError, pa.ArrowException) as error:
