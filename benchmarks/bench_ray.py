@@ -22,6 +22,14 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.engines.solving import (
+    _BYTES_A_ROW,
+    _WORKER_BYTES,
+    PART_ROWS,
+    SPREAD_ROWS,
+    TASK_ROWS,
+)
+
 RESULTS = Path(__file__).parent / "results"
 LIMIT_RATIO = 2.5
 LIMIT_DRIVER_MB = 500
@@ -84,8 +92,11 @@ def compare_engines(folder: Path, repeats: int) -> dict[str, Any]:
         "start_up_seconds": median("ray", "start_up_seconds"),
         "task_cpu_seconds": median("ray", "task_cpu_seconds"),
         "tasks": pairs[0]["ray"]["tasks"],
-        "local_mb": median("local", "peak_memory_bytes") / 2**20,
-        "driver_mb": median("ray", "peak_memory_bytes") / 2**20,
+        "n": pairs[0]["ray"]["n"],
+        "task_bytes": pairs[0]["ray"]["memory_estimate_bytes"],
+        "local_mb": median("local", "peak_memory_bytes") / 1e6,
+        "driver_bytes": median("ray", "peak_memory_bytes"),
+        "driver_mb": median("ray", "peak_memory_bytes") / 1e6,
         "sha256": pairs[0]["ray"]["sha256"],
     }
 
@@ -107,38 +118,48 @@ def compare_relaxed(folder: Path) -> dict[str, Any]:
         "value_over_greedy": spread["value"] / greedy["value"],
         "certificate": spread["certificate"],
         "greedy_certificate": greedy["certificate"],
-        "driver_mb": spread["peak_memory_bytes"] / 2**20,
+        "driver_mb": spread["peak_memory_bytes"] / 1e6,
     }
 
 
-def costs_by_row(n: int, n_classes: int, folder: Path) -> dict[str, Any]:
-    """Processor time a row at two widths, and memory a row of the process that commands."""
+def costs_by_row(whole: dict[str, Any], n_classes: int, folder: Path) -> dict[str, Any]:
+    """Processor time a row at two widths, and memory a row of the process that commands.
+
+    Args:
+        whole: what `compare_engines` found on all rows.
+        n_classes: of all rows.
+        folder: for smaller pools.
+    """
+    few = whole["n"] // 4
     found = {}
-    for rows, width in ((n // 4, 128), (n, 128), (n // 4, 256)):
-        write_pool(folder, rows, width, max(1, n_classes * rows // n))
+    for width in (128, 256):
+        write_pool(folder, few, width, max(1, n_classes // 4))
         classes = str(folder / "classes.npy")
-        found[rows, width] = run_select(folder, "ray", "--classes", classes, "--fraction", "0.2")
-    quarter, whole, wide = found[n // 4, 128], found[n, 128], found[n // 4, 256]
-
-    def micros(facts: dict[str, Any]) -> float:
-        return facts["task_cpu_seconds"] / facts["n"] * 1e6
-
-    slope = (whole["peak_memory_bytes"] - quarter["peak_memory_bytes"]) / (n - n // 4)
+        found[width] = run_select(folder, "ray", "--classes", classes, "--fraction", "0.2")
+    narrow, wide = found[128], found[256]
+    slope = (whole["driver_bytes"] - narrow["peak_memory_bytes"]) / (whole["n"] - few)
     return {
-        "microseconds_at_128": micros(whole),
-        "microseconds_at_256": micros(wide),
+        "microseconds_at_128": whole["task_cpu_seconds"] / whole["n"] * 1e6,
+        "microseconds_at_256": wide["task_cpu_seconds"] / few * 1e6,
         "driver_bytes_a_row": slope,
-        "driver_mb_without_rows": quarter["peak_memory_bytes"] / 2**20 - slope * (n // 4) / 2**20,
+        "driver_mb_without_rows": (whole["driver_bytes"] - slope * whole["n"]) / 1e6,
+        "task_bytes_a_row_at_128": (whole["task_bytes"] - _WORKER_BYTES) / TASK_ROWS,
+        "image_microseconds": _embedding_cost(),
     }
+
+
+def _embedding_cost() -> float:
+    """Microseconds of a core for a small image, as `bench_training.py` measured them."""
+    found = json.loads((RESULTS / "training.json").read_text())
+    return found["threads"] * 1e6 / found["cases"][0]["embedding"]["images_per_second"]
 
 
 def plan(costs: dict[str, Any]) -> dict[str, Any]:
     """The formula of docs/cluster.md, in numbers."""
-    from contrasift.engines.solving import _BYTES_A_ROW, _WORKER_BYTES, TASK_ROWS
-
     n, width, n_classes = PLANNED_ROWS, PLANNED_WIDTH, PLANNED_CLASSES
     core_hours = n * costs[f"microseconds_at_{width}"] / 1e6 / 3600
-    worker = _WORKER_BYTES + 4 * width * n // n_classes + _BYTES_A_ROW * TASK_ROWS
+    rows = 2 * TASK_ROWS if n // n_classes <= TASK_ROWS else n // n_classes
+    worker = _WORKER_BYTES + 4 * width * rows + _BYTES_A_ROW * TASK_ROWS
     return {
         "rows": n,
         "width": width,
@@ -146,13 +167,14 @@ def plan(costs: dict[str, Any]) -> dict[str, Any]:
         "cores": PLANNED_CORES,
         "embeddings_tb": 4 * width * n / 1e12,
         "tasks": -(-n // TASK_ROWS),
-        "worker_mb": worker / 2**20,
-        "driver_gb": (costs["driver_bytes_a_row"] * n + costs["driver_mb_without_rows"] * 2**20)
+        "worker_mb": worker / 1e6,
+        "driver_gb": (costs["driver_bytes_a_row"] * n + costs["driver_mb_without_rows"] * 1e6)
         / 1e9,
         "core_hours": core_hours,
         "hours": core_hours / PLANNED_CORES,
         "dollars": core_hours * CENTS_A_CORE_HOUR / 100,
         "cents_a_core_hour": CENTS_A_CORE_HOUR,
+        "embedding_core_hours": n * costs["image_microseconds"] / 1e6 / 3600,
     }
 
 
@@ -170,11 +192,11 @@ def as_markdown(result: dict[str, Any]) -> str:
         f"| seconds | {engines['local_seconds']:.2f} | {engines['ray_seconds']:.2f} | |",
         f"| Ray / local | | {engines['ratio']:.2f} | {LIMIT_RATIO} |",
         f"| start-up, seconds, apart | | {engines['start_up_seconds']:.1f} | |",
-        f"| memory of the process, MiB | {engines['local_mb']:.0f} | {engines['driver_mb']:.0f} | {LIMIT_DRIVER_MB} |",
+        f"| memory of the process, MB | {engines['local_mb']:.0f} | {engines['driver_mb']:.0f} | {LIMIT_DRIVER_MB} |",
         f"| tasks | | {engines['tasks']} | |",
         f"| sha256 of selection.parquet | {engines['sha256'][:12]} | {engines['sha256'][:12]} | equal |",
         "",
-        f"A pool of {relaxed['rows']:,} as one class:",
+        f"A pool of {relaxed['rows']:,} × 128 as one class, on Ray in parts of {PART_ROWS:,}:",
         "",
         "| | relaxed, local | relaxed, Ray, by passes | greedy, undivided |",
         "|---|---|---|---|",
@@ -185,17 +207,21 @@ def as_markdown(result: dict[str, Any]) -> str:
         "",
         f"A row costs {costs['microseconds_at_128']:.2f} µs of a core at width 128, "
         f"{costs['microseconds_at_256']:.2f} µs at 256, and {costs['driver_bytes_a_row']:.0f} bytes of the "
-        f"process that commands, beside {costs['driver_mb_without_rows']:.0f} MiB.",
+        f"process that commands, beside {costs['driver_mb_without_rows']:.0f} MB; a task plans "
+        f"{costs['task_bytes_a_row_at_128']:,.0f} bytes a row at 128, beside {_WORKER_BYTES / 1e6:.0f} MB. "
+        f"Embedding a small image costs {costs['image_microseconds']:.0f} µs of a core (the narrow "
+        "encoder on 1 × 28 × 28).",
         "",
         f"| {planned['rows']:,} × {planned['width']} in {planned['classes']:,} classes | |",
         "|---|---|",
         f"| embeddings on shared storage | {planned['embeddings_tb']:.2f} TB |",
         f"| tasks | {planned['tasks']:,} |",
-        f"| memory of a task | {planned['worker_mb']:,.0f} MiB |",
+        f"| memory of a task | {planned['worker_mb']:,.0f} MB |",
         f"| memory of the process that commands | {planned['driver_gb']:,.0f} GB |",
         f"| core-hours | {planned['core_hours']:,.1f} |",
         f"| hours on {planned['cores']} cores | {planned['hours']:.2f} |",
-        f"| dollars at {planned['cents_a_core_hour']:g} cents a core-hour | {planned['dollars']:,.2f} |",
+        f"| dollars at {planned['cents_a_core_hour']:g} cents a core-hour, which is assumed | {planned['dollars']:,.2f} |",
+        f"| to embed as many small images, core-hours | {planned['embedding_core_hours']:,.0f} |",
     ]
     return "\n".join(lines) + "\n"
 
@@ -208,22 +234,26 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="also into benchmarks/results")
     given = parser.parse_args()
+    begun_under = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        some = max(1, given.rows // 4)
-        write_pool(folder, some, 128, max(1, given.classes // 4))
-        relaxed = compare_relaxed(folder)
         write_pool(folder, given.rows, 128, given.classes)
-        result: dict[str, Any] = {
-            "rows": given.rows,
-            "classes": given.classes,
-            "repeats": given.repeats,
-            "cpus": os.cpu_count(),
-            "load": os.getloadavg()[0],
-            "engines": compare_engines(folder, given.repeats),
-            "relaxed": {**relaxed, "rows": some},
-            "costs": costs_by_row(given.rows, given.classes, folder),
-        }
+        engines = compare_engines(folder, given.repeats)
+        costs = costs_by_row(engines, given.classes, folder)
+        # More than one part, so that no task holds the class.
+        many = SPREAD_ROWS + PART_ROWS
+        write_pool(folder, many, 128, given.classes)
+        relaxed = compare_relaxed(folder)
+    result: dict[str, Any] = {
+        "rows": given.rows,
+        "classes": given.classes,
+        "repeats": given.repeats,
+        "cpus": os.cpu_count(),
+        "load": begun_under,
+        "engines": engines,
+        "relaxed": {**relaxed, "rows": many},
+        "costs": costs,
+    }
     result["plan"] = plan(result["costs"])
     text = as_markdown(result)
     print(text)

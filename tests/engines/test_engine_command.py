@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from contrasift.cli import app
 from contrasift.engines import cluster as clusters
+from contrasift.store.run import RunFolder
 
 
 @pytest.fixture
@@ -54,6 +55,19 @@ def test_select_prints_the_same_hash(on_ray, rng, tmp_path):
     shown = run(*command, "--out", "b", *on_ray)
     assert alone["sha256"] in shown.stdout.replace("\n", "")
     assert "not counted above" in shown.stdout
+
+
+def test_a_second_selection_is_refused_and_one_that_fails_leaves_nothing(tmp_path):
+    np.save("values.npy", np.ones((4, 2)))
+    command = ["select", "values.npy", "--fraction", "0.5", "--out", "x"]
+    with RunFolder(tmp_path / "x").locked():
+        refused = run(*command)
+    assert refused.exit_code == 1
+    assert "run.lock" in refused.output or "holds" in refused.output
+    np.save("values.npy", np.full((4, 2), np.nan))
+    (tmp_path / "x").rmdir()
+    assert run(*command).exit_code == 1
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.slow

@@ -17,9 +17,9 @@ def both(values, folder, part_rows):
     return HeldRows(np.ascontiguousarray(values[rows])), spread
 
 
-@pytest.mark.parametrize("part_rows", [1, 7, 1000])
+@pytest.mark.parametrize("part_rows", [2, 7, 1000])
 def test_every_pass(cluster, rng, tmp_path, part_rows):
-    values = rng.standard_normal((60, 5)).astype(np.float32)
+    values = rng.standard_normal((40, 5)).astype(np.float32)
     values[10:30] = values[8]
     held, spread = both(values, tmp_path, part_rows)
     direction = rng.standard_normal(5)
@@ -38,7 +38,7 @@ def test_every_pass(cluster, rng, tmp_path, part_rows):
         assert np.array_equal(getattr(spread, name)(*arguments), expected), name
     free = rng.random(held.n) < 0.8
     for mask in (np.ones(held.n, dtype=bool), free):
-        for places in (1, 4, 9, 15, int(mask.sum())):
+        for places in (1, 4, 9, int(mask.sum())):
             expected = held.best(direction, mask, places)
             found = spread.best(direction, mask, places)
             assert np.array_equal(found.fixed, expected.fixed)

@@ -97,27 +97,42 @@ def _register() -> None:
         text,
     )
 
-    app.command("run")(run.run_command)
-    app.command("embed")(stages.embed_command)
-    app.command("classes")(stages.classes_command)
-    app.command("select")(select.select_command)
-    app.command("train")(stages.train_command)
-    app.command("evaluate")(stages.evaluate_command)
-    app.command("dynamics")(dynamics.dynamics_command)
-    app.command("report")(stages.report_command)
-    app.command("plan")(plan.plan_command)
-    app.command("explore")(explore.explore_command)
-    app.command("negatives")(negatives.negatives_command)
-    app.command("bounds")(bounds.bounds_command)
-    app.command("text")(text.text_command)
-    app.command("compare")(compare.compare_command)
-    app.command("compare-selections")(compare_selections.compare_selections_command)
-    app.command("experiment")(experiment.experiment_command)
-    app.command("filter")(filter.filter_command)
-    app.command("extend")(extend.extend_command)
-    app.command("export")(export.export_command)
-    app.command("datasets")(stages.datasets_command)
-    app.command("doctor")(doctor.doctor_command)
+    panels = {
+        "From a pool to a report": {
+            "run": run.run_command,
+            "embed": stages.embed_command,
+            "classes": stages.classes_command,
+            "select": select.select_command,
+            "train": stages.train_command,
+            "evaluate": stages.evaluate_command,
+            "report": stages.report_command,
+        },
+        "Questions to a run": {
+            "plan": plan.plan_command,
+            "explore": explore.explore_command,
+            "compare": compare.compare_command,
+            "compare-selections": compare_selections.compare_selections_command,
+            "dynamics": dynamics.dynamics_command,
+        },
+        "Negatives and theory": {
+            "negatives": negatives.negatives_command,
+            "bounds": bounds.bounds_command,
+            "text": text.text_command,
+        },
+        "New examples, and handing on": {
+            "filter": filter.filter_command,
+            "extend": extend.extend_command,
+            "export": export.export_command,
+        },
+        "Papers, data, machine": {
+            "experiment": experiment.experiment_command,
+            "datasets": stages.datasets_command,
+            "doctor": doctor.doctor_command,
+        },
+    }
+    for panel, commands in panels.items():
+        for name, command in commands.items():
+            app.command(name, rich_help_panel=panel)(command)
 
 
 _register()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -217,29 +218,45 @@ def _select_from_matrix(
     arguments = dict(request)
     if arguments["normalize"] == "auto" and not described:
         arguments["normalize"] = "rows"
-    engine = None
-    if connect is not None:
-        from contrasift.engines.solving import RayEngine
+    with _held(out, narrator):
+        engine = None
+        if connect is not None:
+            from contrasift.engines.solving import RayEngine
 
-        engine = RayEngine(connect(), out)
-    with narrator.progress("selecting") as progress:
-        chosen = select(
-            embeddings,
-            labels,
-            **arguments,
-            must_keep=keep,
-            must_drop=drop,
-            class_weights=weights,
-            scores=scores,
-            threads=threads,
-            memory_limit=limit,
-            progress=progress,
-            announce=narrator.say,
-            engine=engine,
-        )
-    write_selection(out, chosen, options=request, inputs=inputs, fingerprint=fingerprint)
-    if engine is not None:
-        engine.remove_shards()
+            engine = RayEngine(connect(), out)
+        with narrator.progress("selecting") as progress:
+            chosen = select(
+                embeddings,
+                labels,
+                **arguments,
+                must_keep=keep,
+                must_drop=drop,
+                class_weights=weights,
+                scores=scores,
+                threads=threads,
+                memory_limit=limit,
+                progress=progress,
+                announce=narrator.say,
+                engine=engine,
+            )
+        write_selection(out, chosen, options=request, inputs=inputs, fingerprint=fingerprint)
+        if engine is not None:
+            engine.remove_shards()
+
+
+@contextlib.contextmanager
+def _held(out: Path, narrator: Narrator) -> Iterator[None]:
+    """Hold the folder against a second selection; one that stays empty is taken away again."""
+    from contrasift.store.run import RunFolder
+
+    new = not out.exists()
+    try:
+        with RunFolder(out).locked(narrator.say):
+            yield
+    finally:
+        if new:
+            with contextlib.suppress(OSError):  # it is not empty
+                out.rmdir()
 
 
 def _select_in_run(

@@ -88,9 +88,7 @@ def solve_group(
     return sum(own.size for own in rows), time.process_time() - begun
 
 
-def _gathered(
-    values: np.ndarray, rows: Sequence[np.ndarray], scale: bool
-) -> Iterator[np.ndarray]:
+def _gathered(values: np.ndarray, rows: Sequence[np.ndarray], scale: bool) -> Iterator[np.ndarray]:
     """The rows of each class, read in one pass from the first row to the last of them all."""
     if len(rows) == 1:
         yield gather(values, rows[0], scale=scale, threads=1)

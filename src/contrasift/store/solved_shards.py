@@ -12,7 +12,7 @@ import numpy as np
 from contrasift.errors import DataError
 from contrasift.selection.task import Rule, Solved
 from contrasift.store.shards import ShardFolder
-from contrasift.store.tables import read_table, write_table
+from contrasift.store.tables import read_records, read_table, write_table
 
 _ROWS, _CLASSES = "rows.parquet", "classes.parquet"
 
@@ -83,7 +83,7 @@ def read_solved(
     folder.entry(shard)
     path = folder.file(shard, _ROWS)
     table = read_table(path, "class_code", "row", "gain")
-    about = read_table(folder.file(shard, _CLASSES))
+    records = read_records(folder.file(shard, _CLASSES))
     sizes = [own.size for own in rows]
     wanted = np.repeat(np.asarray(codes, dtype=np.int64), sizes)
     if not np.array_equal(table["class_code"], wanted):
@@ -97,8 +97,8 @@ def read_solved(
             own[order.clip(max=own.size - 1)], table["row"][inside]
         ):
             raise _of_others(path)
-        record = {name: column[number] for name, column in about.items()}
-        solved.append(_solved(record, order.astype(np.int64), table["gain"][inside]))
+        gains = np.array(table["gain"][inside])  # a view would hold the whole table
+        solved.append(_solved(records[number], order.astype(np.int64), gains))
     return solved
 
 
@@ -106,26 +106,21 @@ def _solved(record: dict[str, Any], order: np.ndarray, gains: np.ndarray) -> Sol
     rule = None
     if record["direction"] is not None:
         exceptions = np.asarray(record["exceptions"], dtype=np.int64)
-        rule = Rule(np.array(record["direction"]), float(record["threshold"]), exceptions)
+        rule = Rule(np.array(record["direction"]), record["threshold"], exceptions)
     return Solved(
         order=order,
         gains=gains,
-        budget=int(record["budget"]),
-        value=float(record["value"]),
-        upper_bound=_number(record["upper_bound"]),
-        random_value=_number(record["random_value"]),
-        ranked_to=int(record["ranked_to"]),
-        turn=None if _number(record["turn"]) is None else int(record["turn"]),
+        budget=record["budget"],
+        value=record["value"],
+        upper_bound=record["upper_bound"],
+        random_value=record["random_value"],
+        ranked_to=record["ranked_to"],
+        turn=record["turn"],
         total=np.array(record["total"]),
         parts=None if record["parts"] is None else np.array(record["parts"]),
         rule=rule,
         facts=json.loads(record["facts"]),
     )
-
-
-def _number(value: Any) -> float | None:
-    """A number, or None where Parquet has nothing (which NumPy reads as NaN)."""
-    return None if value is None or np.isnan(value) else float(value)
 
 
 def _joined(parts: Sequence[np.ndarray], kind: type) -> np.ndarray:
