@@ -22,7 +22,7 @@ demo: $(VENV)/demo.stamp  ## the whole idea on real images, in a few minutes
 	$(BIN)/contrasift run mnist5k --recipe demo --out runs/demo
 
 test: $(VENV)/dev.stamp lint  ## every check and test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev.stamp  ## format, style, types, direction of imports
 	$(BIN)/ruff format --check src tests benchmarks

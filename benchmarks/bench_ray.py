@@ -39,11 +39,19 @@ PLANNED_CORES = 256
 CENTS_A_CORE_HOUR = 5.0  # what clouds ask for a core with 4 GB, about; put in your own
 
 
-def write_pool(folder: Path, n: int, width: int, n_classes: int) -> None:
-    """Unit rows around as many centres as there are classes; classes lie scattered."""
+def write_pool(folder: Path, n: int, width: int, n_classes: int, common: float = 0.0) -> None:
+    """Unit rows around as many centres as there are classes; classes lie scattered.
+
+    Args:
+        folder: gets values.npy and classes.npy.
+        n: rows.
+        width: columns.
+        n_classes: centres.
+        common: what all centres share, as the embeddings of an encoder do.
+    """
     rng = np.random.default_rng(0)
     codes = rng.integers(n_classes, size=n)
-    centres = rng.normal(size=(n_classes, width)).astype(np.float32)
+    centres = rng.normal(common, 1, (n_classes, width)).astype(np.float32)
     out = np.lib.format.open_memmap(
         folder / "values.npy", mode="w+", dtype=np.float32, shape=(n, width)
     )
@@ -228,7 +236,7 @@ def as_markdown(result: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print, and write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--classes", type=int, default=1_000)
     parser.add_argument("--repeats", type=int, default=3)
@@ -239,10 +247,12 @@ def main() -> None:
         folder = Path(name)
         write_pool(folder, given.rows, 128, given.classes)
         engines = compare_engines(folder, given.repeats)
+        print(json.dumps(engines), file=sys.stderr)
         costs = costs_by_row(engines, given.classes, folder)
+        print(json.dumps(costs), file=sys.stderr)
         # More than one part, so that no task holds the class.
         many = SPREAD_ROWS + PART_ROWS
-        write_pool(folder, many, 128, given.classes)
+        write_pool(folder, many, 128, given.classes, common=0.7)
         relaxed = compare_relaxed(folder)
     result: dict[str, Any] = {
         "rows": given.rows,
