@@ -335,24 +335,22 @@ def graph_classes(
     facts: dict[str, Any] = {"graph": kind}
     if n_neighbours != "auto":
         found, more = _communities(points, graph, widest, resolution, seed, least)
-        chosen = widest
+        k = widest
     else:
-        near = graph.neighbours
-        tried = []
+        near, tried = graph.neighbours, []
         for k in NEIGHBOURS:
             graph = neighbour_graph(near[:, :k], kind)
             one, more = _communities(points, graph, k, resolution, seed, least)
             again, _ = _communities(points, graph, k, more["resolution"], seed + 1, least)
             agreement = class_stability([one.codes, again.codes])["ari"]
-            tried.append((agreement, -k, one, more, graph))
+            tried.append((k, agreement, one, more, graph))
         facts["neighbours_curve"] = [
-            {"neighbours": -k, "stability": agreement, "n_classes": _count(one)}
-            for agreement, k, one, _, _ in tried
+            {"neighbours": k, "stability": agreement, "n_classes": _count(one)}
+            for k, agreement, one, _, _ in tried
         ]
         telling = [trial for trial in tried if _count(trial[2]) > 1] or tried
-        _, chosen, found, more, graph = max(telling, key=lambda trial: trial[:2])
-        chosen = -chosen
-    facts |= {"neighbours": chosen, "edges": int(graph.first.size)} | more
+        k, _, found, more, graph = max(telling, key=lambda trial: trial[1])
+    facts |= {"neighbours": k, "edges": int(graph.first.size)} | more
     return found.codes, neighbour_share(graph.neighbours, found.codes), facts
 
 
