@@ -337,6 +337,15 @@ class TrainOptions(Options):
             projection_dim=self.projection_dim or method.projection_dim,
         )
 
+    def with_method(self, method: str) -> TrainOptions:
+        """The same trained in another way: options of single methods are at their defaults."""
+        if method == self.method:
+            return self
+        own = {name for other in METHODS.values() for name in other.uses}
+        own |= {"method", "temperature", "projection_dim"}
+        kept = {name: value for name, value in self.as_dict().items() if name not in own}
+        return TrainOptions.from_mapping(kept | {"method": method})
+
     def fingerprint(self, *upstream: str) -> str:
         """Hash of the resolved options: a default that is written out is the same run."""
         return Options.fingerprint(self.resolved(), *upstream)

@@ -35,7 +35,7 @@ def test_an_option_that_does_not_exist(name):
             {
                 "select.objective": "random-per-class",
                 "classes.classes": "labels",
-                "arm.proxy_architecture": "resnet18",
+                "embed.proxy_architecture": "resnet18",
             },
         ),
         ({"arm.trained": False}, {"arm.trained": False, "train.epochs": 3, "select.fraction": 0.4}),

@@ -98,6 +98,19 @@ def test_the_proxy_may_be_another_network_that_learns_in_another_way(tmp_path, c
     assert (options.train.architecture, options.train.method) == ("narrow:0.25", "simclr")
 
 
+def test_what_only_the_training_takes_does_not_reach_its_proxy(tmp_path, contrasift):
+    run = tmp_path / "run"
+    train = ["--method", "moco", "--temperature", 0.05, "--split-bn", 2, "--batch-size", 24]
+    contrasift(
+        "embed", *POOL, *TRAIN[:4], *train, "--queue-size", 48, "--proxy-method", "simclr",
+        "--proxy-epochs", 1, "--views", 1, "--out", run,
+    )  # fmt: skip
+    about = json.loads((run / "embeddings.json").read_text())["encoder"]
+    assert about["trained_with"] == "simclr"
+    other = RunFolder(run).read_options().train.with_method("simclr")
+    assert (other.resolved().temperature, other.split_bn, other.batch_size) == (0.5, 1, 24)
+
+
 def test_classes_have_a_matrix_of_their_own(made):
     rows = np.load(made / "c" / "class_embeddings.npy")
     assert rows.shape == (90, 8)

@@ -18,7 +18,7 @@ KMEANS_CHOSEN = {"classes.classes": "kmeans", "classes.n_classes": "auto"}
 GRAPH = {"classes.classes": "graph"}
 NO_CLASSES = {"classes.classes": "graph", "select.allocate": "global"}
 # One selection serves all methods: that of the cheapest proxy.
-MOCO = {"train.method": "moco", "train.temperature": 0.2, "arm.proxy_method": "simclr"}
+MOCO = {"train.method": "moco", "train.temperature": 0.2, "embed.proxy_method": "simclr"}
 
 FRACTIONS = {f"{share:g}": {"select.fraction": share} for share in (0.2, 0.4)}
 METHODS = {"simclr": {"train.method": "simclr"}, "moco": MOCO}
@@ -115,6 +115,39 @@ GOAL = Experiment(
     ),
 )
 
+# MoCo's features separate the classes of glyphs better than SimCLR's.
+_BY_MOCO = {"embed.proxy_method": "moco"}
+_GRAPH_BY_MOCO = {**GRAPH, **_BY_MOCO}
+
+LABEL_FREE = Experiment(
+    name="label-free",
+    title="What comes closest to true classes without labels",
+    shows="proxies, classes, shares of the budget and objectives, tried on the validation split",
+    axes={"epochs": {"80": {"train.epochs": 80}}},
+    arms={
+        "random": RANDOM,
+        "random per class": PER_CLASS,
+        "SAS, true classes": LABELS,
+        "SAS, true classes, MoCo proxy": {**LABELS, **_BY_MOCO},
+        "SAS, graph": GRAPH,
+        "SAS, graph, MoCo proxy": _GRAPH_BY_MOCO,
+        "random per graph class, MoCo proxy": {
+            **_GRAPH_BY_MOCO,
+            "select.objective": "random-per-class",
+        },
+        "SAS, graph, MoCo proxy, equal shares": {**_GRAPH_BY_MOCO, "select.allocate": "equal"},
+        "SAS, graph of 30 neighbours by consensus, MoCo proxy": {
+            **_GRAPH_BY_MOCO,
+            "classes.graph_neighbours": 30,
+            "classes.resolution": "consensus",
+        },
+        "SAS, graph, MoCo proxy, λ = 0": {**_GRAPH_BY_MOCO, "select.redundancy": 0.0},
+        "densest, graph, MoCo proxy": {**_GRAPH_BY_MOCO, "select.objective": "typicality"},
+        "SAS, no classes, MoCo proxy": {**NO_CLASSES, **_BY_MOCO},
+    },
+    reference="random",
+)
+
 # Labels as classes beside classes found without them, and both ends of what can be had.
 TRUE_AND_FOUND = {
     "random per class": PER_CLASS,
@@ -146,8 +179,8 @@ OTHER_METHODS = Experiment(
     shows="SAS, Fig. 4: BYOL, SimSiam and MoCo on what SimCLR's proxy selects",
     axes={
         "method": {
-            "byol": {"train.method": "byol", "arm.proxy_method": "simclr"},
-            "simsiam": {"train.method": "simsiam", "arm.proxy_method": "simclr"},
+            "byol": {"train.method": "byol", "embed.proxy_method": "simclr"},
+            "simsiam": {"train.method": "simsiam", "embed.proxy_method": "simclr"},
             "moco": MOCO,
         }
     },
@@ -162,17 +195,20 @@ OTHER_METHODS = Experiment(
     ),
 )
 
+# A recipe's proxy may be a smaller network.
+_OWN_PROXY = {**LABELS, "embed.proxy_architecture": ""}
+
 PROXIES = Experiment(
     name="proxies",
     title="How good the proxy must be",
     shows="SAS, Fig. 5c: a proxy trained to its end, for a tenth of its epochs, and a smaller one",
     arms={
         "random per class": PER_CLASS,
-        "proxy in full": LABELS,
-        "a tenth of its epochs": {**LABELS, "arm.proxy_share": 0.1},
-        "a smaller proxy": {**LABELS, "arm.proxy_architecture": "narrow:0.5"},
+        "proxy in full": _OWN_PROXY,
+        "a tenth of its epochs": {**_OWN_PROXY, "arm.proxy_share": 0.1},
+        "a smaller proxy": {**LABELS, "embed.proxy_architecture": "narrow:0.5"},
     },
-    arms_at={"paper": {"a smaller proxy": {**LABELS, "arm.proxy_architecture": "resnet10"}}},
+    arms_at={"paper": {"a smaller proxy": {**LABELS, "embed.proxy_architecture": "resnet10"}}},
     reference="random per class",
     claims=(
         Claim(

@@ -14,7 +14,6 @@ from contrasift.errors import UsageError
 from contrasift.experiments.mixtures import MixtureOptions
 from contrasift.options import (
     GROUPS,
-    METHODS,
     ClassesOptions,
     CompareOptions,
     EmbedOptions,
@@ -39,11 +38,7 @@ class ArmOptions(Options):
         "Which end of the ranking is trained on; `labelled`: random examples among those with a label (the oracle of a pool whose junk has none).",
         choices=KEPT,
     )
-    proxy_architecture: str = option("", "Architecture of the proxy; default: the training's.")
     proxy_share: float = option(1.0, "Share of the proxy's epochs that it is really trained for.")
-    proxy_method: str = option(
-        "", "Method of the proxy; default: the training's.", choices=("", *METHODS)
-    )
 
 
 @dataclass(frozen=True)
@@ -199,7 +194,7 @@ class Cell:
         elif select.objective == "random-per-class":
             classes = ClassesOptions(classes="labels")
         run = dataclasses.replace(run, embed=EmbedOptions(), classes=classes, select=select)
-        arm = dataclasses.replace(self.arm, proxy_architecture="", proxy_method="", proxy_share=1.0)
+        arm = dataclasses.replace(self.arm, proxy_share=1.0)
         return dataclasses.replace(self, options=run, arm=arm)
 
 

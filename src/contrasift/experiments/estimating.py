@@ -11,8 +11,9 @@ import numpy as np
 
 from contrasift.errors import UsageError
 from contrasift.experiments.cells import Cell
-from contrasift.experiments.workshop import proxy_training, schedule
+from contrasift.experiments.workshop import schedule
 from contrasift.options import TrainOptions
+from contrasift.pipeline.preparation import proxy_options
 from contrasift.pools import Pool
 
 # Of what is no training: embedding, classes, selection, judging.
@@ -114,7 +115,7 @@ def estimate(
             total += images * rates.of(options, pool, device)
         if cell.needs_proxy:
             total += _CHOOSING_SECONDS * n / 10_000
-            proxy = proxy_training(cell)
+            proxy = proxy_options(cell.options)
             embed, epochs = cell.options.embed, cell.proxy_epochs
             name = f"{proxy.method} {proxy.architecture} {epochs} {embed.seed} {pool.fingerprint}"
             if embed.encoder == "proxy" and name not in proxies:

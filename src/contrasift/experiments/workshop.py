@@ -23,7 +23,7 @@ import numpy as np
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.experiments.cells import Cell
 from contrasift.experiments.mixtures import make_pool
-from contrasift.options import METHODS, RunOptions, TrainOptions
+from contrasift.options import RunOptions, TrainOptions
 from contrasift.pipeline import clustering, preparation, selecting
 from contrasift.pipeline.comparing import pool_latent_classes, steps_per_epoch
 from contrasift.pipeline.run import Narrator, Run, positions_of
@@ -121,10 +121,10 @@ class Workshop:
     def embedded(self, cell: Cell) -> Run:
         """A run whose pool is embedded by the cell's proxy."""
         embed = dataclasses.replace(cell.options.embed, proxy_epochs=cell.proxy_epochs)
-        options = dataclasses.replace(cell.options, embed=embed, train=proxy_training(cell))
-        run = self._run(cell, options)
+        run = self._run(cell, dataclasses.replace(cell.options, embed=embed))
+        options = run.options
         trains = "proxy" in (options.embed.encoder, options.embed.classes_encoder)
-        trained = preparation.proxy_options(run).resolved().as_dict() if trains else None
+        trained = preparation.proxy_options(run.options).resolved().as_dict() if trains else None
         folder = self._part("embedded", run.pool.fingerprint, options.embed.as_dict(), trained)
 
         def make(run: Run) -> None:
@@ -146,7 +146,7 @@ class Workshop:
         source = self.training(
             run.pool,
             positions,
-            preparation.proxy_options(run),
+            preparation.proxy_options(run.options),
             run.options.embed.seed,
             kind="proxy",
         )
@@ -284,20 +284,6 @@ class _Quiet:
     ) -> contextlib.AbstractContextManager[Callable[[int, int], None]]:
         """That of the narrator."""
         return self._narrator.progress(title, unit)
-
-
-def proxy_training(cell: Cell) -> TrainOptions:
-    """The training options of a cell as its proxy has them."""
-    options, arm = cell.options.train, cell.arm
-    if arm.proxy_architecture:
-        options = dataclasses.replace(options, architecture=arm.proxy_architecture)
-    if arm.proxy_method in ("", options.method):
-        return options
-    # What only the other method takes, and what each has its own default of.
-    own = {name for method in METHODS.values() for name in method.uses}
-    own |= {"temperature", "projection_dim"}
-    kept = {name: value for name, value in options.as_dict().items() if name not in own}
-    return TrainOptions.from_mapping(kept | {"method": arm.proxy_method})
 
 
 def schedule(cell: Cell, n: int, full: int) -> tuple[TrainOptions, int | None]:

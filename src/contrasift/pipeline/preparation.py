@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from contrasift.arrays import row_blocks
-from contrasift.options import EmbedOptions, TrainOptions
+from contrasift.options import EmbedOptions, RunOptions, TrainOptions
 from contrasift.pipeline.run import Run, pool_arguments, positions_of
 from contrasift.results import Embeddings
 from contrasift.store.atomic import (
@@ -75,7 +75,7 @@ def readable_positions(run: Run) -> np.ndarray:
     return positions_of(table["index"][table["row"] >= 0], run.pool.index)
 
 
-def proxy_options(run: Run) -> TrainOptions:
+def proxy_options(options: RunOptions) -> TrainOptions:
     """How the proxy is trained: as the runs to come, for fewer epochs, with all negatives.
 
     Raises:
@@ -83,12 +83,11 @@ def proxy_options(run: Run) -> TrainOptions:
     """
     from contrasift.negatives.policies import parse_schedule
 
-    train, embed = run.options.train, run.options.embed
+    train, embed = options.train, options.embed
     parse_schedule(train.negatives, train.negatives_schedule)
     return dataclasses.replace(
-        train,
+        train.with_method(embed.proxy_method or train.method),
         epochs=embed.proxy_epochs or max(1, train.epochs // 2),
-        method=embed.proxy_method or train.method,
         architecture=embed.proxy_architecture or train.architecture,
         # A policy may need the latent classes that the proxy is there to find.
         negatives="",
@@ -99,7 +98,7 @@ def proxy_options(run: Run) -> TrainOptions:
 
 def proxy(run: Run) -> StageRecord:
     """Train the encoder that embeds the pool, where no pretrained one is named."""
-    options = proxy_options(run)
+    options = proxy_options(run.options)
     seed = run.options.embed.seed
     fingerprint = options.fingerprint(run.record("scan").fingerprint, str(seed))
 

@@ -122,7 +122,7 @@ def _train(run: Run, number: int, fingerprint: str) -> float:
         trained = pretrain(
             run.pool,
             positions_of(chosen, run.pool.index),
-            proxy_options(run),
+            proxy_options(run.options),
             seed=run.options.embed.seed,
             folder=run.training_folder(name, fingerprint),
             device=run.device,
@@ -180,7 +180,7 @@ def _proxy_fingerprint(run: Run) -> str:
     options = run.options.embed
     what = (options.layer, options.views, options.plain_view, options.seed)
     own = (options.classes_encoder, options.classes_layer, options.classes_views)
-    return proxy_options(run).fingerprint(*map(str, what + own))
+    return proxy_options(run.options).fingerprint(*map(str, what + own))
 
 
 def _ari(record: StageRecord) -> float:
