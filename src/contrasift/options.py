@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,12 +68,9 @@ class Options:
         """Build from a recipe's section; an unknown key is an error that lists the known ones."""
         kinds = typing.get_type_hints(cls)
         for key in values:
-            _require(
-                key in kinds,
-                f"one of the options {', '.join(kinds)}",
-                key,
-                nearest(str(key), kinds),
-            )
+            if key not in kinds:  # the nearest is only then looked for: it takes longest
+                known = ", ".join(kinds)
+                raise UsageError(f"one of the options {known}", key, nearest(str(key), kinds))
         return cls(**{key: _typed(key, value, kinds[key]) for key, value in values.items()})
 
 
@@ -82,7 +80,7 @@ class PoolOptions(Options):
 
     pool: str = option(
         "",
-        "A named set (see `contrasift datasets`), a folder of images, tar or Parquet shards (a folder, a file, or a pattern like 'shards/*.tar'), a Hugging Face data set (hf:NAME or hf:NAME:SPLIT), or a .npy/.npz file.",
+        "A named set (see `contrasift datasets`), a folder of images, tar or Parquet shards (a folder, a file, a pattern like 'shards/*.tar', or their address, s3://…), a Hugging Face data set (hf:NAME or hf:NAME:SPLIT), or a .npy/.npz file.",
     )
     limit: int | None = option(None, "Use only N examples of the pool, drawn with the seed.")
     image_size: int | None = option(
@@ -131,7 +129,7 @@ class Method:
     projection_dim: int = 128
 
 
-_NEGATIVES = frozenset({"negatives", "negatives_schedule"})
+_NEGATIVES = frozenset({"negatives", "negatives_schedule", "loss"})
 _QUEUE = frozenset({"queue_reserve", "queue_keep_hard", "split_bn"})
 
 METHODS: dict[str, Method] = {
@@ -242,6 +240,10 @@ class TrainOptions(Options):
     negatives_schedule: str = option(
         "", "Other policies from later epochs on: `10: difficulty(50,100); 20: difficulty(95,100)`."
     )
+    loss: str = option(
+        "",
+        "How negatives weigh; default: InfoNCE. `decoupled`: the positive does not compete with them; `debiased(SHARE)`: corrected for the SHARE of them expected to be of the query's class; `hardness(BETA,SHARE)`: so corrected, and harder ones weigh more, 0 as before.",
+    )
     queue_size: int = option(4096, "MoCo: how many older keys are the negatives.")
     queue_reserve: int = option(
         0,
@@ -272,6 +274,7 @@ class TrainOptions(Options):
         super().__post_init__()
         _require(self.epochs >= 1, "--epochs of at least 1", self.epochs)
         parse_epochs(self.keep_epochs, self.epochs)
+        parse_loss(self.loss)
         _require(
             self.batch_size >= 2,
             "--batch-size of at least 2 (a batch of one has no negatives)",
@@ -363,6 +366,32 @@ def parse_epochs(text: str, last: int) -> frozenset[int]:
     wrong = [part for part in parts if not (part.isdecimal() and int(part) >= 1)]
     _require(not wrong, "--keep-epochs like 1,4,10, or all", text)
     return frozenset(int(part) for part in parts if int(part) <= last)
+
+
+def parse_loss(text: str) -> tuple[str, tuple[float, ...]]:
+    """Name and numbers of a loss: `("hardness", (0.5, 0.016))`; InfoNCE's name is empty.
+
+    Raises:
+        UsageError: another loss, or numbers that it cannot have.
+    """
+    name, bracket, rest = text.replace(" ", "").partition("(")
+    try:
+        numbers = tuple(float(part) for part in rest.removesuffix(")").split(",") if bracket)
+    except ValueError:
+        numbers = (math.nan,)
+    *betas, share = numbers or (0.0,)
+    legal = (
+        {"": 0, "decoupled": 0, "debiased": 1, "hardness": 2}.get(name) == len(numbers)
+        and rest.endswith(")") == bool(bracket)
+        and 0 <= share < 1
+        and all(0 <= beta < math.inf for beta in betas)
+    )
+    _require(
+        legal,
+        "--loss decoupled, debiased(SHARE) or hardness(BETA,SHARE), a share in [0, 1), beta from 0 on",
+        text,
+    )
+    return name, numbers
 
 
 @dataclass(frozen=True)

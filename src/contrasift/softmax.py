@@ -45,6 +45,7 @@ def fit_softmax(
     *,
     tolerance: float = TOLERANCE,
     max_steps: int = MAX_STEPS,
+    pairs: bool = False,
 ) -> LinearFit:
     """Multinomial logistic regression by L-BFGS, preconditioned.
 
@@ -64,6 +65,7 @@ def fit_softmax(
         covariance: XᵀX/n, if it is known.
         tolerance: a fit is done when no entry of its gradient in W and b is larger.
         max_steps: where it stops at the latest.
+        pairs: minimise `mean_pair_loss` instead, which never sees more than two classes at once.
 
     Returns:
         Weights, bias, and whether it was done before its last step.
@@ -80,6 +82,7 @@ def fit_softmax(
     with threadpool_limits(1, "blas"):
         factor = cholesky(spread, lower=True)
     largest = np.inf
+    mean = mean_pair_loss if pairs else mean_loss
 
     def weights_of(point: np.ndarray) -> np.ndarray:
         return solve_triangular(factor, point, lower=True, trans=1)
@@ -88,7 +91,7 @@ def fit_softmax(
         nonlocal largest
         point = flat.reshape(d + 1, n_classes)
         weights, bias = weights_of(point[:d]), point[d]
-        loss, gradient = mean_loss(features, codes, weights, bias)
+        loss, gradient = mean(features, codes, weights, bias)
         gradient[:d] += regularisation * weights
         largest = float(np.abs(gradient).max())
         gradient[:d] = solve_triangular(factor, gradient[:d], lower=True)
@@ -145,3 +148,33 @@ def mean_loss(
         gradient[d] += scores.sum(axis=0, dtype=np.float64)
     gradient /= n
     return loss / n, gradient
+
+
+def mean_pair_loss(
+    features: np.ndarray, codes: np.ndarray, weights: np.ndarray, bias: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """The same of a class against one that is drawn evenly: E ln(1 + e^{g_j − g_y}), 0 for j = y.
+
+    This is L_sub of arXiv 2102.06866 with one negative and even classes.
+    """
+    n, d = features.shape
+    n_classes = weights.shape[1]
+    weights, bias = weights.astype(np.float32), bias.astype(np.float32)
+    gradient = np.zeros((d + 1, n_classes))
+    loss = 0.0
+    for begin in range(0, n, _BLOCK_ROWS):
+        block, truth = features[begin : begin + _BLOCK_ROWS], codes[begin : begin + _BLOCK_ROWS]
+        rows = np.arange(truth.size)
+        scores = block @ weights
+        scores += bias
+        scores -= scores[rows, truth][:, None]
+        losses = np.logaddexp(scores, np.float32(0))
+        losses[rows, truth] = 0
+        loss += float(losses.sum(dtype=np.float64))
+        slopes = np.exp(scores - losses)  # e^g / (1 + e^g), without an overflow
+        slopes[rows, truth] = 0
+        slopes[rows, truth] = -slopes.sum(axis=1)
+        gradient[:d] += (slopes.T @ block).T
+        gradient[d] += slopes.sum(axis=0, dtype=np.float64)
+    gradient /= n * n_classes
+    return loss / (n * n_classes), gradient

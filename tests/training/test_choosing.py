@@ -10,8 +10,16 @@ import pytest
 import torch
 
 from contrasift.errors import DataError, UsageError
-from contrasift.negatives import difficulty, everything, parse_schedule
-from contrasift.options import TrainOptions
+from contrasift.negatives import (
+    Debiased,
+    Decoupled,
+    HardnessWeighted,
+    difficulty,
+    everything,
+    parse_schedule,
+)
+from contrasift.options import PoolOptions, RunOptions, TrainOptions
+from contrasift.pipeline.preparation import proxy_options
 from contrasift.training.choosing import ChosenNegatives, PoolTags
 from contrasift.training.encoders import load_encoder, weights_sha256
 from contrasift.training.pretrain import pretrain
@@ -204,7 +212,51 @@ def test_random_policies_draw_by_seed_epoch_and_step():
     assert len({value(0, 1, 2), value(1, 1, 2), value(0, 2, 2), value(0, 1, 3)}) == 4
 
 
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("decoupled", Decoupled(0.2)),
+        ("debiased(0.1)", Debiased(0.1, 0.2)),
+        ("hardness( 0.5, 0.1 )", HardnessWeighted(0.5, 0.1, 0.2)),
+    ],
+)
+def test_a_loss_is_the_one_that_is_named(text, same):
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 8, 4, generator=generator)
+    queue = torch.randn(32, 4, generator=generator)
+    index = torch.arange(8)
+
+    def value(queue=None, **more):
+        options = TrainOptions(loss=text, temperature=0.2, **more)
+        chosen = ChosenNegatives(options, None, 0)
+        return float(chosen.loss(first, second, index, epoch=0, step=0, queue=queue))
+
+    assert value() == pytest.approx(float(same(first, second)))
+    assert value(queue, method="moco") == pytest.approx(float(same(first, second, queue)))
+    same.negatives = difficulty(0, 50)
+    left = value(queue, method="moco", negatives="difficulty(0,50)")
+    assert left == pytest.approx(float(same(first, second, queue)))
+    assert left != value(queue, method="moco")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["infonce", "debiased", "debiased()", "debiased(1)", "debiased(x)", "debiased(0.1",
+     "hardness(0.1)", "hardness(-1,0.1)", "hardness(nan,0.1)", "decoupled()", "decoupled(0)"],
+)  # fmt: skip
+def test_losses_that_there_are_not(text):
+    with pytest.raises(UsageError, match="--loss decoupled, debiased"):
+        TrainOptions(loss=text)
+
+
+def test_the_proxy_is_trained_with_the_plain_loss():
+    run = RunOptions(PoolOptions("digits"), train=TrainOptions(method="moco", loss="debiased(0.1)"))
+    assert proxy_options(run).loss == ""
+
+
 def test_bad_options():
+    with pytest.raises(UsageError, match="--method simclr or moco for --loss"):
+        TrainOptions(method="byol", loss="decoupled")
     for name, value, expected in [
         ("queue_size", 0, "--queue-size of at least 1"),
         ("queue_reserve", -1, "--queue-reserve of at least 0"),

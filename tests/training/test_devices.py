@@ -8,14 +8,15 @@ import time
 
 import numpy as np
 import pytest
+import pytorch_lightning as lightning
 import torch
-from torch import nn
 
 from contrasift.errors import ContrasiftError, UsageError
-from contrasift.options import TrainOptions
+from contrasift.options import METHODS, TrainOptions
 from contrasift.training import pretrain as module
 from contrasift.training.devices import errors_of_processes, reports, where_to_train
-from contrasift.training.encoders import build_encoder, load_encoder
+from contrasift.training.encoders import load_encoder
+from contrasift.training.joining import JoinedBatchNorm
 
 
 class Noise:
@@ -35,39 +36,21 @@ class Noise:
         return self._images[positions]
 
 
-def without_batch_norm(network: nn.Module) -> nn.Module:
-    for name, child in network.named_children():
-        without_batch_norm(child)
-        if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            setattr(network, name, nn.Identity())
-    return network
-
-
 def losses(result) -> list[float]:
     with open(result.folder / "metrics.csv", encoding="utf-8") as file:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-CASES = {
-    "simclr": {"epochs": 3},
-    "moco": {"epochs": 3, "method": "moco", "queue_size": 48, "momentum": 0.9,
-             "queue_keep_hard": 0.5},
-    "policy": {"epochs": 3, "negatives": "difficulty(30,100) & ~same_class"},
-}  # fmt: skip
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("case", sorted(CASES))
-def test_two_processes_are_one_with_the_doubled_batch(case, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        module, "build_encoder", lambda *about: without_batch_norm(build_encoder(*about))
-    )
+def test_two_spawned_processes_are_one_with_the_whole_batch(tmp_path, monkeypatch):
+    # Every method, and interruptions, in `test_several_devices.py`, with forked processes.
     monkeypatch.setattr(module, "find_spec", lambda name: None)  # no TensorBoard: it starts slowly
     pool, curves, steps = Noise(), {}, []
     for devices in (1, 2):
         options = TrainOptions(
-            batch_size=16, projection_dim=8, devices=devices, learning_rate=1e-3, **CASES[case]
-        )
+            architecture="narrow:0.125", batch_size=16, projection_dim=8, devices=devices, epochs=2,
+            learning_rate=1e-3, negatives="difficulty(30,100) & ~same_class",
+        )  # fmt: skip
         result = module.pretrain(
             pool, np.arange(len(pool)), options, seed=0, folder=tmp_path / str(devices),
             device="cpu", progress=lambda done, total: steps.append((done, total)),
@@ -75,15 +58,16 @@ def test_two_processes_are_one_with_the_doubled_batch(case, tmp_path, monkeypatc
         curves[devices] = losses(result)
     # Float tolerance: sums over a batch are taken in another order.
     assert curves[2] == pytest.approx(curves[1], rel=2e-5)
-    assert steps == 2 * [(step, 6) for step in range(1, 7)]
+    assert steps == 2 * [(step, 4) for step in range(1, 5)]
 
 
 def test_where_to_train():
     cpu = torch.device("cpu")
     assert where_to_train(cpu, TrainOptions())["devices"] == 1
     two = where_to_train(cpu, TrainOptions(devices=2, precision="bf16-mixed"))
-    assert (two["devices"], two["strategy"], two["precision"]) == (2, "ddp_spawn", "bf16-mixed")
-    assert not two["sync_batchnorm"]  # torch has none for CPUs
+    assert (two["devices"], two["precision"]) == (2, "bf16-mixed")
+    assert two["strategy"]._start_method == "spawn"
+    assert two["strategy"]._ddp_kwargs == {"broadcast_buffers": False}
     with pytest.raises(UsageError, match=r"at most 0 for --device cuda; got 2"):
         where_to_train(torch.device("cuda"), TrainOptions(devices=2))
     with pytest.raises(UsageError, match=r"for --device cuda:1"):
@@ -91,11 +75,20 @@ def test_where_to_train():
 
 
 def test_batch_norm_is_synchronised_but_for_moco(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    cuda = torch.device("cuda")
-    for method, synchronised in (("simclr", True), ("byol", True), ("moco", False)):
-        settings = where_to_train(cuda, TrainOptions(method=method, devices=4))
-        assert settings["sync_batchnorm"] is synchronised
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "device_count", lambda: 4)
+        for device in ("cpu", "cuda"):
+            for method in METHODS:
+                options = TrainOptions(method=method, devices=4)
+                plugins = where_to_train(torch.device(device), options)["plugins"]
+                assert [plugin._device_type for plugin in plugins] == [device] * (method != "moco")
+    # What Lightning makes of them.
+    cpu = where_to_train(torch.device("cpu"), TrainOptions(devices=2))
+    trainer = lightning.Trainer(**cpu, logger=False, enable_checkpointing=False)
+    assert trainer.strategy._layer_sync is cpu["plugins"][0]
+    network = torch.nn.Sequential(torch.nn.BatchNorm1d(3))
+    on_gpus = JoinedBatchNorm("cuda").apply(network)
+    assert type(on_gpus[0]) is torch.nn.SyncBatchNorm
 
 
 def test_reports_of_other_processes_arrive_in_order():
@@ -111,6 +104,24 @@ def test_reports_of_other_processes_arrive_in_order():
 
     with reports(alone, 1) as same:
         assert same is alone
+
+
+def test_an_error_of_the_callback_ends_the_work_and_is_raised():
+    seen = []
+
+    def report(done: int, total: int) -> None:
+        seen.append(done)
+        if done == 2:
+            raise KeyError("no such bar")
+
+    sent = []
+    with pytest.raises(KeyError, match="no such bar"), reports(report, 2) as send:
+        for step in range(1, 1000):  # within a few steps
+            sent.append(step)
+            send(step, 5)
+            time.sleep(0.01)
+    assert seen == [1, 2]
+    assert len(sent) < 999
 
 
 def test_an_error_in_another_process_is_told_in_a_line():
@@ -137,3 +148,34 @@ def test_half_precision_trains(method, precision, tmp_path):
     assert np.isfinite(losses(result)).all()
     encoder = load_encoder(result.encoder)
     assert encoder(torch.rand(2, 1, 12, 12)).dtype == torch.float32
+
+
+def test_the_scale_of_16_bit_gradients_is_that_before_the_interruption(tmp_path, monkeypatch):
+    from pytorch_lightning.plugins import MixedPrecision
+
+    # Where it begins gradients vanish, and it doubles at every step: to begin anew is noticed.
+    def in_16_bits(device, options):
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**-18, growth_interval=1)
+        settings = where_to_train(device, options)
+        del settings["precision"]  # on CPUs Lightning would take another
+        return {**settings, "plugins": [MixedPrecision("16-mixed", "cpu", scaler)]}
+
+    def train(name: str, stop_after: int = 0):
+        def report(done: int, total: int) -> None:
+            if done == stop_after:
+                raise InterruptedError
+
+        options = TrainOptions(
+            architecture="narrow:0.125", epochs=4, batch_size=16, projection_dim=8,
+            optimizer_name="sgd",
+        )  # fmt: skip
+        return module.pretrain(
+            Noise(), np.arange(40), options, seed=0, folder=tmp_path / name, device="cpu",
+            progress=report,
+        )  # fmt: skip
+
+    monkeypatch.setattr(module, "where_to_train", in_16_bits)
+    whole = train("whole")
+    with pytest.raises(InterruptedError):
+        train("resumed", stop_after=5)
+    assert losses(train("resumed")) == losses(whole)

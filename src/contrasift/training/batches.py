@@ -160,5 +160,6 @@ def load_batches(source: ImageSource, batches: Sampler, workers: int = 0) -> Dat
         sampler=batches,
         num_workers=workers,
         persistent_workers=workers > 0,
+        pin_memory=workers > 0 and torch.cuda.is_available(),  # else who needs it pins it
         generator=torch.Generator(),  # or the loader would draw from the global one
     )

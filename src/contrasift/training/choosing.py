@@ -10,11 +10,18 @@ import torch
 from lightly.loss import NTXentLoss
 
 from contrasift.errors import DataError, UsageError
+from contrasift.negatives.losses import (
+    ContrastiveLoss,
+    Debiased,
+    Decoupled,
+    HardnessWeighted,
+    InfoNCE,
+)
 from contrasift.negatives.policies import Tags, everything, parse_schedule
 from contrasift.negatives.processes import n_processes, rank
-from contrasift.options import TrainOptions
+from contrasift.options import TrainOptions, parse_loss
 from contrasift.training.batches import ImageSource
-from contrasift.training.views import counter_uniforms
+from contrasift.training.views import counter_uniforms, moved
 
 # Keeps the policy `random` apart from the views and the order.
 _RANDOM_STREAM = -2
@@ -48,14 +55,14 @@ class PoolTags:
             )
         return cls(pool.index, getattr(pool, "labels", None), latent_classes)
 
-    def look_up(self, index: torch.Tensor) -> Tags:
-        """The tags of a batch, on its device."""
+    def look_up(self, index: torch.Tensor, device: torch.device) -> Tags:
+        """The tags of a batch, on a device."""
         rows = np.searchsorted(self.index, index.cpu().numpy())
 
         def part(values: np.ndarray | None) -> torch.Tensor | None:
-            return None if values is None else torch.from_numpy(values[rows]).to(index.device)
+            return None if values is None else moved(torch.from_numpy(values[rows]), device)
 
-        return Tags(part(self.labels), part(self.latent_classes), index)
+        return Tags(part(self.labels), part(self.latent_classes), moved(index, device))
 
 
 def required_tags(options: TrainOptions, tags: PoolTags) -> dict[str, np.ndarray]:
@@ -84,25 +91,37 @@ def required_tags(options: TrainOptions, tags: PoolTags) -> dict[str, np.ndarray
     return required
 
 
+def make_loss(text: str, temperature: float, *, gather: bool = False) -> ContrastiveLoss:
+    """The loss that `--loss` names; InfoNCE for an empty text.
+
+    Raises:
+        UsageError: no such loss.
+    """
+    name, numbers = parse_loss(text)
+    made = {"": InfoNCE, "decoupled": Decoupled, "debiased": Debiased, "hardness": HardnessWeighted}
+    return made[name](*numbers, temperature=temperature, gather=gather)
+
+
 class ChosenNegatives(torch.nn.Module):
-    """The loss of a training under its policies; without any, lightly's NT-Xent."""
+    """The loss of a training under its policies; without either, lightly's NT-Xent."""
 
     def __init__(self, options: TrainOptions, tags: PoolTags | None, seed: int):
         super().__init__()
-        from contrasift.negatives.losses import InfoNCE
-
         self._schedule = parse_schedule(options.negatives, options.negatives_schedule)
         self._tags = tags
         self._seed = seed
         self._removed: list[torch.Tensor] = []
         self._reserve = options.queue_reserve
         temperature, gather = options.resolved().temperature or 0.0, options.devices > 1
-        self._info_nce = InfoNCE(temperature, gather=gather)
+        self._loss = make_loss(options.loss, temperature, gather=gather)
+        self._plain = not options.loss
         self._nt_xent = NTXentLoss(temperature=temperature, gather_distributed=gather)
 
-    def look_up(self, index: torch.Tensor) -> Tags:
-        """The tags of a batch."""
-        return Tags(examples=index) if self._tags is None else self._tags.look_up(index)
+    def look_up(self, index: torch.Tensor, device: torch.device) -> Tags:
+        """The tags of a batch, on a device."""
+        if self._tags is None:
+            return Tags(examples=moved(index, device))
+        return self._tags.look_up(index, device)
 
     def loss(
         self,
@@ -116,10 +135,10 @@ class ChosenNegatives(torch.nn.Module):
     ) -> torch.Tensor:
         """The loss of one batch, in it or beside a queue, under the policy of the epoch."""
         policy = self._schedule.at(epoch)
-        if queue is None and policy is None:
+        if queue is None and policy is None and self._plain:
             with torch.autocast(first.device.type, enabled=False):
                 return self._nt_xent(first.float(), second.float())
-        loss = self._info_nce
+        loss = self._loss
         loss.negatives = policy
         if self._reserve:  # before a policy begins, the reserve has nothing to replace
             loss.negatives, loss.mode, loss.reserve = policy or everything, "replace", self._reserve
@@ -128,7 +147,9 @@ class ChosenNegatives(torch.nn.Module):
             place = np.array([step * n_processes() + rank()])
             key = counter_uniforms(self._seed, epoch, place, _RANDOM_STREAM, 1)
             generator = torch.Generator(first.device).manual_seed(int(key[0, 0] * 2**53))
-        value = loss(first, second, queue, tags=self.look_up(index), generator=generator)
+        value = loss(
+            first, second, queue, tags=self.look_up(index, first.device), generator=generator
+        )
         if loss.removed is not None:
             parts = (loss.removed.share, loss.removed.mass, loss.removed.same_class)
             self._removed.append(torch.stack([*parts, loss.removed.same_class_kept]))

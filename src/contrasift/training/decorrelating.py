@@ -1,10 +1,14 @@
-"""Barlow Twins and VICReg: views agree, and no two features say the same."""
+"""Barlow Twins and VICReg: views agree, and no two features say the same.
+
+Both losses are of the whole batch: processes that share one gather it, with its gradients.
+"""
 
 from __future__ import annotations
 
 import torch
 from lightly.loss import BarlowTwinsLoss, VICRegLoss
 
+from contrasift.negatives.processes import gathered_rows
 from contrasift.training.method import TwoViews, in_float32
 
 
@@ -16,11 +20,11 @@ class BarlowTwins(TwoViews):
 
     def build(self) -> None:
         """The loss."""
-        self._loss = BarlowTwinsLoss(gather_distributed=self.options.devices > 1)
+        self._loss = BarlowTwinsLoss()
 
     def contrast(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """The loss of both views of a batch, all first views before all second ones."""
-        return in_float32(self._loss, *self.encoder(views).chunk(2))
+        return in_float32(self._loss, *_whole(self.encoder(views)))
 
 
 class VICReg(TwoViews):
@@ -32,8 +36,13 @@ class VICReg(TwoViews):
 
     def build(self) -> None:
         """The loss."""
-        self._loss = VICRegLoss(gather_distributed=self.options.devices > 1)
+        self._loss = VICRegLoss()
 
     def contrast(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """The loss of both views of a batch, all first views before all second ones."""
-        return in_float32(self._loss, *self.encoder(views).chunk(2))
+        return in_float32(self._loss, *_whole(self.encoder(views)))
+
+
+def _whole(projected: torch.Tensor) -> list[torch.Tensor]:
+    """Both views' projections of the whole batch."""
+    return [gathered_rows(view, gradients=True) for view in projected.chunk(2)]

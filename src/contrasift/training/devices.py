@@ -13,6 +13,8 @@ from contrasift.errors import ContrasiftError, UsageError
 from contrasift.options import TrainOptions
 from contrasift.training.progress import ProgressCallback
 
+_START = "spawn"  # CUDA does not live through a fork
+
 
 def choose_device(device: str = "auto") -> torch.device:
     """`auto` is CUDA where there is one, else MPS, else the CPU.
@@ -35,7 +37,8 @@ def choose_device(device: str = "auto") -> torch.device:
 def where_to_train(device: torch.device, options: TrainOptions) -> dict[str, Any]:
     """Lightning's settings for a device, or for several of its kind.
 
-    Batch norm is synchronised where torch can (not on CPUs), except for MoCo, whose keys must not
+    Batch norm takes its statistics over all devices, as SimCLR (arXiv 2002.05709, §2.2), SimSiam
+    (2011.10566) and the others do where they use several; except for MoCo, whose keys must not
     share statistics with their queries.
 
     Raises:
@@ -57,44 +60,62 @@ def where_to_train(device: torch.device, options: TrainOptions) -> dict[str, Any
             str(options.devices),
             "Several devices are of one kind: --device cuda, or --device cpu for processes",
         )
-    synchronised = device.type == "cuda" and options.method != "moco"
+    from pytorch_lightning.strategies import DDPStrategy
+
+    from contrasift.training.joining import JoinedBatchNorm
+
     return {
         **settings,
         "devices": options.devices,
-        "strategy": "ddp_spawn",
-        "sync_batchnorm": synchronised,
+        # The queue is the same everywhere: to send it round before every step would take long.
+        "strategy": DDPStrategy(start_method=_START, broadcast_buffers=False),
+        "plugins": [] if options.method == "moco" else [JoinedBatchNorm(device.type)],
     }
 
 
 class _Sender:
     """A progress callback that another process may call."""
 
-    def __init__(self, queue: Any):
-        self._queue = queue
+    def __init__(self, pipe: Any):
+        self._pipe = pipe
 
     def __call__(self, done: int, total: int) -> None:
-        self._queue.put((done, total))
+        self._pipe.send((done, total))
+        if self._pipe.poll():
+            raise InterruptedError("the progress callback raised an error")
 
 
 @contextmanager
 def reports(report: ProgressCallback, devices: int) -> Iterator[ProgressCallback]:
-    """The callback, or one that reaches it from the processes of several devices."""
+    """The callback, or one that reaches it from the processes of several devices.
+
+    An error that the callback raises ends their work within a few steps, and is raised here.
+    """
     if devices == 1:
         yield report
         return
-    queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    ours, theirs = torch.multiprocessing.get_context("spawn").Pipe()
+    errors: list[BaseException] = []
 
     def receive() -> None:
-        for step in iter(queue.get, None):
-            report(*step)
+        for step in iter(ours.recv, None):
+            if errors:
+                continue
+            try:
+                report(*step)
+            except BaseException as error:  # whatever it is, the caller gets it
+                errors.append(error)
+                ours.send("stop")
 
     receiver = threading.Thread(target=receive, daemon=True)
     receiver.start()
     try:
-        yield _Sender(queue)
+        yield _Sender(theirs)
     finally:
-        queue.put(None)
+        theirs.send(None)
         receiver.join()
+        if errors:
+            raise errors[0] from None
 
 
 @contextmanager

@@ -184,7 +184,7 @@ def _end_of_epoch(
     with torch.inference_mode():
         for images, _ in load_batches(pool, RowBatches(places, 512)):
             hidden = encoder.features(to_unit_range(images.to(where)))
-            p = layer(hidden).double().softmax(dim=1).cpu().numpy()
+            p = layer(hidden).cpu().double().softmax(dim=1).numpy()
             truth, h = codes[done : done + len(p)], hidden.cpu().numpy()
             done += len(p)
             found["probability"].append(p[np.arange(len(p)), truth])

@@ -89,7 +89,12 @@ class TwoViews(lightning.LightningModule, ABC):
 
     @abstractmethod
     def contrast(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """The loss of both views of a batch, all first views before all second ones."""
+        """The loss of both views of a batch, all first views before all second ones.
+
+        Args:
+            views: [2b, channels, size, size], on the device that trains.
+            index: int64 [b], on the CPU; the examples by their stable index.
+        """
 
     def note(self, name: str, value: torch.Tensor) -> None:
         """Keep a figure of a step, to be logged as the mean over the epoch."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from lightly.models.utils import update_momentum
 
-from contrasift.negatives.processes import gathered_rows
+from contrasift.negatives.processes import gathered_rows, n_processes
 from contrasift.negatives.queue import Queue
 from contrasift.training.method import frozen_copy
 from contrasift.training.simclr import SimCLR
-from contrasift.training.splitting import shuffled, split_batch_norm
+from contrasift.training.splitting import encoded_elsewhere, split_batch_norm
 
 # Enough to tell which keys are hard.
 _NOTED_QUERIES = 64
@@ -20,8 +20,8 @@ class MoCo(SimCLR):
 
     Keys come from an encoder that follows the trained one, θ_k ← m·θ_k + (1 − m)·θ_q, updated
     before each batch is encoded; they enter the queue after the loss, those of all processes. With
-    `split_bn` > 1 batch statistics are those of parts of the batch, and keys are shuffled among the
-    parts, so that nothing in them tells a query which key is its own.
+    several devices, or `split_bn` > 1, batch statistics are those of parts of the batch, and keys
+    are shuffled among all parts, so that nothing in them tells a query which key is its own.
     """
 
     def build(self) -> None:
@@ -49,13 +49,12 @@ class MoCo(SimCLR):
         )
         if self.queue.keep_hard:
             self.queue.note_hard(gathered_rows(queries.detach())[:_NOTED_QUERIES])
-        self.queue.push(keys, self.negatives.look_up(index), gather=True)
+        self.queue.push(keys, self.negatives.look_up(index, keys.device), gather=True)
         return loss
 
     @torch.no_grad()
     def _keys(self, views: torch.Tensor) -> torch.Tensor:
         update_momentum(self.encoder, self.key_encoder, self.options.momentum)
-        if self.options.split_bn == 1:
+        if n_processes() * self.options.split_bn == 1:
             return self.key_encoder(views)
-        order, back = shuffled(len(views), self.seed, self.step)
-        return self.key_encoder(views[order])[back]
+        return encoded_elsewhere(self.key_encoder, views, self.seed, self.step)

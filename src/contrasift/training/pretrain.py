@@ -323,13 +323,21 @@ def _quiet_lightning() -> Iterator[None]:
 
 @contextmanager
 def _keyboard_interrupt(trainer: Any) -> Iterator[None]:
-    """Lightning turns Ctrl-C into an exit and deafens the process to the next: undo both."""
+    """Lightning turns Ctrl-C into an exit and deafens the process to the next: undo both.
+
+    It also leaves the processes of several devices at work: end them.
+    """
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if main else None
     try:
         yield
     except SystemExit as error:
         if trainer.interrupted and type(error) is SystemExit:  # a subclass stands for SIGTERM
+            launcher = trainer.strategy.launcher
+            if launcher is not None:
+                launcher.kill(signal.SIGKILL)
+                for process in launcher.procs:
+                    process.join()
             raise KeyboardInterrupt from None
         raise
     finally:

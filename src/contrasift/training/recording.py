@@ -16,16 +16,21 @@ import torch
 from torch.utils.data import DataLoader
 
 from contrasift.errors import ContrasiftError
-from contrasift.negatives.processes import gathered_rows
+from contrasift.negatives.processes import gathered_rows, n_processes
 from contrasift.training.batches import EpochBatches, ImageSource, load_batches
 from contrasift.training.encoders import Encoder, save_encoder
+from contrasift.training.joining import average_statistics
 from contrasift.training.method import TwoViews
 from contrasift.training.sources import epoch_file
 from contrasift.training.splitting import joined_statistics
+from contrasift.training.views import moved
 
 
 class LoaderInPlace(lightning.LightningDataModule):
-    """Makes the loader in the process that reads from it: its generator cannot be sent to another."""
+    """Makes the loader in the process that reads from it: its generator cannot be sent to another.
+
+    And says what of a batch goes to the device.
+    """
 
     def __init__(self, source: ImageSource, batches: EpochBatches, workers: int):
         super().__init__()
@@ -35,14 +40,25 @@ class LoaderInPlace(lightning.LightningDataModule):
         """The loader."""
         return load_batches(*self._about)
 
+    def transfer_batch_to_device(
+        self, batch: list[torch.Tensor], device: torch.device, dataloader_idx: int
+    ) -> list[torch.Tensor]:
+        """Images go to the device; indices stay, since views are drawn by them on the CPU.
+
+        Fetching them back would make the CPU wait until a GPU has done all its work.
+        """
+        images, index = batch
+        return [moved(images, device), index]
+
 
 class EpochRecorder(lightning.Callback):
     """At the end of every epoch: one checkpoint, one row of metrics.csv; both whole or not at all.
 
-    A checkpoint holds weights, optimiser, schedule and this history: plain tensors and numbers,
-    which `torch.load(weights_only=True)` reads. Lightning's own also hold the state of its loops,
-    and a run that was resumed from one taken here came out a step short (Lightning 2.6). Of several
-    processes the first writes.
+    A checkpoint holds weights, optimiser, schedule, the scale of 16-bit gradients and this history:
+    plain tensors and numbers, which `torch.load(weights_only=True)` reads. Lightning's own also
+    hold the state of its loops, and a run that was resumed from one taken here came out a step
+    short (Lightning 2.6). Of several processes the first writes; what differs between them, the
+    statistics of batch norm and the figures of an epoch, is averaged over all.
 
     `kept` is a plain encoder to save the weights with, and after which epochs to do so.
 
@@ -59,6 +75,7 @@ class EpochRecorder(lightning.Callback):
         kept: tuple[Encoder, frozenset[int]] | None = None,
     ):
         self.history: list[dict[str, Any]] = [] if checkpoint is None else checkpoint["history"]
+        self._precision = {} if checkpoint is None else checkpoint.get("precision", {})
         self._kept = kept
         self._checkpoint_file = checkpoint_file
         self._metrics_file = metrics_file
@@ -66,7 +83,9 @@ class EpochRecorder(lightning.Callback):
         self._tick = time.perf_counter()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begin to count the time, in the process that does the work."""
+        """Begin to count the time, in the process that does the work, with the scale it had."""
+        if self._precision:
+            trainer.precision_plugin.load_state_dict(self._precision)
         self._tick = time.perf_counter()
 
     def on_train_batch_end(
@@ -89,8 +108,9 @@ class EpochRecorder(lightning.Callback):
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": seconds,
             "images_per_second": len(losses) * pl_module.options.batch_size / seconds,
-            **pl_module.epoch_figures(),
+            **_mean_of_all(pl_module.epoch_figures(), losses.device),
         }
+        average_statistics(pl_module)
         self.history.append(row)
         for logger in trainer.loggers:
             logger.log_metrics(row, step=pl_module.epoch)
@@ -111,6 +131,7 @@ class EpochRecorder(lightning.Callback):
             "epochs": len(self.history),
             "optimizer": trainer.optimizers[0].state_dict(),
             "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
+            "precision": trainer.precision_plugin.state_dict(),
             "history": self.history,
         }
         with _replacing(self._checkpoint_file) as temporary:
@@ -123,6 +144,14 @@ class EpochRecorder(lightning.Callback):
         encoder, weights = self._kept[0], module.encoder.state_dict()
         encoder.load_state_dict(joined_statistics(weights, encoder.state_dict()))
         save_encoder(encoder, epoch_file(self._checkpoint_file.parent, len(self.history)))
+
+
+def _mean_of_all(figures: dict[str, float], device: torch.device) -> dict[str, float]:
+    """Means over the processes, each of which has the figures of its share."""
+    if n_processes() == 1 or not figures:
+        return figures
+    rows = torch.tensor([list(figures.values())], dtype=torch.float64, device=device)
+    return dict(zip(figures, gathered_rows(rows).nanmean(dim=0).tolist(), strict=True))
 
 
 @contextmanager

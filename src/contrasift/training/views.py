@@ -192,6 +192,14 @@ def join_parameters(parts: Sequence[ViewParameters]) -> ViewParameters:
     )
 
 
+def moved(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The values on a device. A GPU gets them from pinned memory, and nothing waits for it."""
+    if device.type != "cuda" or values.device.type != "cpu":
+        return values.to(device)
+    pinned = values if values.is_pinned() else values.pin_memory()
+    return pinned.to(device, non_blocking=True)
+
+
 def to_unit_range(images: UInt8[torch.Tensor, "b c s s"]) -> Float32[torch.Tensor, "b c s s"]:
     """Bytes as numbers in [0, 1]."""
     return images.float().div_(255)
@@ -211,9 +219,9 @@ def apply_views(
     """
 
     def column(values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values).to(images.device).view(-1, 1, 1, 1)
+        return moved(torch.from_numpy(values), images.device).view(-1, 1, 1, 1)
 
-    crop = torch.from_numpy(parameters.crop).to(images.device)
+    crop = moved(torch.from_numpy(parameters.crop), images.device)
     grid = F.affine_grid(crop, list(images.shape), align_corners=False)
     views = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     views = (views * column(parameters.brightness)).clamp_(max=1)
@@ -227,7 +235,7 @@ def apply_views(
 
 def _grey(images: torch.Tensor) -> torch.Tensor:
     """The grey of every pixel, [b, 1, s, s]."""
-    weights = torch.tensor(_GREY_WEIGHTS, device=images.device, dtype=images.dtype)
+    weights = moved(torch.tensor(_GREY_WEIGHTS, dtype=images.dtype), images.device)
     return (images * weights.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
@@ -243,13 +251,14 @@ def _change_colours(views: torch.Tensor, parameters: ViewParameters, column) -> 
 
 def _blur_some(views: torch.Tensor, deviations: np.ndarray) -> torch.Tensor:
     """Gaussian blur where the standard deviation is above 0; the kernel spans a tenth of the image."""
-    rows = np.flatnonzero(deviations)
-    if rows.size == 0:
+    drawn = np.flatnonzero(deviations)
+    if drawn.size == 0:
         return views
     from kornia.filters import gaussian_blur2d
 
     width = max(3, views.shape[-1] // 10 | 1)
-    sigma = torch.from_numpy(deviations[rows]).to(views.device)[:, None].expand(-1, 2)
+    rows = moved(torch.from_numpy(drawn), views.device)
+    sigma = moved(torch.from_numpy(deviations[drawn]), views.device)[:, None].expand(-1, 2)
     views[rows] = gaussian_blur2d(views[rows], (width, width), sigma)
     return views
 
