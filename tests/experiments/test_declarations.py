@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,8 @@ def test_seeds_of_both_phases():
 def test_claims_speak_of_arms_and_settings_that_are_there(name):
     experiment = EXPERIMENTS[name]
     for claim in experiment.claims:
-        assert sum(claim.weights.values()) == pytest.approx(0)
+        alone = list(claim.weights.values()) == [1]
+        assert alone or sum(claim.weights.values()) == pytest.approx(0)
         assert claim.rule in ("above", "within")
         for axis, label in claim.where.items():
             assert label in experiment.axes[axis]
@@ -122,7 +124,23 @@ def test_list_and_dry_run_train_nothing():
     ).output
     assert "train.architecture=resnet50 train.epochs=400" in said
     said = command("goal", "--dry-run", "--only", "moco", "--only", "0.2", "--seeds", 1).output
-    assert "6 cells, 6 of them different" in said
+    arms = len(EXPERIMENTS["goal"].arms)
+    assert f"{arms} cells, {arms} of them different" in said
+
+
+def test_list_and_dry_run_for_programs():
+    listed = json.loads(command("--list", "--json", "--results", "nowhere").stdout)["experiments"]
+    assert [one["name"] for one in listed] == list(EXPERIMENTS)
+    by_name = {one["name"]: one for one in listed}
+    assert by_name["steps"]["axes"] == {"match": ["epochs", "steps"],
+                                        "fraction": ["0.1", "0.2", "0.4"]}  # fmt: skip
+    assert {one["finished"] for one in listed} == {0}
+    said = json.loads(command("classes", "--dry-run", "--json", "--seeds", 2).stdout)
+    assert said["different"] == len(said["cells"]) == by_name["classes"]["cells_a_seed"] * 2
+    planned = EXPERIMENTS["classes"].plan("cpu", seeds=2)
+    assert [one["key"] for one in said["cells"]] == [one.cell.key for one in planned]
+    assert said["cells"][0]["arm"] == planned[0].arm
+    assert said["cells"][0]["options"] == planned[0].cell.given()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +153,8 @@ def test_list_and_dry_run_train_nothing():
         (("goal", "--seeds", "0"), "--seeds of at least 1"),
         (("goal", "--set", "train.epochs=many"), "option epochs to be int"),
         (("--write-results",), "results in"),
+        (("classes", "--pictures", "--results", "nowhere"), "finished cells in which"),
+        (("goal", "--set", "measure.extras=nothing"), "measure.extras to be one of alignment"),
         (("goal", "--scale", "paper", "--only", "cifar10"), "cifar"),
     ],
 )

@@ -10,6 +10,8 @@ from contrasift.errors import ContrasiftError, DataError
 from contrasift.experiments import performing, workshop
 from contrasift.experiments.declaring import Experiment
 from contrasift.experiments.performing import Sitting, perform, read_results
+from contrasift.experiments.pictures import draw, pictured
+from contrasift.experiments.reading import Table, compute_spent
 from contrasift.experiments.workshop import Busy, Workshop
 from contrasift.store.atomic import read_json
 
@@ -124,6 +126,80 @@ def test_again_from_scratch_is_the_same_but_for_times(finished, tmp_path):
     assert set(new) == {"SAS", "random"}
     for arm, record in new.items():
         assert timeless(record) == timeless(old[arm])
+
+
+SCORED = Experiment(
+    name="scored",
+    title="By forgetting",
+    shows="nothing",
+    arms={
+        keep: {
+            **LABELS,
+            "select.objective": "scores",
+            "select.scores": "dynamics",
+            "select.scores_column": "forgetting_events",
+            "select.scores_keep": keep,
+            "measure.extras": "picked",
+        }
+        for keep in ("low", "high")
+    }
+    | {"random": {"select.objective": "random", "measure.extras": "picked"}},
+    reference="low",
+    axes=TRIAL.axes,
+    metrics=("knn", "picked.forgetting_events"),
+    seeds=1,
+)
+
+
+def test_supervised_trainings_choose_and_are_read(finished, tmp_path):
+    planned = SCORED.plan("tiny", explore=True, changes=FAST)
+    here = Sitting(SCORED, "tiny", "explore", planned, tmp_path / "results")
+    # The proxy is there; the supervised training is made once.
+    assert perform(here, planned, Workshop(finished / "work", QUIET, "cpu"), QUIET) == 3
+    found = records(tmp_path)
+    events = {
+        arm: record["metrics"]["picked"]["forgetting_events"] for arm, record in found.items()
+    }
+    assert events["low"] < events["high"]
+    parts = found["low"]["parts"]
+    assert parts["dynamics seed0"]["part"] == found["high"]["parts"]["dynamics seed0"]["part"]
+    assert parts["proxy"]["part"] == records(finished)["SAS"]["parts"]["proxy"]["part"]
+    assert "read dynamics" not in parts  # it chose, and was read as well
+    assert len(list((finished / "work" / "dynamics").iterdir())) == 1
+    table = Table({}, {arm: {0: record} for arm, record in found.items()})
+    choosing = {
+        "proxy",
+        "embed",
+        "embed-classes",
+        "classes",
+        "select",
+        "dynamics",
+        "dynamics seed0",
+    }
+    assert set(parts) == choosing | {"train", "judge", "read"}
+    assert table.seconds("low") == pytest.approx(sum(parts[kind]["seconds"] for kind in choosing))
+    # Where scores are only read, they are no cost of the choice, but work all the same.
+    read = found["random"]["parts"]
+    assert table.seconds("random") == 0
+    assert read["read dynamics"]["part"] == parts["dynamics"]["part"]
+    alone = sum(read[kind]["seconds"] for kind in ("train", "judge", "read"))
+    shared = compute_spent([found["low"], found["high"]])
+    assert compute_spent(found.values()) == pytest.approx(shared + alone)
+
+
+def test_pictures_of_what_finished_cells_chose(finished, tmp_path):
+    here = sitting(finished / "results")
+    (one,) = pictured(here)
+    assert one.arm == "SAS"
+    before = sorted(path for path in (finished / "work").rglob("*") if path.name != "run.lock")
+    paths = draw(here, one, Workshop(finished / "work", QUIET, "cpu"))
+    assert [path.parent for path in paths] == [finished / "pictures"] * 2
+    for path in paths:
+        assert path.stat().st_size < 100_000
+        assert "data:image/png;base64," in path.read_text()
+    after = sorted(path for path in (finished / "work").rglob("*") if path.name != "run.lock")
+    assert after == before  # nothing is made that was there
+    assert pictured(sitting(tmp_path / "results")) == []
 
 
 def test_an_interrupted_cell_leaves_nothing_and_goes_on(finished, tmp_path, monkeypatch):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrasift.cli.common import Device, Quiet
-from contrasift.cli.console import Narrator
-from contrasift.errors import UsageError
+from contrasift.cli.common import Device, Json, Quiet
+from contrasift.cli.console import Narrator, print_json
+from contrasift.errors import RunFolderError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from contrasift.experiments.declaring import Planned
     from contrasift.experiments.performing import Sitting
@@ -77,8 +78,16 @@ def experiment_command(
             "--write-results", help="Make RESULTS.md and its plots from the results; train nothing."
         ),
     ] = False,
+    pictures: Annotated[
+        bool,
+        typer.Option(
+            "--pictures",
+            help="Draw what the finished cells of the first seed chose: pairs, and a map with links; trains nothing while the work folder is there.",
+        ),
+    ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Fill a table or a figure, cell by cell, and keep each as JSON.
 
@@ -92,15 +101,18 @@ def experiment_command(
 
         contrasift experiment goal --explore --set train.epochs=80 --only moco
 
+        contrasift experiment headroom --only "true classes" --pictures
+
         contrasift experiment --write-results
     """
     if listing:
-        _show_list(results)
+        _show_list(_listed(results), as_json=as_json)
         return
     if write_results:
         from contrasift.experiments.page import write_page
 
-        print(write_page(results))
+        page = str(write_page(results))
+        _tell(page, {"page": page}, as_json=as_json)
         return
     from contrasift.experiments.catalogue import EXPERIMENTS
 
@@ -125,46 +137,122 @@ def experiment_command(
         count,
     )
     if dry_run:
-        _show_plan(sitting)
+        _show_plan(sitting, as_json=as_json)
         return
-    _go(sitting, work, budget, device, Narrator(quiet=quiet))
+    if pictures:
+        _draw(sitting, work, device, Narrator(quiet=quiet or as_json), as_json=as_json)
+        return
+    done = _go(sitting, work, budget, device, Narrator(quiet=quiet or as_json))
+    finished = _finished(sitting, done)
+    _tell(finished["results"], finished, as_json=as_json)
 
 
-def _go(sitting: Sitting, work: Path, budget: float, device: str, narrator: Any) -> None:
+def _tell(text: str, result: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(json.dumps(result, indent=2))
+    else:
+        print(text)
+
+
+def _go(sitting: Sitting, work: Path, budget: float, device: str, narrator: Any) -> int:
+    """Do what is unfinished; how many cells that were here."""
     from contrasift.experiments.estimating import refuse_above
     from contrasift.experiments.performing import estimated, perform, with_threads
     from contrasift.experiments.workshop import Workshop
 
     todo = sitting.unfinished()
     narrator.say(f"{len(sitting.planned)} cells, {len(sitting.planned) - len(todo)} finished")
-    if todo:
-        with with_threads(sitting.threads):
-            workshop = Workshop(work, narrator, device)
-            seconds = sum(estimated(sitting, todo, workshop).values())
-            narrator.say(f"about {seconds / 3600:.1f} h")
-            refuse_above(seconds, budget)
-            perform(sitting, todo, workshop, narrator)
-    print(sitting.results / sitting.experiment.name)
+    if not todo:
+        return 0
+    with with_threads(sitting.threads):
+        workshop = Workshop(work, narrator, device)
+        seconds = sum(estimated(sitting, todo, workshop).values())
+        narrator.say(f"about {seconds / 3600:.1f} h")
+        refuse_above(seconds, budget)
+        return perform(sitting, todo, workshop, narrator)
 
 
-def _show_list(results: Path) -> None:
+def _draw(sitting: Sitting, work: Path, device: str, narrator: Any, *, as_json: bool) -> None:
+    from contrasift.experiments.performing import with_threads
+    from contrasift.experiments.pictures import draw, pictured
+    from contrasift.experiments.workshop import Busy, Workshop
+
+    sitting.unfinished()  # looks for finished cells elsewhere as well
+    found = pictured(sitting)
+    if not found:
+        raise UsageError(
+            "finished cells in which something is chosen by embeddings",
+            "none",
+            f"Finish some first: contrasift experiment {sitting.experiment.name}",
+        )
+    with with_threads(sitting.threads):
+        workshop = Workshop(work, narrator, device)
+        try:
+            paths = [str(path) for planned in found for path in draw(sitting, planned, workshop)]
+        except Busy as error:
+            raise RunFolderError(
+                "parts that no other process is making", f"{error}", "Wait for it, then try again"
+            ) from error
+    _tell("\n".join(paths), {"pictures": paths}, as_json=as_json)
+
+
+def _listed(results: Path) -> list[dict[str, Any]]:
+    """Every experiment, and how much of it is there."""
     from contrasift.experiments.catalogue import EXPERIMENTS
 
-    for name, one in EXPERIMENTS.items():
-        cells = len(one.plan("cpu", seeds=1))
-        finished = len(list((results / name).glob("*.json")))
-        print(f"{name:<16} {cells:>3} cells a seed, {finished:>4} finished   {one.title}")
-        print(f"{'':<48} {one.shows}")
+    return [
+        {
+            "name": name,
+            "title": one.title,
+            "shows": one.shows,
+            "arms": list(one.arms),
+            "axes": {axis: list(labels) for axis, labels in one.axes.items()},
+            "cells_a_seed": len(list(one.settings("cpu"))) * len(one.arms),
+            "finished": len(list((results / name).glob("*.json"))),
+        }
+        for name, one in EXPERIMENTS.items()
+    ]
 
 
-def _show_plan(sitting: Sitting) -> None:
+def _show_list(listed: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    lines = []
+    for one in listed:
+        cells, finished = one["cells_a_seed"], one["finished"]
+        lines += [
+            f"{one['name']:<24} {cells:>3} cells a seed, {finished:>4} finished   {one['title']}",
+            f"{'':<56} {one['shows']}",
+        ]
+    _tell("\n".join(lines), {"experiments": listed}, as_json=as_json)
+
+
+def _show_plan(sitting: Sitting, *, as_json: bool) -> None:
     """One line a cell: where it stands, and the options that are not at their defaults."""
+    unique = _unique(sitting.planned)
+    cells = [
+        sitting.place(one) | {"key": one.cell.key, "options": one.cell.given()}
+        for one in sitting.planned
+    ]
+    lines = []
     for planned in sitting.planned:
         place = ", ".join([*planned.setting.values(), planned.arm, f"seed {planned.cell.seed}"])
         options = " ".join(f"{name}={value}" for name, value in planned.cell.given().items())
-        print(f"{place}\n    {options}")
-    unique = _unique(sitting.planned)
-    print(f"{len(sitting.planned)} cells, {unique} of them different")
+        lines += [place, f"    {options}"]
+    lines.append(f"{len(sitting.planned)} cells, {unique} of them different")
+    _tell("\n".join(lines), {"cells": cells, "different": unique}, as_json=as_json)
+
+
+def _finished(sitting: Sitting, done: int) -> dict[str, Any]:
+    """Where the results are, and the accuracies of every cell."""
+    from contrasift.store.atomic import read_json
+
+    cells = []
+    for planned in sitting.planned:
+        path = sitting.path(planned)
+        if path.is_file():  # else another process is at it
+            metrics = read_json(path)["metrics"]
+            cells.append(sitting.place(planned) | {"file": str(path), "metrics": metrics})
+    folder = sitting.results / sitting.experiment.name
+    return {"results": str(folder), "done_now": done, "cells": cells}
 
 
 def _unique(planned: Sequence[Planned]) -> int:

@@ -87,18 +87,21 @@ CLASSES = Experiment(
     ),
 )
 
+# As many steps as the full pool's training takes, so that all cost the same.
+_EQUAL_STEPS = {name: {**share, "compare.match": "steps"} for name, share in FRACTIONS.items()}
+
 GOAL = Experiment(
     name="goal",
     title="Selections without labels, beside chance and true classes",
-    shows="whether a selection that sees no label beats random and recovers what true classes give",
-    axes={"fraction": FRACTIONS, "method": METHODS},
+    shows="whether a selection that sees no label beats random and recovers what true classes give, "
+    "in as many steps as the full pool is trained for",
+    axes={"fraction": _EQUAL_STEPS, "method": METHODS},
     arms={
         "random": RANDOM,
         "random per graph class": {**GRAPH, "select.objective": "random-per-class"},
         "SAS, graph": GRAPH,
-        "SAS, k-means, number chosen": KMEANS_CHOSEN,
-        "SAS, no classes": NO_CLASSES,
         "SAS, true classes": LABELS,
+        "full pool": FULL,
     },
     reference="random",
     claims=(
@@ -111,6 +114,11 @@ GOAL = Experiment(
         Claim(
             "SAS without labels recovers three quarters of what true classes give",
             {"SAS, graph": 1, "SAS, true classes": -0.75, "random": -0.25},
+        ),
+        Claim(
+            "SAS without labels is worth the full pool, within a point",
+            {"SAS, graph": 1, "full pool": -1},
+            margin=-1.0,
         ),
     ),
 )
@@ -240,9 +248,19 @@ REDUNDANCY = Experiment(
     },
     arms={
         "random": RANDOM,
-        **{f"λ = {value:g}": {"select.redundancy": value} for value in (0.0, 0.25, 0.5, 1.0, 2.5)},
+        **{f"λ = {value:g}": {"select.redundancy": value} for value in (0.0, 0.25, 0.5, 1.0)},
+        "λ = 1/(2f)": {"select.redundancy": lambda options: 0.5 / options["select.fraction"]},
     },
     reference="λ = 1",
+    claims=(
+        Claim(
+            "λ = 1 and λ = 1/(2f) select equally well, within a point",
+            {"λ = 1/(2f)": 1, "λ = 1": -1},
+            margin=1.0,
+            rule="within",
+        ),
+        Claim("Redundancy must cost: λ = 1 beats λ = 0", {"λ = 1": 1, "λ = 0": -1}),
+    ),
 )
 
 ALLOCATION = Experiment(

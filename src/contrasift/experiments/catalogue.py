@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from contrasift.experiments import about_negatives, about_selection
+from contrasift.experiments import (
+    about_bounds,
+    about_choices,
+    about_figures,
+    about_negatives,
+    about_selection,
+)
 from contrasift.experiments.declaring import Experiment
 
 
@@ -16,7 +22,13 @@ def _by_name(*listed: Experiment) -> dict[str, Experiment]:
 EXPERIMENTS = _by_name(
     *(
         thing
-        for module in (about_selection, about_negatives)
+        for module in (
+            about_selection,
+            about_figures,
+            about_choices,
+            about_negatives,
+            about_bounds,
+        )
         for thing in vars(module).values()
         if isinstance(thing, Experiment)
     )

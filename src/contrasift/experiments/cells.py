@@ -16,6 +16,7 @@ from contrasift.options import (
     GROUPS,
     ClassesOptions,
     CompareOptions,
+    DynamicsOptions,
     EmbedOptions,
     Options,
     RunOptions,
@@ -57,6 +58,16 @@ class MeasureOptions(Options):
         "Weight of ½‖W‖² against the mean loss of every linear probe; tuning costs more time than it changes.",
     )
     test_limit: int = option(5000, "Most images to judge on, always the same ones.")
+    extras: str = option(
+        "", "Further readings of the encoder, with commas: names in `experiments.extras.EXTRAS`."
+    )
+
+    def __post_init__(self) -> None:
+        """Check the names of further readings; one spelling, as the key sees the text."""
+        from contrasift.experiments.extras import names_of
+
+        super().__post_init__()
+        object.__setattr__(self, "extras", ",".join(names_of(self.extras)))
 
 
 CELL_GROUPS: dict[str, type[Options]] = {
@@ -64,7 +75,12 @@ CELL_GROUPS: dict[str, type[Options]] = {
     "mixture": MixtureOptions,
     "arm": ArmOptions,
     "measure": MeasureOptions,
+    "dynamics": DynamicsOptions,
 }
+# The groups that a run does not have.
+_OWN_GROUPS = ("mixture", "arm", "measure", "dynamics")
+# As `select.scores`: those of supervised trainings under the options of `dynamics`.
+DYNAMICS = "dynamics"
 
 
 @dataclass(frozen=True)
@@ -76,6 +92,8 @@ class Cell:
         mixture: what is mixed into the pool.
         arm: what is trained.
         measure: how it is judged.
+        dynamics: the supervised trainings whose scores choose (`select.scores=dynamics`) or are
+            read (`measure.extras=picked`).
         seed: of weights, batches, views and draws of labels; `with_seed` gives it to the proxy, the
             classes and the selection as well.
     """
@@ -84,6 +102,7 @@ class Cell:
     mixture: MixtureOptions = field(default_factory=MixtureOptions)
     arm: ArmOptions = field(default_factory=ArmOptions)
     measure: MeasureOptions = field(default_factory=MeasureOptions)
+    dynamics: DynamicsOptions = field(default_factory=DynamicsOptions)
     seed: int = 0
 
     @classmethod
@@ -99,8 +118,7 @@ class Cell:
         groups = nested(values)
         run = RunOptions.from_mapping({name: groups[name] for name in GROUPS if name in groups})
         parts: dict[str, Any] = {
-            name: CELL_GROUPS[name].from_mapping(groups.get(name, {}))
-            for name in ("mixture", "arm", "measure")
+            name: CELL_GROUPS[name].from_mapping(groups.get(name, {})) for name in _OWN_GROUPS
         }
         return cls(run, **parts).with_seed(seed)
 
@@ -109,7 +127,7 @@ class Cell:
         return self._groups(self.options.resolved())
 
     def _groups(self, options: RunOptions) -> dict[str, dict[str, Any]]:
-        own = {name: getattr(self, name).as_dict() for name in ("mixture", "arm", "measure")}
+        own = {name: getattr(self, name).as_dict() for name in _OWN_GROUPS}
         return {**options.as_dict(), **own}
 
     @cached_property
@@ -145,6 +163,16 @@ class Cell:
         embed, train = self.options.embed, self.options.train
         epochs = embed.proxy_epochs or max(1, train.epochs // 2)
         return max(1, round(self.arm.proxy_share * epochs))
+
+    @property
+    def chooses_by_dynamics(self) -> bool:
+        """Whether supervised trainings choose."""
+        return self.arm.trained and self.options.select.scores == DYNAMICS
+
+    @property
+    def needs_dynamics(self) -> bool:
+        """Whether supervised trainings choose, or are read."""
+        return self.chooses_by_dynamics or "picked" in self.measure.extras.split(",")
 
     @property
     def needs_proxy(self) -> bool:
@@ -184,6 +212,8 @@ class Cell:
         # How many seeds there are is the experiment's.
         compare = dataclasses.replace(run.compare, seeds=CompareOptions().seeds)
         cell = dataclasses.replace(self, options=dataclasses.replace(run, compare=compare), arm=arm)
+        if not cell.needs_dynamics:
+            cell = dataclasses.replace(cell, dynamics=DynamicsOptions())
         return cell if cell.needs_proxy else cell._without_proxy()
 
     def _without_proxy(self) -> Cell:

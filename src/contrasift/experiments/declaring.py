@@ -10,9 +10,10 @@ from typing import Any
 
 from contrasift.catalogue import check_choice
 from contrasift.errors import UsageError
-from contrasift.experiments.cells import Cell
+from contrasift.experiments.cells import CELL_GROUPS, Cell
+from contrasift.experiments.extras import METRICS
 from contrasift.experiments.scales import SCALES, base_options
-from contrasift.options import GROUPS, METHODS
+from contrasift.options import METHODS
 
 Changes = Mapping[str, Any]
 
@@ -25,16 +26,17 @@ _CONFIRMING_SEED = 100
 class Claim:
     """A sentence that the numbers decide, and how.
 
-    For each seed c = Σ weight · metric over the arms, in points. With the 95 % t-interval of c over
-    seeds, `above`: holds where the interval lies above `margin`, fails where it lies below;
-    `within`: holds where it lies inside ±`margin`, fails where it lies outside. Else it can't be
-    told.
+    For each seed c = Σ weight · metric over the arms, in the metric's unit. With the 95 % t-interval
+    of c over seeds, `above`: holds where the interval lies above `margin`, fails where it lies
+    below; `within`: holds where it lies inside ±`margin`, fails where it lies outside. Else it
+    can't be told.
 
     Attributes:
         text: the sentence.
-        weights: of arms; they add up to 0.
+        weights: of arms; they add up to 0, or are 1 of a single arm where the metric is itself a
+            difference.
         metrics: in which it is claimed, each decided by itself.
-        margin: in points.
+        margin: in the same unit.
         rule: `above` or `within`.
         where: settings it speaks of, as in `Experiment.axes`; all of them if empty.
         source: who claims it.
@@ -66,7 +68,7 @@ class Planned:
     def file_name(self, scale: str, phase: str) -> str:
         """Of its JSON."""
         parts = [scale, phase, *self.setting.values(), self.arm, f"seed{self.cell.seed}"]
-        return "_".join(_slug(part) for part in parts) + f"_{self.cell.key}.json"
+        return "_".join(slug(part) for part in parts) + f"_{self.cell.key}.json"
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,15 @@ class Experiment:
         by_pool: further options of a pool, by its name.
         arms_at: arms that have other options at a scale.
         claims: what it decides.
-        metrics: columns of its table.
+        metrics: columns of its table, names in `extras.METRICS`; what a cell measures beyond
+            accuracies is for `measure.extras`.
         seeds: how many, unless the command says otherwise.
         line: the axis along which its figure runs, if its labels are numbers.
+        reach: an arm and a label of that axis; the page tells what the accuracy that it has there
+            costs the other arms.
+
+    A value in `axes` or `arms` may be a function of the options so far, those of the setting for an
+    arm: half the epochs of a scale, for example.
     """
 
     name: str
@@ -102,13 +110,24 @@ class Experiment:
     metrics: tuple[str, ...] = ("linear", "few_10", "few_1pct", "knn", "mean_classifier")
     seeds: int = 3
     line: str = ""
+    reach: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
-        """Check that arms that are spoken of exist."""
+        """Check that arms and metrics that are spoken of exist, and that a line has numbers."""
         check_choice(f"the reference of {self.name}", self.reference, self.arms)
         for claim in self.claims:
             for arm in claim.weights:
                 check_choice(f"an arm in the claims of {self.name}", arm, self.arms)
+        spoken_of = (metric for claim in self.claims for metric in claim.metrics)
+        for metric in (*self.metrics, *spoken_of):
+            check_choice(f"a metric of {self.name}", metric, METRICS)
+        for label in self.axes.get(self.line, ()):
+            if not _is_number(label):
+                raise UsageError(f"numbers along the line of {self.name}", label)
+        if self.reach is not None:
+            arm, label = self.reach
+            check_choice(f"the arm that {self.name} reaches", arm, self.arms)
+            check_choice(f"the place that {self.name} reaches", label, self.axes[self.line])
 
     def settings(self, scale: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         """Labels and options of every combination of the axes, pools outermost."""
@@ -119,7 +138,7 @@ class Experiment:
             options |= self.by_pool.get(labels["pool"], {})
             for axis, label in labels.items():
                 if axis != "pool":
-                    options |= self.axes[axis][label]
+                    options |= _settled(self.axes[axis][label], options)
             yield labels, options
 
     def _combinations(self) -> Iterator[dict[str, str]]:
@@ -156,15 +175,21 @@ class Experiment:
         tail = {"measure.explore": explore}
         arms = {**self.arms, **self.arms_at.get(scale, {})}
         places = [
-            (labels | given, arm, Cell.of(fitting(options | dict(own), changes) | tail, first))
+            (labels | given, arm, Cell.of(fitting(values, changes) | tail, first))
             for labels, options in self.settings(scale)
             for arm, own in arms.items()
+            for values in (options | _settled(own, options),)
         ]
         return [
             Planned(labels, arm, cell.with_seed(seed))
             for seed in range(first, first + count)
             for labels, arm, cell in places
         ]
+
+
+def _settled(changes: Changes, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes whose values do not depend on other options any more."""
+    return {name: value(options) if callable(value) else value for name, value in changes.items()}
 
 
 def fitting(options: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
@@ -209,11 +234,20 @@ def parse_changes(texts: list[str]) -> dict[str, Any]:
     for text in texts:
         name, sign, value = text.partition("=")
         group, _, _ = name.partition(".")
-        if not sign or group not in (*GROUPS, "mixture", "arm", "measure"):
+        if not sign or group not in CELL_GROUPS:
             raise UsageError("--set GROUP.OPTION=VALUE, such as train.epochs=80", text)
         changes[name] = yaml.safe_load(value)
     return changes
 
 
-def _slug(text: str) -> str:
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def slug(text: str) -> str:
+    """A text as part of a file's name."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.").lower() or "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ _COST = {
     "barlowtwins": 1.0,
     "vicreg": 1.0,
 }
+# A supervised training, which has one view and reads every image once more at an epoch's end.
+_SUPERVISED = 0.8
 
 
 class Rates:
@@ -100,7 +103,7 @@ def estimate(
         rates: what is known.
         device: where networks run.
     """
-    proxies: set[str] = set()
+    made: set[str] = set()
     result: dict[str, float] = {}
     for cell in cells:
         if cell.key in result:
@@ -113,13 +116,21 @@ def estimate(
             options, max_steps = schedule(cell, count, n)
             images = max_steps * options.batch_size if max_steps else options.epochs * count
             total += images * rates.of(options, pool, device)
+        if cell.needs_dynamics:
+            scored, options = cell.dynamics, cell.options.train
+            name = f"{scored.as_dict()} {pool.fingerprint}"
+            if name not in made:
+                made.add(name)
+                options = dataclasses.replace(options, architecture=scored.architecture)
+                images = scored.seeds * scored.epochs * n
+                total += _SUPERVISED * images * rates.of(options, pool, device)
         if cell.needs_proxy:
             total += _CHOOSING_SECONDS * n / 10_000
             proxy = proxy_options(cell.options)
             embed, epochs = cell.options.embed, cell.proxy_epochs
             name = f"{proxy.method} {proxy.architecture} {epochs} {embed.seed} {pool.fingerprint}"
-            if embed.encoder == "proxy" and name not in proxies:
-                proxies.add(name)
+            if embed.encoder == "proxy" and name not in made:
+                made.add(name)
                 total += epochs * n * rates.of(proxy, pool, device)
         result[cell.key] = total
     return result

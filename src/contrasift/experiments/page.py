@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from contrasift.errors import DataError
 from contrasift.evaluation import Interval
 from contrasift.experiments.catalogue import EXPERIMENTS
-from contrasift.experiments.declaring import PHASES, Experiment
+from contrasift.experiments.curves import curves, curves_of
+from contrasift.experiments.declaring import PHASES, Experiment, slug
+from contrasift.experiments.extras import METRICS
 from contrasift.experiments.figures import forest
 from contrasift.experiments.performing import read_results
+from contrasift.experiments.pictures import FOLDER, picture_names
+from contrasift.experiments.reaching import reach_table, seconds_in_all
 from contrasift.experiments.reading import REACHES, Table, compute_spent, tables_of
 from contrasift.experiments.scales import SCALES
 from contrasift.experiments.statistics import FAILS, HOLDS, OPEN
 from contrasift.store.atomic import write_text
 
-METRIC_NAMES = {
-    "linear": "linear",
-    "few_10": "10 labels a class",
-    "few_1pct": "1 % labels",
-    "knn": "kNN",
-    "mean_classifier": "mean classifier",
-}
+_UNKNOWN = "–"
+_MOST_COLUMNS = 8  # a table with more metrics has a row for each
 _PHASE_NAMES = {
     "confirm": "confirmed on test images, fresh seeds",
     "explore": "explored on the validation split",
@@ -33,8 +32,8 @@ _PHASE_NAMES = {
 _INTRODUCTION = """# Results
 
 Made by `contrasift experiment --write-results` from the JSON files in `{results}`; nothing here is
-written by hand. Accuracies in percent, mean ± standard error over seeds; differences are of runs with
-equal seeds, in points, with their 95 % t-interval. Exploration (the validation split) and
+written by hand. Accuracies and other shares in percent, mean ± standard error over seeds; differences are
+of runs with equal seeds, in points or in the metric's own unit, with their 95 % t-interval. Exploration (the validation split) and
 confirmation (test images, fresh seeds) are kept apart: only what is confirmed is a claim.
 """
 
@@ -95,7 +94,7 @@ def _claims_text(phase: str, rows: list[str]) -> str:
             "A claim is a weighted sum of arms. It *holds* or *fails* where the 95 % interval of that "
             "sum lies wholly on one side of its margin, and else *can't be told* from these seeds.",
             "",
-            "| claim | of | where | by | points | verdict |",
+            "| claim | of | where | by | difference | verdict |",
             "|---|---|---|---|---|---|",
             *rows,
             "",
@@ -110,14 +109,15 @@ def _claim_rows(experiment: Experiment, scale: str, tables: Sequence[Table]) -> 
                 continue
             for metric in claim.metrics:
                 verdict = table.decide(claim, metric)
+                digits = METRICS[metric].digits
                 if verdict.interval is None:
                     continue
-                where = f"{scale}: {_setting(table)}"
+                where = f"{scale}: {_setting(table.setting)}"
                 mark = {HOLDS: f"**{HOLDS}**", FAILS: f"**{FAILS}**", OPEN: OPEN}[verdict.word]
                 margin = f" (margin {claim.margin:+g})" if claim.margin else ""
                 yield (
                     f"| {claim.text}{margin} | {claim.source or '–'} | {where} "
-                    f"| {METRIC_NAMES.get(metric, metric)} | {_difference(verdict.interval)} "
+                    f"| {METRICS[metric].name} | {_difference(verdict.interval, digits)} "
                     f"| {mark} |"
                 )
 
@@ -135,12 +135,88 @@ def _section(
         "```",
         "",
     ]
+    stem = f"{experiment.name}-{scale}-{phase}"
+    for group, drawn in curves_of(experiment, tables):
+        if drawn:
+            lines += [_curve(experiment, stem, group, plots), ""]
+        if drawn and experiment.reach is not None:
+            lines += [*reach_table(experiment, group), ""]
+        if drawn and len({arm for table in group for arm in table.records}) == 1:
+            lines += [*_along_line(experiment, group), ""]
+            continue
+        for table in group:
+            lines += [f"### {_setting(table.setting)}", ""]
+            if len(experiment.metrics) > _MOST_COLUMNS:
+                lines += [*_side_by_side(experiment, table), ""]
+            else:
+                lines += [*_table(experiment, table), "", *_differences(experiment, table), ""]
+            if not drawn:
+                name = slug(f"{stem}-{'-'.join(table.setting.values())}")
+                write_text(plots / f"{name}.svg", forest(experiment, table))
+                lines += [f"![differences](plots/{name}.svg)", ""]
     for table in tables:
-        name = _slug(f"{experiment.name}-{scale}-{phase}-{'-'.join(table.setting.values())}")
-        write_text(plots / f"{name}.svg", forest(experiment, table, METRIC_NAMES))
-        lines += [f"### {_setting(table)}", "", *_table(experiment, table), ""]
-        lines += [*_differences(experiment, table), "", f"![differences](plots/{name}.svg)", ""]
+        for arm in table.records:
+            names = picture_names(experiment.name, scale, phase, table.setting, arm)
+            lines += _pictures(names, f"{_setting(table.setting)}, {arm}", plots)
     return "\n".join(lines)
+
+
+def _pictures(names: Mapping[str, str], where: str, plots: Path) -> Iterator[str]:
+    """Those that `--pictures` has drawn."""
+    for shows, name in names.items():
+        if (plots.parent / FOLDER / name).is_file():
+            yield from (f"{where}: {shows}", "", f"![{shows}]({FOLDER}/{name})", "")
+
+
+def _curve(experiment: Experiment, stem: str, group: Sequence[Table], plots: Path) -> str:
+    """The figure of a group along the experiment's line, and what it shows."""
+    rest = {axis: label for axis, label in group[0].setting.items() if axis != experiment.line}
+    name = slug(f"{stem}-{'-'.join(rest.values())}-by-{experiment.line}")
+    write_text(plots / f"{name}.svg", curves(experiment, group))
+    where = f"{_setting(rest)}: means by {experiment.line}, bars of one standard error"
+    return f"![{where}](plots/{name}.svg)"
+
+
+def _along_line(experiment: Experiment, group: Sequence[Table]) -> Iterator[str]:
+    """One arm along the experiment's line: a row a metric, a column a place."""
+    rest = {axis: label for axis, label in group[0].setting.items() if axis != experiment.line}
+    (arm,) = {arm for table in group for arm in table.records}
+    yield from (f"### {_setting(rest)}", "")
+    places = {table.setting[experiment.line]: table for table in group}
+    means = {label: partial(_mean_of, table, arm) for label, table in places.items()}
+    yield from _by_metric(experiment, experiment.line, means)
+    seeds = " | ".join(str(len(table.records[arm])) for table in group)
+    yield f"| seeds | {seeds} |"
+
+
+def _side_by_side(experiment: Experiment, table: Table) -> Iterator[str]:
+    """Arms and their differences: a row a metric, where there are too many for columns."""
+    reference = experiment.reference
+    columns = {arm: partial(_mean_of, table, arm) for arm in table.records}
+    for arm in table.records:
+        if arm != reference:
+            columns[f"{arm} less {reference}"] = partial(_difference_of, table, arm, reference)
+    yield from _by_metric(experiment, "", columns)
+
+
+def _by_metric(
+    experiment: Experiment, head: str, columns: Mapping[str, Callable[[str], str]]
+) -> Iterator[str]:
+    """A row a metric that anything is known of."""
+    yield f"| {head} | " + " | ".join(columns) + " |"
+    yield "|---|" + "---:|" * len(columns)
+    for metric in experiment.metrics:
+        cells = [text_of(metric) for text_of in columns.values()]
+        if set(cells) != {_UNKNOWN}:
+            yield f"| {METRICS[metric].name} | {' | '.join(cells)} |"
+
+
+def _mean_of(table: Table, arm: str, metric: str) -> str:
+    return _mean(table.mean(arm, metric), METRICS[metric].digits)
+
+
+def _difference_of(table: Table, arm: str, reference: str, metric: str) -> str:
+    return _difference(table.difference(arm, reference, metric), METRICS[metric].digits)
 
 
 def _command(experiment: Experiment, scale: str, phase: str, table: Table) -> str:
@@ -155,64 +231,58 @@ def _command(experiment: Experiment, scale: str, phase: str, table: Table) -> st
 
 
 def _table(experiment: Experiment, table: Table) -> Iterator[str]:
-    names = [METRIC_NAMES.get(metric, metric) for metric in experiment.metrics]
-    yield (
-        "| | "
-        + " | ".join([*names, "classes", "NMI", "choosing, s", "training, s", "seeds"])
-        + " |"
-    )
-    yield "|---|" + "---:|" * (len(names) + 5)
+    names = [METRICS[metric].name for metric in experiment.metrics]
+    names += ["classes", "NMI", "choosing, s", "training, s", "both, s", "1000 images", "seeds"]
+    yield f"| | {' | '.join(names)} |"
+    yield "|---|" + "---:|" * len(names)
     for arm in table.records:
-        cells = [_accuracy(table.mean(arm, metric)) for metric in experiment.metrics]
+        cells = [_mean_of(table, arm, metric) for metric in experiment.metrics]
         cells += [_count(table.fact(arm, "n_classes")), _share(table.fact(arm, "nmi"))]
         cells += [_count(table.seconds(arm)), _count(table.seconds(arm, "train"))]
+        seen = table.fact(arm, "image_epochs")
+        cells += [_count(seconds_in_all(table, arm)), _count(None if seen is None else seen / 1000)]
         yield f"| {arm} | {' | '.join(cells)} | {len(table.records[arm])} |"
 
 
 def _differences(experiment: Experiment, table: Table) -> Iterator[str]:
     reference = experiment.reference
-    names = [METRIC_NAMES.get(metric, metric) for metric in experiment.metrics]
+    names = [METRICS[metric].name for metric in experiment.metrics]
     yield f"| less {reference} | " + " | ".join(names) + " |"
     yield "|---|" + "---:|" * len(names)
     arms = [arm for arm in table.records if arm != reference]
     for arm in arms:
-        cells = [
-            _difference(table.difference(arm, reference, metric)) for metric in experiment.metrics
-        ]
+        cells = [_difference_of(table, arm, reference, metric) for metric in experiment.metrics]
         yield f"| {arm} | {' | '.join(cells)} |"
     needed = [table.pairs(arms, reference, metric) for metric in experiment.metrics]
     for place, reach in enumerate(REACHES):
-        cells = ["–" if one is None else f"{one[place]:,}" for one in needed]
+        cells = [_UNKNOWN if one is None else f"{one[place]:,}" for one in needed]
         yield f"| *pairs for ±{reach:g} points* | {' | '.join(cells)} |"
 
 
-def _setting(table: Table) -> str:
-    first, *others = table.setting.items()
+def _setting(setting: Mapping[str, str]) -> str:
+    first, *others = setting.items()
     return ", ".join([first[1], *(f"{axis} {label}" for axis, label in others)])
 
 
-def _accuracy(interval: Interval | None) -> str:
+def _mean(interval: Interval | None, digits: int) -> str:
     if interval is None:
-        return "–"
+        return _UNKNOWN
     error = interval.standard_error
-    return f"{interval.mean:.1f}" + ("" if error is None else f" ± {error:.1f}")
+    return f"{interval.mean:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
 
 
-def _difference(interval: Interval | None) -> str:
+def _difference(interval: Interval | None, digits: int) -> str:
     if interval is None:
-        return "–"
+        return _UNKNOWN
     if interval.low is None:
-        return f"{interval.mean:+.1f}"
-    return f"{interval.mean:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"
+        return f"{interval.mean:+.{digits}f}"
+    ends = f"[{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+    return f"{interval.mean:+.{digits}f} {ends}"
 
 
 def _count(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
+    return _UNKNOWN if value is None else f"{value:,.0f}"
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.").lower()
+    return _UNKNOWN if value is None else f"{value:.2f}"

@@ -19,6 +19,7 @@ from contrasift.errors import ContrasiftError, DataError
 from contrasift.experiments.cells import Cell
 from contrasift.experiments.declaring import PHASES, Experiment, Planned
 from contrasift.experiments.estimating import Rates, estimate
+from contrasift.experiments.extras import Subject, read_extras
 from contrasift.experiments.measuring import judge
 from contrasift.experiments.workshop import Busy, Workshop
 from contrasift.pipeline.run import Narrator
@@ -180,6 +181,8 @@ def do_cell(cell: Cell, workshop: Workshop) -> dict[str, Any]:
     Raises:
         Busy: another process is making a part of it.
     """
+    if cell.needs_dynamics:  # first: it may be another process's work
+        workshop.dynamics(cell)
     workshop.used = {}
     pool, everything = workshop.pool(cell), workshop.readable(cell)
     encoder = workshop.encoder(cell)
@@ -194,7 +197,15 @@ def do_cell(cell: Cell, workshop: Workshop) -> dict[str, Any]:
     begun = time.perf_counter()
     metrics = judge(pool, everything, encoder, cell.measure, seed=cell.seed, device=workshop.device)
     judged = {"part": f"judge {cell.key}", "seconds": time.perf_counter() - begun}
-    return {"metrics": metrics, "facts": facts, "parts": workshop.used | {"judge": judged}}
+    parts, workshop.used = workshop.used | {"judge": judged}, {}
+    begun = time.perf_counter()
+    metrics |= read_extras(Subject(cell, workshop, encoder))
+    # What only a reading needs is no cost of the choice.
+    more = {kind: entry for kind, entry in workshop.used.items() if kind not in parts}
+    parts |= {f"read {kind}": entry for kind, entry in more.items()}
+    if cell.measure.extras:
+        parts["read"] = {"part": f"read {cell.key}", "seconds": time.perf_counter() - begun}
+    return {"metrics": metrics, "facts": facts, "parts": parts}
 
 
 def _training_facts(cell: Cell, workshop: Workshop) -> dict[str, Any]:

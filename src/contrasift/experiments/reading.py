@@ -9,6 +9,7 @@ from typing import Any
 
 from contrasift.evaluation import Interval, mean_and_interval
 from contrasift.experiments.declaring import Claim, Experiment
+from contrasift.experiments.extras import METRICS
 from contrasift.experiments.statistics import (
     Verdict,
     contrast,
@@ -33,17 +34,18 @@ class Table:
     records: Mapping[str, Mapping[int, Mapping[str, Any]]]
 
     def values(self, metric: str) -> dict[str, dict[int, float]]:
-        """Points, by arm, then seed; `head.knn` reads after the head."""
+        """By arm, then seed, in the metric's unit; `head.knn` reads after the head."""
+        factor = METRICS[metric].factor
         found: dict[str, dict[int, float]] = {}
         for arm, by_seed in self.records.items():
             for seed, record in by_seed.items():
                 value = _metric(record, metric)
                 if value is not None:
-                    found.setdefault(arm, {})[seed] = 100 * value
+                    found.setdefault(arm, {})[seed] = factor * value
         return found
 
     def mean(self, arm: str, metric: str) -> Interval | None:
-        """Of an arm's points over its seeds."""
+        """Of an arm over its seeds."""
         values = list(self.values(metric).get(arm, {}).values())
         return mean_and_interval(values) if values else None
 
@@ -57,11 +59,14 @@ class Table:
         return decide(interval, claim.rule, claim.margin)
 
     def pairs(self, arms: Iterable[str], reference: str, metric: str) -> list[int] | None:
-        """Pairs needed for each of `REACHES`, by the mean variance of all arms' differences."""
+        """Pairs needed for each of `REACHES`, by the mean variance of all arms' differences.
+
+        None where there are none, or where the metric is not in points.
+        """
         found = [self.difference(arm, reference, metric) for arm in arms if arm != reference]
         known = [deviation_of(one) for one in found if one is not None]
         variances = [one**2 for one in known if one is not None]
-        if not variances:
+        if not variances or not METRICS[metric].in_points:
             return None
         return [pairs_needed(mean(variances) ** 0.5, reach) for reach in REACHES]
 
@@ -72,13 +77,13 @@ class Table:
         return mean(numbers) if numbers else None
 
     def seconds(self, arm: str, *parts: str) -> float | None:
-        """Mean seconds of parts, `""` for all but training and judging."""
+        """Mean seconds of parts; without any, of all that is neither training nor judging."""
         sums = []
         for record in self.records.get(arm, {}).values():
             wanted = [
                 entry["seconds"]
                 for part, entry in record["parts"].items()
-                if (part in parts if parts else part not in ("train", "judge"))
+                if (part in parts if parts else not part.startswith(("train", "judge", "read")))
             ]
             sums.append(float(sum(wanted)))
         return mean(sums) if sums else None
@@ -151,9 +156,11 @@ def compute_spent(records: Iterable[Mapping[str, Any]]) -> float:
 
 
 def _parts(record: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str, Any]]]:
-    """A full training that was the proxy's is one and the same part."""
+    """A full training that was the proxy's is one and the same part, and so is what is read again."""
     return [
-        ("train" if kind == "proxy" else kind, entry) for kind, entry in record["parts"].items()
+        ("train" if name == "proxy" else name, entry)
+        for kind, entry in record["parts"].items()
+        for name in (kind.removeprefix("read "),)
     ]
 
 

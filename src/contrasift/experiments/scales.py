@@ -45,7 +45,12 @@ SCALES = {
     "paper": Scale(
         "the papers' pools, networks and hundreds of epochs, for GPUs",
         ("cifar100", "cifar10", "stl10", "tiny-imagenet"),
-        _ALWAYS,
+        {
+            **_ALWAYS,
+            "dynamics.architecture": "resnet18",
+            "dynamics.epochs": 200,
+            "dynamics.batch_size": 128,
+        },
         recipes=True,
         threads=0,
     ),
@@ -64,6 +69,10 @@ SCALES = {
             "train.queue_size": 64,
             "measure.draws": 1,
             "measure.per_class": 2,
+            "dynamics.architecture": "narrow:0.25",
+            "dynamics.epochs": 2,
+            "dynamics.seeds": 1,
+            "dynamics.batch_size": 16,
         },
     ),
 }

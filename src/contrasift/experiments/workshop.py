@@ -166,8 +166,33 @@ class Workshop:
     def selected(self, cell: Cell) -> Run:
         """The same with a selection."""
         before = self.classified(cell)
-        folder = self._part("selected", before.folder.path.name, cell.options.select.as_dict())
+        select = cell.options.select
+        made_of = [before.folder.path.name, select.as_dict()]
+        if cell.chooses_by_dynamics:
+            scores = self.dynamics(cell)
+            made_of.append(scores.parent.name)
+            select = dataclasses.replace(select, scores=str(scores))
+            before.options = dataclasses.replace(before.options, select=select)
+        folder = self._part("selected", *made_of)
         return self._made(before, folder, selecting.select, "select")
+
+    def dynamics(self, cell: Cell) -> Path:
+        """The table of scores that supervised trainings give to every labelled example.
+
+        Raises:
+            Busy: another process is at it.
+        """
+        from contrasift.pipeline.dynamics import score_dynamics
+
+        run, options = self.run(cell), cell.dynamics
+        folder = self._part("dynamics", run.pool.fingerprint, options.as_dict())
+
+        def make(run: Run) -> None:
+            preparation.scan(run)
+            score_dynamics(run, options)
+
+        stages = ("dynamics", *(f"dynamics seed{seed}" for seed in range(options.seeds)))
+        return self._made(run, folder, make, *stages).folder.path / "scores.parquet"
 
     def latent_classes(self, cell: Cell) -> np.ndarray | None:
         """A code for every place in the pool, where the policy for negatives compares them."""
@@ -243,6 +268,10 @@ class Workshop:
             "class_method": found["method"],
             **{name: agreement[name] for name in names if name in agreement},
         }
+
+    def run(self, cell: Cell) -> Run:
+        """The cell's options as those of a run, its pool opened; it has no folder of its own."""
+        return self._run(cell, cell.options)
 
     def _run(self, cell: Cell, options: RunOptions) -> Run:
         run = Run(RunFolder(self.folder), options, _Quiet(self.narrator), self.device)

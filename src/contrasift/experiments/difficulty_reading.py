@@ -1,0 +1,130 @@
+"""Which negatives a trained encoder finds hard: Figs. 4–6 and A.2 of arXiv 2010.06682, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from contrasift.errors import DataError
+from contrasift.experiments.metrics import Metric, percent
+
+if TYPE_CHECKING:
+    from contrasift.experiments.extras import Subject
+    from contrasift.negatives.analysis import Profile, Relation
+
+_BANDS = ((0, 5), (0, 50), (0, 95), (85, 90), (90, 95), (95, 100), (99, 100))
+_MOST, _REPLICATES = 2000, 3
+_LABEL, _DEPTH = "same_class", "depth"
+
+DIFFICULTY_METRICS: dict[str, Metric] = {
+    _LABEL: percent("same class"),
+    **{f"{_LABEL}_{low}_{high}": percent(f"same class, {low}–{high} %") for low, high in _BANDS},
+    f"{_LABEL}_excess": percent("same class, the hardest 5 % less the rest"),
+    **{f"similarity_{low}_{high}": Metric(f"cosine, {low}–{high} %") for low, high in _BANDS},
+    **{
+        f"{_DEPTH}_{low}_{high}": Metric(f"WordNet depth, {low}–{high} %", digits=2)
+        for low, high in _BANDS
+    },
+    f"{_DEPTH}_excess": Metric("WordNet depth, the hardest 5 % less the rest", digits=2),
+    "hard_for": percent("deviation of how often one is hard"),
+    "hard_for_by_chance": percent("the same by chance"),
+    "hard_for_excess": percent("how often one is hard: deviation less that by chance"),
+    "most_correlated": Metric("most correlated classes: cosine"),
+    "most_anticorrelated": Metric("most anti-correlated classes: cosine"),
+}
+
+
+def read_difficulty(subject: Subject) -> dict[str, float]:
+    """What an encoder's negatives are like by difficulty, after the head, without augmentation.
+
+    Up to 2000 queries and 2000 other negatives of the pool, three draws; means over them. Ranks and
+    bands are those of `negatives.difficulty_profile`, depths those of `negatives.wordnet`: they
+    are left out where classes have no built-in synsets or the machine has no WordNet, and bands
+    that no negative falls into.
+
+    Returns:
+        `DIFFICULTY_METRICS` by name. `_excess`: the hardest 5 % less the easiest 95 %. `hard_for`: the
+        standard deviation over negatives of the share of queries for which one is among the
+        hardest 5 %.
+
+    Raises:
+        DataError: fewer than 4 labelled examples.
+    """
+    from contrasift.embedding import features
+    from contrasift.negatives.analysis import class_pairs, difficulty_profile
+
+    positions, labels = subject.labelled()
+    n = min(_MOST, positions.size // 2)
+    if n < 2:
+        raise DataError("at least 4 labelled examples", f"{positions.size}")
+    layer = "head" if subject.encoder.description["projection_dim"] else "backbone"
+    rows = features(subject.pool, positions, subject.encoder, layer, device=subject.workshop.device)
+    depths = _depths(subject.pool.label_names)
+    rng = np.random.default_rng(subject.cell.seed)
+    draws = [np.split(rng.permutation(positions.size)[: 2 * n], 2) for _ in range(_REPLICATES)]
+    profiles = [
+        difficulty_profile(
+            rows[queries], rows[negatives], _relations(labels[queries], labels[negatives], depths)
+        )
+        for queries, negatives in draws
+    ]
+    queries, negatives = (np.concatenate(part) for part in zip(*draws, strict=True))
+    pairs = class_pairs(rows[queries], rows[negatives], labels[queries], labels[negatives], top=1)
+    found = _by_band(profiles) | _consistency(profiles)
+    for name, best in (("correlated", pairs.correlated), ("anticorrelated", pairs.anticorrelated)):
+        if best:
+            found[f"most_{name}"] = best[0].similarity
+    return found
+
+
+def _depths(names: Sequence[str]) -> np.ndarray | None:
+    """WordNet depth of every pair of labels; None where it cannot be had."""
+    from contrasift.negatives import wordnet
+
+    synsets, path = wordnet.class_synsets(names), wordnet.find_wordnet()
+    if synsets is None or path is None:
+        return None
+    return wordnet.depth_table(wordnet.read_wordnet(path), synsets)
+
+
+def _relations(
+    queries: np.ndarray, negatives: np.ndarray, depths: np.ndarray | None
+) -> Mapping[str, Relation]:
+    from contrasift.negatives.analysis import Relation
+
+    relations = {_LABEL: Relation(queries, negatives)}
+    if depths is not None:
+        relations[_DEPTH] = Relation(queries, negatives, depths)
+    return relations
+
+
+def _by_band(profiles: Sequence[Profile]) -> dict[str, float]:
+    """Means over draws and queries."""
+    first = profiles[0]
+    found = {_LABEL: float(np.mean([profile.overall[_LABEL] for profile in profiles]))}
+    for name, bands in first.by_band.items():
+        means = {
+            band: float(np.mean([profile.by_band[name][band] for profile in profiles]))
+            for band in bands
+        }
+        for low, high in _BANDS:
+            if (low, high) in means:
+                found[f"{name}_{low}_{high}"] = means[low, high]
+        if name != "similarity" and {(0, 95), (95, 100)} <= means.keys():
+            found[f"{name}_excess"] = means[95, 100] - means[0, 95]
+    return found
+
+
+def _consistency(profiles: Sequence[Profile]) -> dict[str, float]:
+    from contrasift.negatives.analysis import consistency
+
+    steady = [consistency(profile) for profile in profiles]
+    spread = float(np.mean([one.sd for one in steady]))
+    chance = float(np.mean([one.expected_sd for one in steady]))
+    return {
+        "hard_for": spread,
+        "hard_for_by_chance": chance,
+        "hard_for_excess": spread - chance,
+    }

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from contrasift import embedding
+from contrasift.errors import DataError
+from contrasift.experiments.cells import Cell
+from contrasift.experiments.difficulty_reading import DIFFICULTY_METRICS, read_difficulty
+from contrasift.negatives import wordnet
+
+
+def reading(monkeypatch, rows, labels, names):
+    monkeypatch.setattr(embedding, "features", lambda pool, positions, *_, **__: rows[positions])
+    return read_difficulty(
+        SimpleNamespace(
+            cell=Cell.of({"pool.pool": "digits"}, 3),
+            labelled=lambda: (np.arange(labels.size), labels),
+            encoder=SimpleNamespace(description={"projection_dim": 4}),
+            pool=SimpleNamespace(label_names=names),
+            workshop=SimpleNamespace(device="cpu"),
+        )
+    )
+
+
+@pytest.fixture
+def drawn(rng):
+    """Rows of 80 examples of four classes, near to their classes' directions."""
+    labels = np.arange(80) % 4
+    rows = 2 * np.eye(4)[labels] + rng.normal(size=(80, 4))
+    return rows.astype(np.float32), labels
+
+
+def test_shares_by_difficulty_are_those_counted_one_by_one(drawn, monkeypatch):
+    rows, labels = drawn
+    found = reading(monkeypatch, rows, labels, ["a", "b", "c", "d"])
+    assert set(found) <= set(DIFFICULTY_METRICS)
+    assert not any(name.startswith("depth") for name in found)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    rng = np.random.default_rng(3)
+    hard, rest, cosines = [], [], []
+    for _ in range(3):
+        order = rng.permutation(80)
+        for query in order[:40]:
+            ranked = sorted(order[40:], key=lambda one, query=query: unit[one] @ unit[query])
+            same = [labels[one] == labels[query] for one in ranked]
+            hard.append(np.mean(same[38:]))
+            rest.append(np.mean(same[:38]))
+            cosines.append(np.mean([unit[one] @ unit[query] for one in ranked[38:]]))
+    assert found["same_class_95_100"] == pytest.approx(np.mean(hard))
+    assert found["same_class_excess"] == pytest.approx(np.mean(hard) - np.mean(rest))
+    assert found["similarity_95_100"] == pytest.approx(np.mean(cosines), abs=1e-6)
+    assert found["hard_for_excess"] == pytest.approx(
+        found["hard_for"] - found["hard_for_by_chance"]
+    )
+    assert -1 <= found["most_anticorrelated"] < found["most_correlated"] <= 1
+
+
+def test_depths_where_classes_have_synsets(drawn, monkeypatch):
+    rows, labels = drawn
+    table = np.where(np.eye(4, dtype=bool), 9, 2).astype(np.float32)
+    monkeypatch.setattr(wordnet, "find_wordnet", lambda: "somewhere")
+    monkeypatch.setattr(wordnet, "read_wordnet", lambda path: None)
+    monkeypatch.setattr(wordnet, "depth_table", lambda nouns, synsets: table)
+    found = reading(monkeypatch, rows, labels, ["cat", "dog", "ship", "truck"])
+    assert found["depth_95_100"] == pytest.approx(2 + 7 * found["same_class_95_100"])
+    assert found["depth_excess"] == pytest.approx(7 * found["same_class_excess"])
+
+
+def test_too_few_to_draw_from(monkeypatch):
+    with pytest.raises(DataError, match="at least 4"):
+        reading(monkeypatch, np.eye(4, dtype=np.float32), np.arange(3), ["a", "b", "c"])
