@@ -35,6 +35,7 @@ bench: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## speed beside the peers and the 
 	$(BIN)/python benchmarks/bench_objectives.py
 	$(BIN)/python benchmarks/bench_classes.py
 	$(BIN)/python benchmarks/bench_training.py
+	$(BIN)/python benchmarks/bench_embedding.py
 	$(BIN)/python benchmarks/bench_negatives.py
 	$(BIN)/python benchmarks/bench_theory.py
 	$(BIN)/python benchmarks/bench_ray.py

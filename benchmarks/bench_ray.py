@@ -5,7 +5,7 @@ are of the selection; the start of the cluster is shown apart. Then the relaxati
 as one class, by passes over its parts, is held against undivided greedy, and the costs by row give
 the planning table of docs/cluster.md.
 
-Run: python benchmarks/bench_ray.py [--rows 1000000] [--repeats 3] [--write]
+Run: python benchmarks/bench_ray.py [--rows 1000000] [--repeats 3] [--memory] [--write]
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from contrasift.engines.solving import (
 RESULTS = Path(__file__).parent / "results"
 LIMIT_RATIO = 2.5
 LIMIT_DRIVER_MB = 500
+# Narrow pools of more rows than the process that commands takes in at once, which is 1,048,576: below
+# that its memory grows by what it has in work.
+MEMORY_ROWS, MEMORY_WIDTH = (2_000_000, 8_000_000), 8
 # A pool that nobody has at hand.
 PLANNED_ROWS, PLANNED_WIDTH, PLANNED_CLASSES = 10**9, 256, 100_000
 PLANNED_CORES = 256
@@ -103,7 +106,6 @@ def compare_engines(folder: Path, repeats: int) -> dict[str, Any]:
         "n": pairs[0]["ray"]["n"],
         "task_bytes": pairs[0]["ray"]["memory_estimate_bytes"],
         "local_mb": median("local", "peak_memory_bytes") / 1e6,
-        "driver_bytes": median("ray", "peak_memory_bytes"),
         "driver_mb": median("ray", "peak_memory_bytes") / 1e6,
         "sha256": pairs[0]["ray"]["sha256"],
     }
@@ -131,7 +133,7 @@ def compare_relaxed(folder: Path) -> dict[str, Any]:
 
 
 def costs_by_row(whole: dict[str, Any], n_classes: int, folder: Path) -> dict[str, Any]:
-    """Processor time a row at two widths, and memory a row of the process that commands.
+    """Processor time a row at two widths, and memory a row and a class of the one that commands.
 
     Args:
         whole: what `compare_engines` found on all rows.
@@ -139,21 +141,42 @@ def costs_by_row(whole: dict[str, Any], n_classes: int, folder: Path) -> dict[st
         folder: for smaller pools.
     """
     few = whole["n"] // 4
-    found = {}
-    for width in (128, 256):
-        write_pool(folder, few, width, max(1, n_classes // 4))
-        classes = str(folder / "classes.npy")
-        found[width] = run_select(folder, "ray", "--classes", classes, "--fraction", "0.2")
-    narrow, wide = found[128], found[256]
-    slope = (whole["driver_bytes"] - narrow["peak_memory_bytes"]) / (whole["n"] - few)
+    write_pool(folder, few, 256, max(1, n_classes // 4))
+    wide = select_on_ray(folder)
     return {
         "microseconds_at_128": whole["task_cpu_seconds"] / whole["n"] * 1e6,
         "microseconds_at_256": wide["task_cpu_seconds"] / few * 1e6,
-        "driver_bytes_a_row": slope,
-        "driver_mb_without_rows": (whole["driver_bytes"] - slope * whole["n"]) / 1e6,
+        **driver_memory(n_classes, folder),
         "task_bytes_a_row_at_128": (whole["task_bytes"] - _WORKER_BYTES) / TASK_ROWS,
         "image_microseconds": _embedding_cost(),
     }
+
+
+def driver_memory(n_classes: int, folder: Path) -> dict[str, float]:
+    """Peak memory of the process that commands: by row, by class, and what is left without them.
+
+    Pages of its mapped files count, which the system takes back when it wants to.
+    """
+    few, many = MEMORY_ROWS
+    peaks = {}
+    for rows, classes in ((few, n_classes), (few, 50 * n_classes), (many, n_classes)):
+        write_pool(folder, rows, MEMORY_WIDTH, classes)
+        peaks[rows, classes] = select_on_ray(folder)["peak_memory_bytes"]
+        print(rows, classes, peaks[rows, classes], file=sys.stderr)
+    least = peaks[few, n_classes]
+    a_row = (peaks[many, n_classes] - least) / (many - few)
+    a_class = (peaks[few, 50 * n_classes] - least) / (49 * n_classes)
+    return {
+        "driver_bytes_a_row": a_row,
+        "driver_bytes_a_class": a_class,
+        "driver_mb_without_rows": (least - a_row * few - a_class * n_classes) / 1e6,
+    }
+
+
+def select_on_ray(folder: Path) -> dict[str, Any]:
+    """A fifth of the pool in a folder, on Ray."""
+    classes = str(folder / "classes.npy")
+    return run_select(folder, "ray", "--classes", classes, "--fraction", "0.2")
 
 
 def _embedding_cost() -> float:
@@ -176,7 +199,11 @@ def plan(costs: dict[str, Any]) -> dict[str, Any]:
         "embeddings_tb": 4 * width * n / 1e12,
         "tasks": -(-n // TASK_ROWS),
         "worker_mb": worker / 1e6,
-        "driver_gb": (costs["driver_bytes_a_row"] * n + costs["driver_mb_without_rows"] * 1e6)
+        "driver_gb": (
+            costs["driver_bytes_a_row"] * n
+            + costs["driver_bytes_a_class"] * n_classes
+            + costs["driver_mb_without_rows"] * 1e6
+        )
         / 1e9,
         "core_hours": core_hours,
         "hours": core_hours / PLANNED_CORES,
@@ -214,8 +241,9 @@ def as_markdown(result: dict[str, Any]) -> str:
         f"| same bytes | {'yes' if relaxed['same_bytes'] else 'NO'} | | |",
         "",
         f"A row costs {costs['microseconds_at_128']:.2f} µs of a core at width 128, "
-        f"{costs['microseconds_at_256']:.2f} µs at 256, and {costs['driver_bytes_a_row']:.0f} bytes of the "
-        f"process that commands, beside {costs['driver_mb_without_rows']:.0f} MB; a task plans "
+        f"{costs['microseconds_at_256']:.2f} µs at 256, and {costs['driver_bytes_a_row']:.1f} bytes of the "
+        f"process that commands, a class {costs['driver_bytes_a_class']:.0f}, beside "
+        f"{costs['driver_mb_without_rows']:.0f} MB; a task plans "
         f"{costs['task_bytes_a_row_at_128']:,.0f} bytes a row at 128, beside {_WORKER_BYTES / 1e6:.0f} MB. "
         f"Embedding a small image costs {costs['image_microseconds']:.0f} µs of a core (the narrow "
         "encoder on 1 × 28 × 28).",
@@ -225,7 +253,7 @@ def as_markdown(result: dict[str, Any]) -> str:
         f"| embeddings on shared storage | {planned['embeddings_tb']:.2f} TB |",
         f"| tasks | {planned['tasks']:,} |",
         f"| memory of a task | {planned['worker_mb']:,.0f} MB |",
-        f"| memory of the process that commands | {planned['driver_gb']:,.0f} GB |",
+        f"| memory of the process that commands | {planned['driver_gb']:,.1f} GB |",
         f"| core-hours | {planned['core_hours']:,.1f} |",
         f"| hours on {planned['cores']} cores | {planned['hours']:.2f} |",
         f"| dollars at {planned['cents_a_core_hour']:g} cents a core-hour, which is assumed | {planned['dollars']:,.2f} |",
@@ -240,11 +268,17 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--classes", type=int, default=1_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--memory", action="store_true", help="only the memory of the process that commands"
+    )
     parser.add_argument("--write", action="store_true", help="also into benchmarks/results")
     given = parser.parse_args()
     begun_under = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if given.memory:
+            print(json.dumps(driver_memory(given.classes, folder), indent=2))
+            return
         write_pool(folder, given.rows, 128, given.classes)
         engines = compare_engines(folder, given.repeats)
         print(json.dumps(engines), file=sys.stderr)

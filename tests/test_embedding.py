@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -340,3 +341,47 @@ def test_arguments_that_cannot_be_used_are_explained(encoder, settings, message)
 def test_unknown_layers_of_features_are_refused(encoder):
     with pytest.raises(UsageError, match="head or backbone"):
         features(Pictures(), np.arange(2), encoder, "neck")
+
+
+def test_a_batch_is_decoded_while_the_one_before_is_embedded(encoder):
+    second = threading.Event()
+    readers = []
+
+    class Decoding(Pictures):
+        threads = 2
+
+        def images(self, positions):
+            readers.append(threading.current_thread())
+            if len(readers) == 2:
+                second.set()
+            return super().images(positions)
+
+    class Waits(nn.Module):
+        def forward(self, images):
+            if readers:  # what it is called with before is no batch
+                assert second.wait(20), "the next batch is not read before this one is done"
+            return images.flatten(1)[:, :4] + 1
+
+    found = embed_all(Waits(), Decoding(), views=0, plain_view=True)
+    assert len(found.values) == 23
+    assert [len(readers), len(set(readers))] == [5, 1]
+    assert threading.current_thread() not in readers
+    # What only one thread may read at once is read where it was opened.
+    Decoding.threads = 1
+    readers.clear()
+    embed_all(encoder, Decoding())
+    assert set(readers) == {threading.current_thread()}
+
+
+def test_an_image_that_cannot_be_read_ends_the_embedding(encoder):
+    class Breaks(Pictures):
+        threads = 2
+
+        def images(self, positions):
+            if positions[0] >= 10:
+                raise DataError("an image", "none")
+            return super().images(positions)
+
+    with pytest.raises(DataError, match="expected an image; got none"):
+        embed_all(encoder, Breaks())
+    assert not [t for t in threading.enumerate() if t.name.startswith("ThreadPoolExecutor")]

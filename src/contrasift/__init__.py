@@ -31,6 +31,7 @@ _HOME = {
     "evaluate": "contrasift.evaluation",
     "latent_classes": "contrasift.classes",
     "load_encoder": "contrasift.training.encoders",
+    "load_matrix": "contrasift.store.inputs",
     "open_pool": "contrasift.pools",
     "pretrain": "contrasift.training.pretrain",
     "select": "contrasift.selection.select",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
@@ -14,6 +17,38 @@ RowMask = Bool[np.ndarray, " n"]
 AnyVector = Shaped[np.ndarray, " n"]
 
 _BLOCK_BYTES = 64 << 20
+_BLOCK_ENTRIES = 1 << 20
+
+
+@runtime_checkable
+class RowReader(Protocol):
+    """A matrix that lies elsewhere, whose rows are read when they are asked for.
+
+    Attributes:
+        shape: as an array's.
+        dtype: as an array's.
+        file: what it is read from.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    file: Any
+
+    @property
+    def ndim(self) -> int:
+        """As an array's."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray: ...
+
+
+# To the type checker both are arrays: whoever takes them indexes rows and asks for shape and dtype.
+if TYPE_CHECKING:
+    Rows = np.ndarray
+else:
+    Rows = np.ndarray | RowReader
 
 
 def row_blocks(n_rows: int, row_bytes: int, block_bytes: int = _BLOCK_BYTES) -> list[slice]:
@@ -22,13 +57,45 @@ def row_blocks(n_rows: int, row_bytes: int, block_bytes: int = _BLOCK_BYTES) -> 
     return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
-def check_matrix(values: object, name: str = "embeddings") -> np.ndarray:
+@runtime_checkable
+class Columns(Protocol):
+    """Where arrays lie that have an entry for every example."""
+
+    def new(self, n: int, kind: Any) -> np.ndarray:
+        """So many zeros of a type."""
+        ...
+
+
+class HeldColumns:
+    """Arrays in the memory of this process."""
+
+    def new(self, n: int, kind: Any) -> np.ndarray:
+        """So many zeros of a type."""
+        return np.zeros(n, dtype=kind)
+
+
+def column_blocks(n: int) -> list[slice]:
+    """Consecutive slices of columns of n entries, few enough to be copied and sorted at once."""
+    return row_blocks(n, 1, _BLOCK_ENTRIES)
+
+
+def forget_pages(*arrays: Rows) -> None:
+    """Let the system take back the pages of mapped files, so that memory stays flat."""
+    advice = getattr(mmap, "MADV_DONTNEED", None)
+    for array in arrays:
+        mapping = getattr(array, "_mmap", None)
+        # Of a copy-on-write mapping this would discard what the caller wrote into it.
+        if mapping is not None and advice is not None and getattr(array, "mode", "") in ("r", "r+"):
+            mapping.madvise(advice)
+
+
+def check_matrix(values: object, name: str = "embeddings") -> Rows:
     """A real matrix with at least one row and one column, left in its own type and place.
 
     Raises:
         DataError: not a two-dimensional array of numbers, or an empty one.
     """
-    array = np.asanyarray(values)
+    array: Any = values if isinstance(values, RowReader) else np.asanyarray(values)
     if array.dtype.kind not in "fiu":
         raise DataError(
             f"{name} of real numbers", f"dtype {array.dtype}", "Convert them to float32 first"
@@ -103,12 +170,15 @@ def unit_rows(values: np.ndarray, first_row: int = 0) -> np.ndarray:
     return (wide / norms[:, None]).astype(np.float32)
 
 
-def class_codes(classes: object, n: int) -> tuple[np.ndarray, np.ndarray]:
+def class_codes(
+    classes: object, n: int, columns: Columns | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Any labels (integers with gaps, strings) as codes 0..K-1 and the sorted names behind them.
 
     Args:
         classes: one label an example; None puts all in one class, named 0.
         n: the number of examples.
+        columns: where the codes shall lie; default: in memory.
 
     Returns:
         codes int64 [n], and names [K] (int64 or str), so that names[codes] are the labels.
@@ -116,9 +186,10 @@ def class_codes(classes: object, n: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         DataError: another length, another shape, or labels that are neither integers nor text.
     """
+    codes = (columns or HeldColumns()).new(n, np.int64)
     if classes is None:
-        return np.zeros(n, dtype=np.int64), np.zeros(1, dtype=np.int64)
-    labels = np.asarray(classes)
+        return codes, np.zeros(1, dtype=np.int64)
+    labels = np.asanyarray(classes)
     if labels.ndim != 1:
         raise DataError("classes as one label an example", f"an array of shape {labels.shape}")
     if labels.shape[0] != n:
@@ -127,17 +198,28 @@ def class_codes(classes: object, n: int) -> tuple[np.ndarray, np.ndarray]:
             f"{labels.shape[0]} classes",
             "Check that both files come from the same pool, in the same order",
         )
-    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == labels.round()).all():
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind in "biu":
-        labels = labels.astype(np.int64)
-    elif labels.dtype.kind in "US":
-        labels = labels.astype(str)
-    else:
-        raise DataError(
-            "classes that are integers or text",
-            f"dtype {labels.dtype}",
-            "Save them as an int64 or a string array",
-        )
-    names, codes = np.unique(labels, return_inverse=True)
-    return codes.astype(np.int64).reshape(-1), names
+    found = [labels[:0].astype(np.int64 if labels.dtype.kind in "biuf" else str)]
+    for block in column_blocks(n):
+        found.append(np.unique(_plain_labels(labels[block])))
+        forget_pages(labels)
+    names = np.unique(np.concatenate(found))
+    for block in column_blocks(n):
+        own, inverse = np.unique(_plain_labels(labels[block]), return_inverse=True)
+        codes[block] = np.searchsorted(names, own)[inverse]
+        forget_pages(labels, codes)
+    return codes, names
+
+
+def _plain_labels(labels: np.ndarray) -> np.ndarray:
+    """Labels as int64 or text."""
+    kind = labels.dtype.kind
+    whole = kind == "f" and np.isfinite(labels).all() and (labels == labels.round()).all()
+    if kind in "biu" or whole:
+        return np.asarray(labels, dtype=np.int64)
+    if kind in "US":
+        return np.asarray(labels).astype(str)
+    raise DataError(
+        "classes that are integers or text",
+        f"dtype {labels.dtype}",
+        "Save them as an int64 or a string array",
+    )

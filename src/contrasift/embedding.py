@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def embed(
     torch_device = choose_device(device)
     report = progress or no_progress
     with _evaluating(encoder, torch_device):
-        for images, batch_index in load_batches(pool, batches, workers):
+        for images, batch_index in _batches(pool, batches, workers):
             rows = _embed_batch(
                 encoder,
                 images.to(torch_device),
@@ -165,7 +166,7 @@ def features(
     done = 0
     torch_device = choose_device(device)
     with _evaluating(encoder, torch_device):
-        for images, _ in load_batches(pool, RowBatches(places, batch_size), workers):
+        for images, _ in _batches(pool, RowBatches(places, batch_size), workers):
             rows = _encode(encoder, to_unit_range(images.to(torch_device)), layer).cpu().numpy()
             values[done : done + len(rows)] = rows
             done += len(rows)
@@ -176,6 +177,26 @@ def features(
 def _check_layer(layer: str) -> None:
     if layer not in ("head", "backbone"):
         raise UsageError("a layer: head or backbone", layer)
+
+
+def _batches(
+    pool: ImageSource, batches: RowBatches, workers: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Images and indices of each batch; where images are decoded, while the one before is embedded.
+
+    Only a pool that decodes in threads is read in another thread than the caller's: a data set of
+    the user's own may hold files that belong to the thread which opened them.
+    """
+    loaded = load_batches(pool, batches, workers)
+    if workers or getattr(pool, "threads", 1) == 1:
+        yield from loaded
+        return
+    source = iter(loaded)
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, source, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, source, None)
+            yield batch
 
 
 @contextmanager

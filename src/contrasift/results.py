@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from contrasift.arrays import Rows
 from contrasift.errors import UsageError, missing_extra
 
 
@@ -18,12 +20,12 @@ class Embeddings:
     Attributes:
         values: float32 [m, d]; row r is the mean of the unit-norm view embeddings of one example,
             not renormalised, so that an inner product of two rows is exactly the expected cosine
-            between their views (SAS, §4.5). May be memory-mapped.
+            between their views (SAS, §4.5). May be memory-mapped, or a `RowReader`.
         index: int64 [m]; the pool index of each row.
         description: how they were made: encoder, layer, views, seed, normalisation.
     """
 
-    values: np.ndarray
+    values: Rows
     index: np.ndarray
     description: Mapping[str, Any] = field(default_factory=dict)
 
@@ -120,12 +122,11 @@ class ClassSummary:
 class Selection:
     """Which examples to train on, how they rank, and how good the choice is.
 
-    The first five attributes are the columns of `selection.parquet`, sorted by class, then rank.
+    `index`, `latent_class`, `rank`, `gain` and `selected` are the columns of `selection.parquet`,
+    sorted by class, then rank.
 
     Attributes:
         index: int64 [n]; the example.
-        latent_class: [n]; its class, by name.
-        rank: int64 [n]; 0 is best within its class.
         gain: float64 [n]; what adding it brought when it was added, or, past the budget, would
             have brought at the final selection.
         selected: bool [n].
@@ -145,8 +146,6 @@ class Selection:
     """
 
     index: np.ndarray
-    latent_class: np.ndarray
-    rank: np.ndarray
     gain: np.ndarray
     selected: np.ndarray
     order: np.ndarray
@@ -161,6 +160,28 @@ class Selection:
     facts: Mapping[str, Any] = field(default_factory=dict)
     rule: Mapping[str, np.ndarray] | None = None
     marks: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def latent_class(self) -> np.ndarray:
+        """The class of every example, by name [n]."""
+        return self.classes_at(slice(0, self.index.size))[0]
+
+    @cached_property
+    def rank(self) -> np.ndarray:
+        """The rank of every example in its class, int64 [n]; 0 is best."""
+        return self.classes_at(slice(0, self.index.size))[1]
+
+    @cached_property
+    def _class_starts(self) -> tuple[np.ndarray, np.ndarray]:
+        names = np.array([part.name for part in self.classes])
+        return names, np.cumsum([0, *(part.size for part in self.classes)])
+
+    def classes_at(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """`latent_class` and `rank` of the examples start … stop alone."""
+        names, starts = self._class_starts
+        inside = np.diff(starts.clip(rows.start, rows.stop))
+        ranks = np.arange(rows.start, rows.stop) - np.repeat(starts[:-1], inside)
+        return np.repeat(names, inside), ranks
 
     @property
     def indices(self) -> np.ndarray:

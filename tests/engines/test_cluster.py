@@ -28,6 +28,8 @@ def test_an_address_is_host_and_port(address):
 
 
 def test_nobody_answers(silent_port):
+    import ray  # noqa: F401  its import is not what is timed
+
     begun = time.monotonic()
     with pytest.raises(ContrasiftError, match="answers at 127.0.0.1:1"):
         clusters.check_reachable("127.0.0.1:1")
@@ -72,6 +74,17 @@ def test_another_ray_or_python(monkeypatch):
 
     with pytest.raises(ContrasiftError, match=r"the same Ray and Python.*Ray: 1\.0"):
         clusters._init(Other(), "host:6379", None)
+
+
+def test_a_cluster_that_does_not_start():
+    class Slow:
+        def init(self, **_):
+            raise Exception("The current node timed out\n during startup.")
+
+    with pytest.raises(
+        ContrasiftError, match="this machine; got The current node timed out during"
+    ):
+        clusters._init(Slow(), None, 1)
 
 
 def test_a_package_that_is_not_installed_is_no_error():

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +94,27 @@ def test_a_run_is_the_same_to_the_byte(on_ray, rng, tmp_path):
     for name in [*names, "classes.json", "selection.parquet", "ranking.npy"]:
         assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes(), name
     assert [path.name for path in (tmp_path / "b").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.slow
+def test_all_stages_in_one_command_are_the_same_to_the_byte(on_ray, tmp_path):
+    small = ["--limit", "60", "--image-size", "16", "--architecture", "narrow:0.25", "--views", "1"]
+    small += ["--batch-size", "24", "--epochs", "1", "--proxy-epochs", "1", "--seeds", "1"]
+    small += ["--classes", "kmeans", "--n-classes", "3", "--stability", "0", "--fraction", "0.4"]
+    for out, engine in (("a", []), ("b", on_ray)):
+        done = run("run", "digits", *small, "--out", out, *engine)
+        assert done.exit_code == 0, done.output
+    made = [path.relative_to("a") for path in sorted(Path("a").rglob("*.*")) if path.is_file()]
+    names = {"examples.parquet", "embeddings.npy", "classes.parquet", "selection.parquet"}
+    assert names < {path.name for path in made}
+    kept = [path for path in made if path.suffix in (".npy", ".parquet", ".safetensors")]
+    different = [
+        path for path in kept if Path("a", path).read_bytes() != Path("b", path).read_bytes()
+    ]
+    assert different == []
+    again = run("run", "digits", *small, "--out", "b", *on_ray)
+    assert again.exit_code == 0
+    assert "Ray on this machine" not in again.output  # all is finished: no cluster is needed
 
 
 @pytest.mark.parametrize(

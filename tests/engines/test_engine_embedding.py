@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from contrasift.engines.embedding import (
     shard_spans,
     write_embedded,
 )
+from contrasift.engines.opening import SharedPool, share_pool
 from contrasift.errors import ContrasiftError, DataError
 from contrasift.pools import open_pool
 from contrasift.results import Embeddings
@@ -56,7 +58,8 @@ def on_cluster(cluster, scene, path, **changes):
     home, positions, alone = scene
     settings = {"fingerprint": "f", "options": OPTIONS, "shard_rows": 20, **changes}
     encoder = settings.pop("encoder", str(home / "encoder.safetensors"))
-    pool = {"source": str(home / "images.npy")}
+    arguments = {"source": str(home / "images.npy")}
+    pool = share_pool(open_pool(**arguments), arguments)
     # One actor: it imports torch, which takes longer than the work.
     cluster = dataclasses.replace(cluster, cpus=1)
     return embed_on_cluster(cluster, pool, positions, alone.index, encoder, path=path, **settings)
@@ -93,7 +96,7 @@ def test_the_same_bytes_when_a_worker_is_killed(cluster, scene, tmp_path):
     assert np.array_equal(found.index, alone.index)
     assert seen[0] == (0, 67)
     assert max(seen) == (67, 67)
-    assert [entry.name for entry in tmp_path.iterdir() if entry.is_dir()] == []
+    assert not path.with_suffix(".shards").exists()
 
 
 def test_finished_shards_are_taken_over(cluster, scene, tmp_path):
@@ -114,7 +117,7 @@ def test_finished_shards_are_taken_over(cluster, scene, tmp_path):
 
 
 def test_what_an_actor_answers_is_raised_as_what_it_was():
-    job = EmbeddingJob({}, "", {}, ShardFolder(Path(), "f"))
+    job = EmbeddingJob(SharedPool((), "", 0), "", {}, ShardFolder(Path(), "f"))
 
     class Breaks(ShardEmbedder):
         def embed_shard(self, shard, positions):
@@ -127,10 +130,20 @@ def test_what_an_actor_answers_is_raised_as_what_it_was():
 
 
 def test_what_workers_lack_is_said_in_our_words(cluster, scene, tmp_path):
-    with pytest.raises(ContrasiftError, match="nowhere"), plain_errors():
+    import ray
+
+    with pytest.raises(ContrasiftError, match="nowhere") as raised, plain_errors():
         on_cluster(
             cluster, scene, tmp_path / "e.npy", encoder=str(tmp_path / "nowhere.safetensors")
         )
+    context = ray.data.DataContext.get_current()
+    assert getattr(context, "execution_no_progress_timeout_s", -1) == -1
+    # The actor ends, though the error is kept, and with it all that it passed through.
+    deadline = time.monotonic() + 120
+    while ray.available_resources().get("CPU", 0) < cluster.cpus and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert ray.available_resources()["CPU"] == cluster.cpus
+    del raised
 
 
 def test_shards_that_do_not_fit_together_are_refused(tmp_path):

@@ -67,6 +67,7 @@ def both(pool, cluster, folder, **options):
         {"fractions": [0.1, 0.2], "min_per_class": 5},
         {"fraction": 0.3, "refine": "double-greedy-random"},
         {"budget": 900, "objective": "random"},
+        {"budget": 5},
         {"budget": 900, "must_keep": np.arange(0, N, 91), "must_drop": np.arange(5, N, 7)},
         {"fraction": 0.2, "optimizer": "relaxed"},
         {"fraction": 0.2, "optimizer": "relaxed", "allocate": "global"},

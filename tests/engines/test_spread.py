@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from contrasift.engines.files import SharedMatrix, shared_rows
 from contrasift.engines.spread import SpreadRows
 from contrasift.selection.passes import HeldRows
 
@@ -13,7 +14,8 @@ def both(values, folder, part_rows):
     path = folder / "values.npy"
     np.save(path, values)
     rows = np.arange(0, len(values), 2)
-    spread = SpreadRows(str(path), rows, scale=False, part_rows=part_rows, cpus=2)
+    shared = shared_rows(np.concatenate([[7], rows]), folder).part(1, 1 + rows.size)
+    spread = SpreadRows(SharedMatrix(path), shared, scale=False, part_rows=part_rows, cpus=2)
     return HeldRows(np.ascontiguousarray(values[rows])), spread
 
 

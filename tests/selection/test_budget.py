@@ -8,11 +8,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contrasift.errors import UsageError
-from contrasift.selection.budget import allocate, resolve_budget, webster_order
+from contrasift.selection import budget
+from contrasift.selection.budget import allocate, resolve_budget, seats_in_turn, webster_order
 
 
 def naive_order(sizes, how="proportional", minimum=0, kept=None, available=None):
@@ -30,10 +31,19 @@ def naive_order(sizes, how="proportional", minimum=0, kept=None, available=None)
     return order + [c for c, size in enumerate(sizes) for _ in range(size - cap[c])]
 
 
+@pytest.fixture(params=[2, 1 << 20], ids=["few-at-once", "all-at-once"])
+def _seats_at_once(request, monkeypatch):
+    monkeypatch.setattr(budget, "_RUN", request.param)
+    monkeypatch.setattr(budget, "_RUN_A_CLASS", 0)
+
+
 SIZES = st.lists(st.integers(0, 12), min_size=1, max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.usefixtures("_seats_at_once")
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(SIZES, st.sampled_from(["proportional", "equal"]), st.integers(0, 3), st.randoms())
 def test_order_is_the_naive_one_and_every_prefix_is_the_allocation(sizes, how, minimum, random):
     available = [random.randint(0, size) for size in sizes]
@@ -82,6 +92,35 @@ def test_ties_go_to_the_lowest_class():
 
 def test_equal_fills_what_small_classes_cannot_take():
     assert allocate(np.array([1, 10, 10]), 12, how="equal").tolist() == [1, 6, 5]
+
+
+@pytest.mark.parametrize("weights", [None, [0.0, 1e-310, 3.0, 0.0, 1e300]])
+def test_runs_of_seats_are_short_unless_they_are_equal(weights, monkeypatch):
+    sizes = np.array([30, 40, 50, 50, 1])
+    weights = None if weights is None else np.array(weights)
+    whole = webster_order(sizes, weights=weights)
+    monkeypatch.setattr(budget, "_RUN", 8)
+    monkeypatch.setattr(budget, "_RUN_A_CLASS", 1)
+    runs = list(seats_in_turn(sizes, weights=weights))
+    assert 5 < max(classes.size for classes, _ in runs) <= 8
+    assert np.array_equal(np.concatenate([classes for classes, _ in runs]), whole)
+    seats = np.concatenate([seats for _, seats in runs])
+    for code, size in enumerate(sizes.tolist()):
+        assert np.array_equal(seats[whole == code], np.arange(size))
+    # A thousand equal claims are one run, in the order of classes.
+    first, _ = next(seats_in_turn(np.full(1000, 2)))
+    assert np.array_equal(first, np.arange(1000))
+
+
+def test_a_run_ends_where_compared_quotients_say(rng):
+    """Also where the quotient is that of a seat, or a rounding error beside it."""
+    claim = np.array([1.0, 3.0, 10.0, *(rng.random(40) * 100)])
+    low, last = np.full(claim.size, 2), np.full(claim.size, 60)
+    quotients = claim[:, None] / (2 * np.arange(60) + 1)
+    some = quotients[:, ::7].ravel()
+    for quotient in (*some, *np.nextafter(some, 0), *np.nextafter(some, np.inf)):
+        found = budget._seats_from(float(quotient), claim, low, last)
+        assert np.array_equal(found, (quotients >= quotient).sum(axis=1).clip(2, 60))
 
 
 def test_weights_multiply_claims():

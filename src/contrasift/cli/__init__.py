@@ -7,7 +7,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from contrasift.cli.console import show_error
 from contrasift.cli.faults import explain
@@ -43,6 +43,17 @@ class _Group(TyperGroup):
         except KeyboardInterrupt:
             print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
             raise typer.Exit(130) from None
+
+
+class _Command(TyperCommand):
+    """Says before the work, not after it, that results are not written to addresses."""
+
+    def invoke(self, ctx: Any) -> Any:
+        if (out := ctx.params.get("out")) is not None:
+            from contrasift.store.atomic import local_output
+
+            local_output(out)
+        return super().invoke(ctx)
 
 
 app = typer.Typer(
@@ -132,7 +143,7 @@ def _register() -> None:
     }
     for panel, commands in panels.items():
         for name, command in commands.items():
-            app.command(name, rich_help_panel=panel)(command)
+            app.command(name, cls=_Command, rich_help_panel=panel)(command)
 
 
 _register()

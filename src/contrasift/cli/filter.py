@@ -24,8 +24,8 @@ def filter_command(
         str,
         typer.Argument(
             metavar="NEW",
-            help="Embeddings to judge, a .npy matrix with one row an example; with --run also "
-            "images: a folder, a .npy or .npz file, a named set.",
+            help="Embeddings to judge, a .npy matrix with one row an example, or its address; with "
+            "--run also images: a folder, a .npy or .npz file, a named set.",
             show_default=False,
         ),
     ],
@@ -41,9 +41,10 @@ def filter_command(
         ),
     ] = None,
     classes: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--classes",
+            metavar="FILE",
             help="Class of every row, as for `select`; without it the nearest class centroid. "
             "Images are put into the run's own classes.",
         ),
@@ -84,10 +85,10 @@ def filter_command(
         is_pool = False
     else:
         known = _rule_of(rule, run, narrator, threads)
-        values, index, is_pool = _load(Path(new), known)
+        values, index, is_pool = _load(new, known)
         codes = None
         if classes is None and run is not None and is_pool:
-            classes = run / "classes.parquet"
+            classes = str(run / "classes.parquet")
         if classes is not None and len(known.names) > 1:
             from contrasift.store.inputs import load_classes_file
 
@@ -106,9 +107,12 @@ def filter_command(
 def _is_matrix(new: str) -> bool:
     """Whether NEW is a file with a matrix, and not with images."""
     from contrasift.store.atomic import load_array
+    from contrasift.store.remote import file_name, local_file
 
-    path = Path(new)
-    return path.suffix == ".npy" and path.is_file() and load_array(path).ndim <= 2
+    if file_name(new).endswith(".npy"):
+        path = local_file(new)
+        return path.is_file() and load_array(path).ndim <= 2
+    return False
 
 
 def _rule_of(
@@ -127,21 +131,23 @@ def _rule_of(
     return known.rule
 
 
-def _load(path: Path, rule: LinearRule) -> tuple[np.ndarray, np.ndarray, bool]:
+def _load(place: str, rule: LinearRule) -> tuple[np.ndarray, np.ndarray, bool]:
     """The matrix, the index of its rows, and whether it is the pool of the rule."""
     import numpy as np
 
     from contrasift.store.atomic import load_array, sha256_of
+    from contrasift.store.remote import beside, exists, local_file
 
+    path = local_file(place)
     values = load_array(path)
     if values.ndim != 2:
         raise DataError("a matrix with one row an example", f"an array of shape {values.shape}")
     # Hash only what can be the pool.
     is_pool = values.shape == rule.pool_shape and rule.pool_sha256 == sha256_of(path)
-    if is_pool and (path.parent / "examples.parquet").exists():
+    if is_pool and exists(beside(place, "examples.parquet")):
         from contrasift.store.inputs import load_embeddings_file
 
-        return values, load_embeddings_file(path)[0].index, True
+        return values, load_embeddings_file(place)[0].index, True
     return values, np.arange(len(values), dtype=np.int64), is_pool
 
 

@@ -96,7 +96,9 @@ def run_command(
 
 
 def _run_name(options: RunOptions) -> str:
-    path = Path(options.pool.pool)
+    from contrasift.remote import shown
+
+    path = Path(shown(options.pool.pool))
     # A pattern of shards is called after their folder.
     stem = path.parent.name if re.search(r"[*?\[{]", path.name) else path.name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-") or "pool"

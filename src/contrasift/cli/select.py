@@ -39,10 +39,11 @@ class Normalize(StrEnum):
 @with_options(SelectOptions)
 def select_command(
     embeddings: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="EMBEDDINGS",
-            help="A .npy matrix with one row an example, or a run folder.",
+            help="A .npy matrix with one row an example, its address (s3://…/embeddings.npy), or a "
+            "run folder.",
             show_default=False,
         ),
     ],
@@ -53,11 +54,13 @@ def select_command(
         ),
     ] = None,
     classes: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--classes",
+            metavar="FILE",
             help="Latent class of every row: .npy of integers or text, classes.parquet, or lines "
-            "of text. Without it the pool is one class.",
+            "of text; this and the lists below may be addresses too. Without it the pool is one "
+            "class.",
         ),
     ] = None,
     fractions: Annotated[
@@ -70,17 +73,24 @@ def select_command(
         ),
     ] = None,
     must_keep: Annotated[
-        Path | None,
-        typer.Option("--must-keep", help="Indices that are kept in any case: .npy or lines."),
+        str | None,
+        typer.Option(
+            "--must-keep", metavar="FILE", help="Indices that are kept in any case: .npy or lines."
+        ),
     ] = None,
     must_drop: Annotated[
-        Path | None,
-        typer.Option("--must-drop", help="Indices that are dropped in any case: .npy or lines."),
+        str | None,
+        typer.Option(
+            "--must-drop",
+            metavar="FILE",
+            help="Indices that are dropped in any case: .npy or lines.",
+        ),
     ] = None,
     class_weights: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--class-weights",
+            metavar="FILE",
             help="Factor on every class's share: JSON {name: weight}, or a list in the order of "
             "names.",
         ),
@@ -127,15 +137,16 @@ def select_command(
         "must_keep": must_keep,
         "must_drop": must_drop,
         "class_weights": class_weights,
-        "scores": Path(given["scores"]) if given.get("scores") else None,
+        "scores": given.get("scores") or None,
     }
     narrator = Narrator(quiet=quiet or as_json)
     if out is None:
         extra = [name for name, path in files.items() if path and name != "scores"]
         extra += ["fractions"] if fractions else []
         with reached(engine, address, narrator.say) as connect:
-            _select_in_run(embeddings, given, extra, connect, update=update, quiet=quiet or as_json)
-        _show(embeddings, as_json=as_json)
+            folder = Path(embeddings)
+            _select_in_run(folder, given, extra, connect, update=update, quiet=quiet or as_json)
+        _show(folder, as_json=as_json)
         return
     options = SelectOptions(**pick(given, SelectOptions))
     shares = _parse_fractions(fractions)
@@ -169,10 +180,10 @@ def select_command(
 
 
 def _select_from_matrix(
-    path: Path,
+    place: str,
     out: Path,
     request: dict[str, Any],
-    files: Mapping[str, Path | None],
+    files: Mapping[str, Path | str | None],
     narrator: Narrator,
     connect: Connect | None,
     *,
@@ -182,6 +193,7 @@ def _select_from_matrix(
     update: bool,
 ) -> None:
     from contrasift.store.atomic import sha256_of
+    from contrasift.store.columns import MappedColumns
     from contrasift.store.inputs import (
         load_classes_file,
         load_embeddings_file,
@@ -190,23 +202,31 @@ def _select_from_matrix(
         parse_bytes,
         read_scores,
     )
+    from contrasift.store.remote import local_file
     from contrasift.store.selections import write_selection
 
     limit = None if memory_limit is None else parse_bytes(memory_limit)
-    embeddings, described = load_embeddings_file(path)
-    if files["classes"] is None and path.is_dir() and (path / "classes.parquet").exists():
-        files = {**files, "classes": path / "classes.parquet"}
+    with narrator.progress("copying", "bytes") as progress:
+        embeddings, described = load_embeddings_file(
+            place,
+            in_place=connect is not None,
+            progress=progress,
+            columns=None if connect is None else MappedColumns(_what_is_there(out)),
+        )
+    if files["classes"] is None and (Path(place) / "classes.parquet").exists():
+        files = {**files, "classes": Path(place) / "classes.parquet"}
     labels = None
     if files["classes"] is not None:
         labels = load_classes_file(files["classes"], embeddings.index)
     keep = None if files["must_keep"] is None else load_indices_file(files["must_keep"])
     drop = None if files["must_drop"] is None else load_indices_file(files["must_drop"])
-    weights = files["class_weights"] and load_weights_file(files["class_weights"])
+    weights = files["class_weights"]
+    weights = None if weights is None else load_weights_file(weights)
     scores = None
     if files["scores"] is not None:
         scores = read_scores(files["scores"], embeddings.index, scores_column)
     inputs = {"embeddings": embeddings.description["sha256"]} | {
-        name: sha256_of(given) for name, given in files.items() if given is not None
+        name: sha256_of(local_file(given)) for name, given in files.items() if given is not None
     }
     fingerprint = _fingerprint(request, inputs)
     if _is_finished(out, fingerprint, update=update):
@@ -302,12 +322,18 @@ def _require_one_budget(options: SelectOptions, shares: list[float]) -> None:
         )
 
 
+def _what_is_there(out: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    while not out.exists() and out != out.parent:
+        out = out.parent
+    return out
+
+
 def _check_out(out: Path) -> None:
     """Say before the work, not after it, that the result could not be written."""
     place = out
     try:
-        while not place.exists() and place != place.parent:
-            place = place.parent
+        place = _what_is_there(out)
         usable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
     except OSError:  # a folder on the way may not even be looked into
         usable = False

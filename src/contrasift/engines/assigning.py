@@ -13,9 +13,8 @@ from contrasift.classes.kmeans import Assigned, assign_block, assigned_blocks
 from contrasift.classes.rows import Rows
 from contrasift.classes.whitening import Whitening
 from contrasift.engines.cluster import Cluster, check_versions, versions_here
-from contrasift.engines.files import shared_matrix
+from contrasift.engines.files import SharedMatrix, shared_matrix
 from contrasift.engines.tasks import in_tasks
-from contrasift.store.atomic import load_array
 
 _BLOCKS_A_TASK = 4
 
@@ -47,7 +46,7 @@ class RayAssigning:
         shared = ray.put(centroids)
         versions = versions_here()
         calls = (
-            (number, (versions, str(matrix), rows.whitening, rows.spherical, run, shared))
+            (number, (versions, matrix, rows.whitening, rows.spherical, run, shared))
             for number, run in enumerate(runs)
         )
         codes, score = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.float32)
@@ -65,7 +64,7 @@ class RayAssigning:
 
 def assign_blocks(
     versions: Mapping[str, str],
-    matrix: str,
+    matrix: SharedMatrix,
     whitening: Whitening | None,
     spherical: bool,
     blocks: Sequence[slice],
@@ -78,7 +77,7 @@ def assign_blocks(
         ContrasiftError: this worker has other versions.
     """
     check_versions(versions)
-    rows = Rows(load_array(Path(matrix)), whitening, spherical)
+    rows = Rows(matrix.open(), whitening, spherical)  # pyright: ignore[reportArgumentType]
     parts = [assign_block(rows, block, np.asarray(centroids)) for block in blocks]
     codes, score = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
     return codes, score, [part[2] for part in parts]

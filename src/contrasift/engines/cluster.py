@@ -18,9 +18,17 @@ from typing import Any
 from contrasift.errors import ContrasiftError, MissingExtraError, UsageError
 
 # Ray itself waits for minutes for an address that does not answer.
-_ANSWER_SECONDS = 10.0
+_ANSWER_SECONDS = 8.0
 _PROBE_SECONDS = 3.0
-_VERSIONS_SECONDS = 60.0
+_VERSIONS_SECONDS = 300.0  # a node that answers, but whose processors others keep busy
+# Asks in a process of its own, which can be ended, and says when it begins: on a busy machine the
+# import of Ray alone may take longer than a head node needs to answer.
+_ASK = """
+import sys
+from ray.scripts.scripts import cli
+print(flush=True)
+cli(["health-check", "--address", sys.argv[1]])
+"""
 # What tasks hand to each other is small: rows are read from files.
 _LOCAL_STORE_BYTES = 512 << 20
 # What must agree between the machines for the same bits to come out.
@@ -123,16 +131,22 @@ def check_address(address: str) -> None:
     except OSError as error:
         raise _no_answer(address, error.strerror or str(error)) from error
     left = _ANSWER_SECONDS - (time.monotonic() - begun)
-    try:
-        asked = subprocess.run(  # noqa: S603  this very interpreter, an address that was checked
-            [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address],
-            timeout=left,
-            capture_output=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _no_answer(address, f"somebody listens, but says nothing for {left:.0f} s") from error
-    if asked.returncode != 0:
+    with subprocess.Popen(  # noqa: S603  this very interpreter, an address that was checked
+        [sys.executable, "-c", _ASK, address],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as asking:
+        assert asking.stdout is not None
+        asking.stdout.readline()
+        try:
+            status = asking.wait(timeout=left)
+        except subprocess.TimeoutExpired as error:
+            asking.kill()
+            raise _no_answer(
+                address, f"somebody listens, but says nothing for {left:.0f} s"
+            ) from error
+    if status != 0:
         raise _no_answer(address, "somebody listens, but is no Ray head node that is well")
 
 
@@ -198,7 +212,7 @@ def _init(ray: Any, address: str | None, cpus: int | None) -> None:
             )
         else:
             ray.init(address=address, **quiet)
-    except (RuntimeError, ConnectionError, ValueError, TimeoutError) as error:
+    except Exception as error:  # Ray raises nothing finer when a node does not start in time
         text = " ".join(str(error).split())
         if "ersion mismatch" in text:
             raise ContrasiftError(
@@ -207,7 +221,11 @@ def _init(ray: Any, address: str | None, cpus: int | None) -> None:
                 "Install the cluster's versions here, or ours there",
             ) from error
         where = "a Ray cluster on this machine" if address is None else f"a cluster at {address}"
-        raise ContrasiftError(where, text or type(error).__name__) from error
+        raise ContrasiftError(
+            where,
+            text or type(error).__name__,
+            "Repeat the command; a busy machine may be too slow",
+        ) from error
 
 
 def _no_answer(address: str, why: str) -> ContrasiftError:

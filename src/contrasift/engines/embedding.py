@@ -10,16 +10,19 @@ so that every batch holds the very examples that it holds in one process.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from contrasift.engines.cluster import Cluster, check_versions, versions_here
+from contrasift.engines.cluster import Cluster
+from contrasift.engines.opening import SharedPool, opened
 from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageError
+from contrasift.pools import UnreadableExample
+from contrasift.pools.scan import unreadable
 from contrasift.results import Embeddings
 from contrasift.selection.local import Progress
 from contrasift.store.atomic import atomic_path, load_array
@@ -29,7 +32,6 @@ _VALUES = "values.npy"
 # What is lost at most when a worker dies, and how many shards a huge pool has at most.
 _SHARD_ROWS = 8_192
 _MOST_SHARDS = 10_000
-_PACKAGES = ("contrasift", "numpy", "torch", "timm", "kornia")
 
 
 @dataclass(frozen=True)
@@ -37,20 +39,16 @@ class EmbeddingJob:
     """What all actors share.
 
     Attributes:
-        pool: arguments of `open_pool`, with `source`.
+        pool: what an actor opens.
         encoder: as `load_encoder` takes it.
         options: of `contrasift.embedding.embed`: layer, views, plain_view, seed, batch_size, device.
         shards: where results go.
-        home: folder that relative paths start from.
-        versions: that the worker must have.
     """
 
-    pool: Mapping[str, Any]
+    pool: SharedPool
     encoder: str
     options: Mapping[str, Any]
     shards: ShardFolder
-    home: str = field(default_factory=os.getcwd)
-    versions: Mapping[str, str] = field(default_factory=lambda: versions_here(_PACKAGES))
 
 
 class ShardEmbedder:
@@ -79,25 +77,36 @@ class ShardEmbedder:
 
         Raises:
             ContrasiftError: other versions here, a pool or an encoder that is not here, examples
-                that cannot be embedded.
+                that cannot be read any more, or not be embedded.
         """
         from contrasift.embedding import embed
 
         pool, encoder = self._open()
-        found = embed(pool, positions, encoder, **self.job.options)
+        try:
+            found = embed(pool, positions, encoder, **self.job.options)
+        except UnreadableExample as error:
+            raise _gone(pool, positions, error) from error
         write_embedded(self.job.shards, shard, found)
         return len(found)
 
     def _open(self) -> tuple[Any, Any]:
         if self._opened is None:
-            check_versions(self.job.versions)
-            from contrasift.pools import open_pool
+            pool = opened(self.job.pool)
             from contrasift.training.encoders import load_encoder
 
-            os.chdir(self.job.home)
-            pool = open_pool(**self.job.pool)
             self._opened = pool, load_encoder(self.job.encoder, channels=pool.channels)
         return self._opened
+
+
+def _gone(pool: Any, positions: np.ndarray, error: UnreadableExample) -> DataError:
+    """Which image could be read when the pool was scanned, and cannot be read here."""
+    bad = unreadable(pool, positions.tolist())
+    what = f"{pool.ids[min(bad)]}: {bad[min(bad)]}" if bad else error.reason
+    return DataError(
+        "images that the scan could read to be readable when they are embedded",
+        f"{what} (on the node {socket.gethostname()})",
+        "Check that the node sees all files of the pool, and repeat the same command",
+    )
 
 
 def write_embedded(folder: ShardFolder, shard: int, embeddings: Embeddings) -> None:
@@ -113,7 +122,7 @@ def write_embedded(folder: ShardFolder, shard: int, embeddings: Embeddings) -> N
 
 def embed_on_cluster(
     cluster: Cluster,
-    pool: Mapping[str, Any],
+    pool: SharedPool,
     positions: np.ndarray,
     index: np.ndarray,
     encoder: str,
@@ -132,7 +141,7 @@ def embed_on_cluster(
 
     Args:
         cluster: a connected one.
-        pool: arguments of `contrasift.pools.open_pool`; every node must be able to open it.
+        pool: which every node must be able to open.
         positions: int64 [m]; which examples, in the order of the rows.
         index: int64 [m]; their stable indices.
         encoder: as `load_encoder` takes it; every node must be able to load it.
@@ -162,7 +171,7 @@ def embed_on_cluster(
         if number not in finished
     ]
     if waiting:
-        job = EmbeddingJob(dict(pool), encoder, dict(options), folder)
+        job = EmbeddingJob(pool, encoder, dict(options), folder)
         for rows in _embedded(cluster, job, waiting, actor):
             done += rows
             if progress is not None:
@@ -222,7 +231,7 @@ def _write_header(file: Any, rows: int, width: int) -> None:
 
 def _embedded(
     cluster: Cluster, job: EmbeddingJob, waiting: list[dict[str, Any]], actor: type[ShardEmbedder]
-) -> Any:
+) -> Iterator[int]:
     """Rows of each shard, as it is finished."""
     import logging
 
@@ -231,6 +240,8 @@ def _embedded(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    if hasattr(context, "execution_no_progress_timeout_s"):
+        context.execution_no_progress_timeout_s = -1  # a shard may take longer than half an hour
     on_gpu = cluster.gpus > 0 and str(job.options["device"]) not in ("cpu", "mps")
     size = min(cluster.gpus if on_gpu else cluster.cpus, len(waiting))
     blocks = ray.data.from_items(waiting, override_num_blocks=len(waiting))

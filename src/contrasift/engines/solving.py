@@ -1,9 +1,9 @@
 """Selection on Ray: a task a group of latent classes, results as shards, merged by their manifest.
 
 A task opens the matrix itself, gathers the rows of its classes and solves them by the very kernels
-of one process. The process that commands never reads a row: it knows classes, hands out row numbers
-and merges rankings. Rows are numbered alike everywhere, so the matrix must lie where every node sees
-it under the same path.
+of one process. The process that commands never reads a row: it knows classes, says where a task finds
+its row numbers, and merges rankings, all in mapped files and block by block. Rows are numbered alike
+everywhere, so the matrix must lie where every node sees it under the same path.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.arrays import Rows, column_blocks, forget_pages
 from contrasift.engines.cluster import Cluster, check_versions, versions_here
-from contrasift.engines.files import shared_matrix
+from contrasift.engines.files import SharedMatrix, SharedRows, shared_matrix, shared_rows
 from contrasift.engines.spread import SpreadRows
 from contrasift.engines.tasks import in_tasks
 from contrasift.errors import UsageError
@@ -29,9 +30,10 @@ from contrasift.selection.gather import gather
 from contrasift.selection.linear import solve_relaxed
 from contrasift.selection.local import Announce, Progress
 from contrasift.selection.plan import Plan
+from contrasift.selection.ranking import RankedRows
 from contrasift.selection.solve import solve
-from contrasift.selection.task import Method, Solved, Task
-from contrasift.store.atomic import load_array, sha256_of
+from contrasift.selection.task import Method, Outcome, Task
+from contrasift.store.columns import MappedColumns
 from contrasift.store.shards import ShardFolder
 from contrasift.store.solved_shards import read_solved, write_solved
 
@@ -51,14 +53,16 @@ class Job:
     """What all tasks of a selection share.
 
     Attributes:
-        matrix: `.npy` of the embeddings, where every node sees it.
+        matrix: the embeddings, where every node sees them.
+        rows: row numbers of all classes, one after the other.
         scale: rows are brought to length one.
         method: how classes are solved.
         shards: where results go.
         versions: that the worker must have.
     """
 
-    matrix: str
+    matrix: SharedMatrix
+    rows: SharedRows
     scale: bool
     method: Method
     shards: ShardFolder
@@ -66,9 +70,16 @@ class Job:
 
 
 def solve_group(
-    job: Job, shard: int, codes: Sequence[int], rows: Sequence[np.ndarray], tasks: Sequence[Task]
+    job: Job, shard: int, codes: Sequence[int], places: Sequence[SharedRows], tasks: Sequence[Task]
 ) -> tuple[int, float]:
     """Solve some classes and leave them as a shard.
+
+    Args:
+        job: what all tasks share.
+        shard: number of the shard.
+        codes: number of each class.
+        places: where to read which rows each class has.
+        tasks: what to choose from each.
 
     Returns:
         How many rows they have, and the processor's seconds.
@@ -79,7 +90,7 @@ def solve_group(
     """
     begun = time.process_time()
     check_versions(job.versions)
-    values = load_array(Path(job.matrix))
+    values, rows = job.matrix.open(), [own.read() for own in places]
     solved = [
         solve(own, task, job.method, 1)
         for own, task in zip(_gathered(values, rows, job.scale), tasks, strict=True)
@@ -88,7 +99,7 @@ def solve_group(
     return sum(own.size for own in rows), time.process_time() - begun
 
 
-def _gathered(values: np.ndarray, rows: Sequence[np.ndarray], scale: bool) -> Iterator[np.ndarray]:
+def _gathered(values: Rows, rows: Sequence[np.ndarray], scale: bool) -> Iterator[np.ndarray]:
     """The rows of each class, read in one pass from the first row to the last of them all."""
     if len(rows) == 1:
         yield gather(values, rows[0], scale=scale, threads=1)
@@ -124,14 +135,23 @@ class RayEngine:
     task: Callable[..., tuple[int, float]] = field(default=solve_group, repr=False)
 
     @property
+    def columns(self) -> MappedColumns:
+        """Mapped files: the process that commands holds nothing of the size of the pool."""
+        return MappedColumns(Path(self.folder).resolve())
+
+    @property
     def shards_path(self) -> Path:
         """Where shards lie while a selection is made."""
         return Path(self.folder).resolve() / "selection.shards"
 
     def solve_classes(
-        self, plan: Plan, progress: Progress | None, announce: Announce | None
-    ) -> tuple[list[Solved], dict[str, Any]]:
-        """Every class of the partition, in order; shards of an earlier attempt are taken over.
+        self,
+        plan: Plan,
+        ranked: RankedRows,
+        progress: Progress | None,
+        announce: Announce | None,
+    ) -> tuple[list[Outcome], dict[str, Any]]:
+        """Every class of the partition; shards of an earlier attempt are taken over.
 
         Raises:
             UsageError: a class that fits no node.
@@ -140,7 +160,8 @@ class RayEngine:
         matrix = shared_matrix(plan.pool.values, self.shards_path)
         groups = self._groups(plan)
         work = ShardFolder(self.shards_path, _fingerprint(plan, matrix, groups))
-        job = Job(str(matrix), plan.pool.scale, plan.method, work, versions_here())
+        rows = shared_rows(plan.partition.rows, self.shards_path)
+        job = Job(matrix, rows, plan.pool.scale, plan.method, work, versions_here())
         finished = work.finished(len(groups))
         if announce is not None:
             announce(self._announcement(plan, groups, finished))
@@ -153,10 +174,10 @@ class RayEngine:
             busy += seconds
             if progress is not None:
                 progress(done, plan.pool.n)
-        solved: list[Solved] = []
+        totals = plan.method.optimizer == "relaxed"  # its rule has the centroids
+        solved: list[Outcome] = []
         for shard, codes in enumerate(groups):
-            rows = [plan.partition.of_class(code) for code in codes]
-            solved += read_solved(work, shard, codes, rows)
+            solved += read_solved(work, shard, codes, ranked, totals=totals)
         return solved, {
             "engine": "ray",
             "cpus": self.cluster.cpus,
@@ -195,16 +216,16 @@ class RayEngine:
                 yield self._relax(plan, job, shard, groups[shard][0]), 0.0
 
     def _call(self, plan: Plan, job: Job, shard: int, codes: list[int]) -> tuple[Any, ...]:
-        rows = [plan.partition.of_class(code) for code in codes]
-        return job, shard, codes, rows, [plan.task(code) for code in codes]
+        places = [_rows_in(plan, job, code) for code in codes]
+        return job, shard, codes, places, [plan.task(code) for code in codes]
 
     def _relax(self, plan: Plan, job: Job, shard: int, code: int) -> int:
-        rows = plan.partition.of_class(code)
+        rows = _rows_in(plan, job, code)
         passes = SpreadRows(
             job.matrix, rows, scale=job.scale, part_rows=self.part_rows, cpus=self.cluster.cpus
         )
         solved = solve_relaxed(passes, plan.task(code), plan.method)
-        write_solved(job.shards, shard, [code], [rows], [solved])
+        write_solved(job.shards, shard, [code], [plan.partition.of_class(code)], [solved])
         return rows.size
 
     def _groups(self, plan: Plan) -> list[list[int]]:
@@ -260,11 +281,15 @@ def _rounded(needed: int) -> int:
     return 1 << (needed - 1).bit_length()
 
 
+def _rows_in(plan: Plan, job: Job, code: int) -> SharedRows:
+    return job.rows.part(*plan.partition.starts[code : code + 2].tolist())
+
+
 def _rows_of(plan: Plan, codes: Sequence[int]) -> int:
     return int(sum(plan.partition.sizes[code] for code in codes))
 
 
-def _fingerprint(plan: Plan, matrix: Path, groups: list[list[int]]) -> str:
+def _fingerprint(plan: Plan, matrix: SharedMatrix, groups: list[list[int]]) -> str:
     """Hash of all that decides what is in the shards."""
     known = plan.pool.description.get("sha256")
     text = json.dumps(
@@ -272,7 +297,7 @@ def _fingerprint(plan: Plan, matrix: Path, groups: list[list[int]]) -> str:
             dataclasses.asdict(plan.method),
             plan.pool.scale,
             plan.allocate,
-            str(known or sha256_of(matrix)),
+            str(known or matrix.digest),
             list(plan.pool.values.shape),
             versions_here(),
             [codes[0] for codes in groups],
@@ -285,5 +310,10 @@ def _fingerprint(plan: Plan, matrix: Path, groups: list[list[int]]) -> str:
         *(plan.partition.rows, plan.partition.starts, places.places),
         *(places.row_rank, limits.keep, limits.eligible, plan.scores),
     ):
-        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        if array is None:
+            digest.update(b"-")
+            continue
+        for block in column_blocks(array.size):
+            digest.update(array[block].tobytes())
+            forget_pages(array)
     return digest.hexdigest()

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from contrasift.engines.files import SharedMatrix, SharedRows
 from contrasift.engines.tasks import RETRIES, in_tasks
 from contrasift.selection import kernels, objectives
 from contrasift.selection.gather import gather
 from contrasift.selection.passes import Best, replay_block, sum_chosen_block
-from contrasift.store.atomic import load_array
 
 _BINS = 1 << 16
 # So many different scores of one part are sent to be ordered; more are narrowed down further.
@@ -35,13 +34,13 @@ class SpreadRows:
     """
 
     def __init__(
-        self, matrix: str, rows: np.ndarray, *, scale: bool, part_rows: int, cpus: int
+        self, matrix: SharedMatrix, rows: SharedRows, *, scale: bool, part_rows: int, cpus: int
     ) -> None:
         """Look at every row once: its length, and whether it can be used.
 
         Args:
-            matrix: `.npy` of the embeddings, where every node sees it.
-            rows: int64; the rows of the class, ascending.
+            matrix: the embeddings, where every node sees them.
+            rows: those of the class, ascending.
             scale: rows are brought to length one.
             part_rows: rows of a part.
             cpus: of the cluster.
@@ -49,15 +48,13 @@ class SpreadRows:
         Raises:
             ray.exceptions.RayError: with a `DataError` behind it for rows that cannot be used.
         """
-        import ray
-
         self.n = rows.size
-        self.width = int(load_array(Path(matrix)).shape[1])
-        self._rows = rows
+        self.width = int(matrix.open().shape[1])
+        self._rows = rows.open()
         self._source = (matrix, scale)
         self._cpus = cpus
         self._bounds = np.append(np.arange(0, self.n, part_rows), self.n)
-        self._parts = [ray.put(rows[start:stop]) for start, stop in self._spans()]
+        self._parts = [rows.part(start, stop) for start, stop in self._spans()]
         self._free: np.ndarray | None = None
         self._free_parts: list[Any] = []
         self._squares = np.empty(self.n)
@@ -214,28 +211,32 @@ def _kth_largest(
     return theta, missing, ties
 
 
-def _read(source: tuple[str, bool], rows: np.ndarray) -> np.ndarray:
+def _read(source: tuple[SharedMatrix, bool], rows: SharedRows | np.ndarray) -> np.ndarray:
     matrix, scale = source
-    values = gather(load_array(Path(matrix)), rows, scale=scale, threads=1)
+    rows = rows.read() if isinstance(rows, SharedRows) else rows
+    values = gather(matrix.open(), rows, scale=scale, threads=1)
     return kernels.embedding_rows(values)
 
 
-def _inspect(source: tuple[str, bool], rows: np.ndarray) -> tuple[int, np.ndarray]:
+def _inspect(source: tuple[SharedMatrix, bool], rows: SharedRows) -> tuple[int, np.ndarray]:
     values = _read(source, rows)
     peak = kernels.peak_bits_block(values.view(np.uint32), 0, rows.size)
     return int(peak), objectives.squared_norms(values, 1)
 
 
-def _total(source: tuple[str, bool], rows: np.ndarray, scale: float) -> np.ndarray:
+def _total(source: tuple[SharedMatrix, bool], rows: SharedRows, scale: float) -> np.ndarray:
     return objectives.fixed_total(_read(source, rows), scale, 1)
 
 
-def _sum(source: tuple[str, bool], rows: np.ndarray, scale: float) -> np.ndarray:
+def _sum(source: tuple[SharedMatrix, bool], rows: np.ndarray, scale: float) -> np.ndarray:
     return objectives.fixed_total(_read(source, np.sort(rows)), scale, 1)
 
 
 def _scores(
-    source: tuple[str, bool], rows: np.ndarray, direction: np.ndarray, free: np.ndarray | None
+    source: tuple[SharedMatrix, bool],
+    rows: SharedRows,
+    direction: np.ndarray,
+    free: np.ndarray | None,
 ) -> tuple[tuple[float, float] | None, np.ndarray]:
     """The least and the largest score of the free rows, and all scores."""
     scores = objectives.scores(_read(source, rows), direction, 1)
@@ -274,8 +275,8 @@ def _values_in(
 
 
 def _sum_chosen(
-    source: tuple[str, bool],
-    rows: np.ndarray,
+    source: tuple[SharedMatrix, bool],
+    rows: SharedRows,
     scores: np.ndarray,
     free: np.ndarray | None,
     theta: float,
@@ -292,7 +293,7 @@ def _sum_chosen(
 
 
 def _replay(
-    source: tuple[str, bool],
+    source: tuple[SharedMatrix, bool],
     rows: np.ndarray,
     before: np.ndarray,
     scale: float,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,12 +50,12 @@ class ClassTask:
         if options.classes == "zero-shot":
             return zero_shot_of_run(self.run, self.embeddings, self.labels)
         if options.classes_file:
-            taken = load_classes_file(Path(options.classes_file), self.embeddings.index)
+            taken = load_classes_file(options.classes_file, self.embeddings.index)
             found = latent_classes(self.embeddings.values, method="labels", labels=taken)
             return self._with_agreement(found)
         known, names = None, self.names
         if options.few_labels:
-            known, names = load_few_labels_file(Path(options.few_labels), self.embeddings.index)
+            known, names = load_few_labels_file(options.few_labels, self.embeddings.index)
             found = self._latent_classes(seed, known=known, label_names=names, labels=None)
             return self._with_agreement(found)
         return self._latent_classes(seed, label_names=names, labels=self.labels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 from contrasift.options import ClassesOptions
@@ -18,6 +17,7 @@ from contrasift.pipeline.refining import home_of, refine
 from contrasift.pipeline.run import Run
 from contrasift.results import LatentClasses
 from contrasift.store.atomic import sha256_of, write_json
+from contrasift.store.remote import local_file
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import write_classes
 
@@ -35,7 +35,7 @@ def classes(run: Run) -> StageRecord:
         if run.options.embed.classes_encoder == SAME_ENCODER:
             embed_for_classes(run)
         upstream = class_embeddings_fingerprint(run)
-    files = [Path(name) for name in (options.few_labels, options.classes_file) if name]
+    files = [local_file(name) for name in (options.few_labels, options.classes_file) if name]
     read = [sha256_of(file) for file in files if file.is_file()]
     fingerprint = options.fingerprint(upstream, *read, *naming_inputs(run))
     used, rounds = 0, {}

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -227,7 +226,7 @@ def _arms(run: Run, request: PlanRequest, short: Run) -> dict[float, tuple[str, 
     options = run.options.select
     scores = None
     if options.scores:
-        scores = read_scores(Path(options.scores), embeddings.index, options.scores_column)
+        scores = read_scores(options.scores, embeddings.index, options.scores_column)
     arms = {}
     for share in request.shares():
         chosen = select(

@@ -14,6 +14,7 @@ from numpy.lib.format import open_memmap
 from contrasift.arrays import row_blocks
 from contrasift.options import EmbedOptions, RunOptions, TrainOptions
 from contrasift.pipeline.run import Run, pool_arguments, positions_of
+from contrasift.pools import Examples, scan_pool
 from contrasift.results import Embeddings
 from contrasift.store.atomic import (
     atomic_path,
@@ -35,10 +36,7 @@ def scan(run: Run) -> StageRecord:
     fingerprint = run.options.pool.fingerprint(run.pool.fingerprint)
 
     def work() -> dict[str, Any]:
-        from contrasift.pools.scan import scan_pool
-
-        with run.narrator.progress("reading images") as progress:
-            examples = scan_pool(run.pool, progress)
+        examples = _scanned(run)
         names = np.array([*run.pool.label_names, None], dtype=object)
         write_table(
             run.folder.path / "examples.parquet",
@@ -60,6 +58,25 @@ def scan(run: Run) -> StageRecord:
     return run.do("scan", fingerprint, ["examples.parquet"], work)
 
 
+def _scanned(run: Run) -> Examples:
+    """Try every image, on the run's cluster if it has one and there is anything to decode."""
+    cluster = None if run.pool.always_readable else run.cluster
+    with run.narrator.progress("reading images") as progress:
+        if cluster is None:
+            return scan_pool(run.pool, progress)
+        from contrasift.engines.opening import share_pool
+        from contrasift.engines.scanning import scan_on_cluster
+
+        return scan_on_cluster(
+            cluster,
+            run.pool,
+            share_pool(run.pool, pool_arguments(run.options.pool)),
+            folder=run.folder.path / "examples.shards",
+            progress=progress,
+            say=run.narrator.say,
+        )
+
+
 def _report_unreadable(run: Run, bad: list[tuple[str, str]], shown: int = 10) -> None:
     for id, error in bad[:shown]:
         run.narrator.say(f"  left out {id}: {error}")
@@ -76,7 +93,7 @@ def readable_positions(run: Run) -> np.ndarray:
 
 
 def proxy_options(options: RunOptions) -> TrainOptions:
-    """How the proxy is trained: as the runs to come, for fewer epochs, with all negatives.
+    """How the proxy is trained: as the runs to come, for fewer epochs, with all negatives alike.
 
     Raises:
         UsageError: the runs to come name a policy for negatives that is none.
@@ -92,6 +109,7 @@ def proxy_options(options: RunOptions) -> TrainOptions:
         # A policy may need the latent classes that the proxy is there to find.
         negatives="",
         negatives_schedule="",
+        loss="",
         queue_reserve=0,
     )
 
@@ -270,6 +288,7 @@ def embed_pool(
 def _embed_on_cluster(run: Run, source: str, path: Path, options: dict[str, Any]) -> Embeddings:
     """Embed what can be read in the actors of the run's cluster."""
     from contrasift.engines.embedding import embed_on_cluster
+    from contrasift.engines.opening import share_pool
     from contrasift.training.sources import parse_source
 
     assert run.cluster is not None
@@ -280,7 +299,7 @@ def _embed_on_cluster(run: Run, source: str, path: Path, options: dict[str, Any]
     with run.narrator.progress("embedding") as progress:
         return embed_on_cluster(
             run.cluster,
-            pool_arguments(run.options.pool),
+            share_pool(run.pool, pool_arguments(run.options.pool)),
             positions,
             np.asarray(run.pool.index)[positions].astype(np.int64),
             source,

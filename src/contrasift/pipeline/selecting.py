@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from contrasift.pipeline.preparation import load_embeddings
 from contrasift.pipeline.run import Run
 from contrasift.store.atomic import sha256_of
 from contrasift.store.inputs import read_scores
+from contrasift.store.remote import local_file
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import read_latent_classes
 
@@ -18,7 +18,7 @@ def select(run: Run) -> StageRecord:
     options = run.options.select
     upstream = [run.record("classes").fingerprint]
     if options.scores:
-        upstream.append(sha256_of(Path(options.scores)))
+        upstream.append(sha256_of(local_file(options.scores)))
     fingerprint = options.fingerprint(*upstream)
 
     def work() -> dict[str, Any]:
@@ -29,7 +29,7 @@ def select(run: Run) -> StageRecord:
         labels = read_latent_classes(run.folder.path / "classes.parquet", embeddings.index)
         scores = None
         if options.scores:
-            scores = read_scores(Path(options.scores), embeddings.index, options.scores_column)
+            scores = read_scores(options.scores, embeddings.index, options.scores_column)
         engine = None
         if run.cluster is not None:
             from contrasift.engines.solving import RayEngine

@@ -30,9 +30,11 @@ from contrasift.pools.labels import (
 from contrasift.pools.named import NAMED, how_to_get, split_name
 from contrasift.pools.parquet import parquet_pool
 from contrasift.pools.prepare import UnreadableExample
+from contrasift.pools.remote_shards import remote_name, remote_shards
 from contrasift.pools.scan import Examples, scan_pool
 from contrasift.pools.shards import TAR, Shard, name_of, shards_in_folder, shards_named
 from contrasift.pools.webdataset import tar_pool
+from contrasift.remote import file_name, is_local_url, is_url, local_path
 
 __all__ = [
     "Examples",
@@ -146,6 +148,10 @@ def _from_text(source: str | Path, progress: Progress | None) -> Whole:
         return pool.load(folder, progress)
     if not str(source):
         raise UsageError("a pool", "an empty name", f"Named sets: {', '.join(NAMED)}")
+    if is_local_url(source):
+        source = local_path(str(source))
+    if is_url(source):
+        return _from_shards(remote_shards(str(source)), remote_name(str(source)))
     if str(source).startswith("hf:"):
         return named_dataset_pool(str(source)[3:])
     path = Path(source).expanduser()
@@ -178,7 +184,7 @@ def _from_folder(folder: Path) -> Whole:
 
 
 def _from_shards(shards: list[Shard], name: str) -> Whole:
-    kind = tar_pool if shards[0].path.suffix == TAR else parquet_pool
+    kind = tar_pool if file_name(str(shards[0].path)).endswith(TAR) else parquet_pool
     return kind(shards, name)
 
 

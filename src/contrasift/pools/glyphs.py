@@ -21,6 +21,7 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
 
+from contrasift.cache import cache_folder
 from contrasift.errors import DataError
 from contrasift.pools.base import Progress, Whole
 from contrasift.pools.folder import find_files
@@ -83,11 +84,6 @@ class Glyphs:
     fonts: np.ndarray
     families: tuple[str, ...]
     styles: tuple[str, ...]
-
-
-def cache_folder() -> Path:
-    """The folder of contrasift in the user's cache: below XDG_CACHE_HOME, or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "contrasift"
 
 
 def glyph_pool(name: str, characters: str, folder: Path | None, progress: Progress | None) -> Whole:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from contrasift.cache import cache_folder
 from contrasift.errors import DataError, MissingExtraError, UsageError
 from contrasift.pools import binary, glyphs
 from contrasift.pools.base import Progress, Whole
@@ -34,7 +35,7 @@ def data_folder() -> Path:
     """Where data sets are looked for and kept: CONTRASIFT_DATA, or the user's cache folder."""
     if chosen := os.environ.get("CONTRASIFT_DATA"):
         return Path(chosen)
-    return glyphs.cache_folder()
+    return cache_folder()
 
 
 def _digits(folder: Path | None, progress: Progress | None) -> Whole:

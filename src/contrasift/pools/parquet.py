@@ -10,6 +10,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from io import BufferedReader
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from contrasift.pools.encoded import EncodedSource
 from contrasift.pools.labels import encode_labels
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 from contrasift.pools.shards import Shard
+from contrasift.remote import RemoteFile
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 LABEL_COLUMNS = ("label", "labels", "cls", "class", "fine_label")
@@ -82,7 +84,7 @@ class ParquetSource(EncodedSource):
         number, place = self._groups[group]
         shard = self._shards[number]
         try:
-            with pq.ParquetFile(shard.path) as file:
+            with shard.open() as opened, _parquet(shard, opened) as file:
                 if file.metadata.num_row_groups <= place:
                     raise UnreadableExample(f"{shard.name} has changed since it was opened")
                 table = file.read_row_group(place, columns=[self._column])
@@ -190,12 +192,23 @@ def _holds_images(kind: pa.DataType) -> bool:
 
 def _metadata(shard: Shard) -> pq.FileMetaData:
     try:
-        return pq.read_metadata(shard.path)
+        with shard.open() as opened, _parquet(shard, opened) as file:
+            return file.metadata
     except (OSError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
         raise DataError(
             "a whole Parquet file", f"{shard.path}: {reason}", "Copy it again, or leave it out"
         ) from error
+
+
+def _parquet(shard: Shard, opened: BufferedReader) -> pq.ParquetFile:
+    # From other storage, columns are asked for before they are needed, several at once.
+    return pq.ParquetFile(opened, pre_buffer=isinstance(shard.path, RemoteFile))
+
+
+def _read_column(shard: Shard, column: str) -> pa.Table:
+    with shard.open() as opened, _parquet(shard, opened) as file:
+        return file.read(columns=[column])
 
 
 def _check_groups(file: pq.FileMetaData, column: str, shard: Shard) -> None:
@@ -219,10 +232,10 @@ def _labels(
     shards: Sequence[Shard], column: str, names: tuple[str, ...]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     try:
-        tables = [pq.read_table(shard.path, columns=[column]) for shard in shards]
+        tables = [_read_column(shard, column) for shard in shards]
     except (OSError, pa.ArrowException) as error:
         reason = str(error).split("\n")[0]
-        raise DataError(f"column {column!r} in {shards[0].path.parent}", reason) from error
+        raise DataError(f"column {column!r} in every shard", reason) from error
     values = pa.concat_tables(tables).column(0)
     unknown = "" if pa.types.is_string(values.type) or pa.types.is_large_string(values.type) else -1
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,12 +63,24 @@ def scan_pool(pool: Pool, progress: Progress | None = None) -> Examples:
     Raises:
         DataError: fewer than two images can be read.
     """
-    errors: list[str | None] = [None] * len(pool)
-    if not pool.always_readable:
-        errors = _read_all(pool, progress)
-    readable = np.array([error is None for error in errors], dtype=bool)
+    everything = range(0 if pool.always_readable else len(pool))
+    return examples_of(pool, unreadable(pool, everything, progress))
+
+
+def examples_of(pool: Pool, errors: Mapping[int, str]) -> Examples:
+    """The table of a pool's examples.
+
+    Args:
+        pool: any pool.
+        errors: why an image cannot be read, by the positions of those which cannot.
+
+    Raises:
+        DataError: fewer than two images can be read.
+    """
+    readable = np.ones(len(pool), dtype=bool)
+    readable[list(errors)] = False
     if readable.sum() < 2:
-        first = next((error for error in errors if error is not None), "no images")
+        first = errors[min(errors)] if errors else "no images"
         raise DataError(
             "at least two images that can be read",
             f"{readable.sum()} of {len(pool)} in {pool.name}; the first failure: {first}",
@@ -75,11 +88,25 @@ def scan_pool(pool: Pool, progress: Progress | None = None) -> Examples:
         )
     labels = np.full(len(pool), -1, dtype=np.int64) if pool.labels is None else pool.labels
     row = np.where(readable, np.cumsum(readable) - 1, -1).astype(np.int64)
-    return Examples(pool.index, list(pool.ids), labels, errors, row)
+    column = [errors.get(position) for position in range(len(pool))]
+    return Examples(pool.index, list(pool.ids), labels, column, row)
 
 
-def _read_all(pool: Pool, progress: Progress | None) -> list[str | None]:
-    errors: list[str | None] = [None] * len(pool)
+def unreadable(
+    pool: Pool,
+    positions: Sequence[int],
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> dict[int, str]:
+    """Try some images of a pool; why each that cannot be read cannot, by its position.
+
+    Args:
+        pool: any pool.
+        positions: which images.
+        progress: called with (done, total) now and then.
+        threads: how many are decoded at once; default: as the pool says.
+    """
+    errors: dict[int, str] = {}
 
     def attempt(position: int) -> None:
         try:
@@ -93,9 +120,13 @@ def _read_all(pool: Pool, progress: Progress | None) -> list[str | None]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         # A chunk at a time: Ctrl-C waits for one chunk, not for the whole pool.
-        for start in range(0, len(pool), _CHUNK):
-            count = min(_CHUNK, len(pool) - start)
-            run_in_threads(lambda place, start=start: attempt(start + place), count, pool.threads)
+        for start in range(0, len(positions), _CHUNK):
+            chunk = positions[start : start + _CHUNK]
+            run_in_threads(
+                lambda place, chunk=chunk: attempt(chunk[place]),
+                len(chunk),
+                threads or pool.threads,
+            )
             if progress is not None:
-                progress(start + count, len(pool))
+                progress(start + len(chunk), len(positions))
     return errors

@@ -8,10 +8,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 from contrasift.errors import DataError, UsageError
 from contrasift.pools.labels import natural_key
+from contrasift.remote import RemoteFile, file_name
 
 TAR, PARQUET = ".tar", ".parquet"
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -25,13 +27,13 @@ class Shard:
     """One file of many examples.
 
     Attributes:
-        path: where it lies.
+        path: where it lies: a path, or an object as it was when it was found.
         name: what the ids of its examples begin with; relative to what all shards have in common.
         size: in bytes, when it was found.
-        modified: its modification time then, in ns.
+        modified: its modification time then, in ns; of an object a number made from its version.
     """
 
-    path: Path
+    path: Path | RemoteFile
     name: str
     size: int
     modified: int
@@ -40,6 +42,25 @@ class Shard:
         """What changes whenever the file does."""
         name = self.name.encode("utf-8", "backslashreplace")
         return b"%s\0%d\0%d\0" % (name, self.size, self.modified)
+
+    def open(self) -> BufferedReader:
+        """Its bytes, to read and seek in.
+
+        Raises:
+            OSError: a file that cannot be opened.
+            ContrasiftError: an object that cannot be read, or has changed since it was found.
+        """
+        self.check()
+        return self.path.open() if isinstance(self.path, RemoteFile) else open(self.path, "rb")
+
+    def check(self) -> None:
+        """Make sure that an object is still the one that was found; a file is checked by its reader.
+
+        Raises:
+            ContrasiftError: it is not, or its storage does not answer.
+        """
+        if isinstance(self.path, RemoteFile):
+            self.path.check()
 
 
 def shards_in_folder(folder: Path) -> list[Shard]:
@@ -77,15 +98,32 @@ def shards_named(pattern: str) -> list[Shard]:
     paths = _series_paths(pattern) if series and not literal else _matching(pattern)
     if not paths:
         raise DataError(f"shards that match {pattern}", "none", "Check the folder and the name")
-    for path in paths:
-        if path.name.endswith(_COMPRESSED):
-            raise compressed(path)
-    kinds = {path.suffix for path in paths}
+    check_kinds(paths)
+    return _shards(paths, common_folder(pattern))
+
+
+def check_kinds(places: Iterable[Path | str]) -> None:
+    """Stop unless all are tars, or all are Parquet files.
+
+    Raises:
+        UsageError: several kinds, or another.
+        DataError: one is compressed.
+    """
+    kinds = set()
+    for place in places:
+        name = file_name(place)
+        if name.endswith(_COMPRESSED):
+            raise compressed(place)
+        kinds.add(Path(name).suffix)
     if len(kinds) > 1 or not kinds <= {TAR, PARQUET}:
         raise UsageError(
             "shards that all end in .tar, or all in .parquet", ", ".join(sorted(kinds))
         )
-    return _shards(paths, common_folder(pattern))
+
+
+def in_order(shards: Iterable[Shard]) -> list[Shard]:
+    """Natural order of their names, folder by folder."""
+    return sorted(shards, key=lambda shard: [natural_key(part) for part in shard.name.split("/")])
 
 
 def name_of(pattern: str) -> str:
@@ -94,7 +132,7 @@ def name_of(pattern: str) -> str:
     return path.stem if path.is_file() else common_folder(pattern).resolve().name
 
 
-def compressed(path: Path) -> DataError:
+def compressed(path: Path | RemoteFile | str) -> DataError:
     """Why a compressed shard is refused."""
     return DataError(
         "shards that are not compressed, so that any image can be read at once",
@@ -113,7 +151,7 @@ def _shards(paths: Iterable[Path], root: Path) -> list[Shard]:
         name = os.fsencode(os.path.relpath(path, root).replace(os.sep, "/"))
         shown = name.decode("utf-8", "backslashreplace")
         found.append(Shard(path, shown, status.st_size, status.st_mtime_ns))
-    return sorted(found, key=lambda shard: [natural_key(part) for part in shard.name.split("/")])
+    return in_order(found)
 
 
 def _matching(pattern: str) -> list[Path]:

@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from contrasift.errors import DataError
-from contrasift.pools.glyphs import cache_folder
+from contrasift.cache import cache_folder
+from contrasift.errors import ContrasiftError, DataError
 from contrasift.pools.prepare import image_extensions
 from contrasift.pools.shards import Shard, compressed
+from contrasift.remote import RemoteFile
 
 LABEL_MEMBERS = ("cls", "json", "txt")
 # One row an example: offset (−1: none) and size in bytes of its image and of its labels' members;
@@ -43,7 +44,7 @@ PROBLEMS = (
 )
 _NO_IMAGE, _SEVERAL, _LINK, _NO_FILE = range(1, 5)
 _FORMAT = 1  # of the cache; raise it when a shard would be understood in another way
-_LEAST_CACHED = 1000  # smaller shards are read as fast as the cache
+_LEAST_CACHED = 1000  # smaller shards on this machine are read as fast as the cache
 
 # The key ends at the first dot of the file's name, as WebDataset has it.
 _MEMBER = re.compile(r"((?:.*/)?[^/.]+)\.([^/]+)", re.DOTALL)
@@ -76,13 +77,15 @@ def index_shard(shard: Shard) -> TarIndex:
     """
     # Another Pillow may know another extension as an image's.
     kind = f"{_FORMAT}\0{Image.__version__}"
-    place = f"{os.path.abspath(shard.path)}\0{shard.size}\0{shard.modified}\0{kind}"
+    remote = isinstance(shard.path, RemoteFile)
+    where = shard.path.url if isinstance(shard.path, RemoteFile) else os.path.abspath(shard.path)
+    place = f"{where}\0{shard.size}\0{shard.modified}\0{kind}"
     digest = hashlib.blake2b(place.encode("utf-8", "surrogateescape"), digest_size=16)
     cached = cache_folder() / "shards" / f"{digest.hexdigest()}.npz"
     index = _read_cache(cached)
     if index is None:
         index = _scan(shard)
-        if len(index.keys) >= _LEAST_CACHED:
+        if remote or len(index.keys) >= _LEAST_CACHED:
             _write_cache(cached, index)
     return index
 
@@ -132,7 +135,7 @@ def _members(shard: Shard) -> Iterator[tarfile.TarInfo]:
         DataError: it is no tar file, damaged, or ends too early.
     """
     try:
-        with open(shard.path, "rb") as file:
+        with shard.open() as file:
             if file.read(6).startswith(_PACKED):
                 raise compressed(shard.path)
             file.seek(0)
@@ -148,7 +151,8 @@ def _members(shard: Shard) -> Iterator[tarfile.TarInfo]:
                 file.seek(tar.offset)
                 if file.read(_BLOCK) != bytes(_BLOCK):
                     raise tarfile.ReadError(f"no header and no end mark at byte {tar.offset:,}")
-    except DataError:
+            shard.check()
+    except ContrasiftError:
         raise
     except (tarfile.TarError, OSError, ValueError, EOFError, LookupError, OverflowError) as error:
         raise DataError(

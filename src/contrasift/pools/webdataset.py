@@ -8,8 +8,11 @@ nobody looks at.
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,11 @@ from contrasift.pools.labels import Coder
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 from contrasift.pools.shards import Shard
 from contrasift.pools.tar_index import PROBLEMS, TarIndex, index_shard
+from contrasift.remote import RemoteFile
 
+# Reading from other storage is mostly waiting; its shards are looked up again now and then.
+_THREADS = 32
+_LOOK_UP_SECONDS = 10
 _LABEL_KEYS = ("label", "cls", "class")
 _LARGEST_LABEL = {"cls": 1_000, "txt": 1_000, "json": 1 << 20}
 
@@ -43,7 +50,10 @@ class TarSource(EncodedSource):
             for name in ("image", "image_size", "suffix", "problem")
         )
         self._starts = np.cumsum([0, *(len(index.keys) for index in indices)])
+        self._looked_up: dict[int, float] = {}
         self.look_at_sample()
+        if any(isinstance(shard.path, RemoteFile) for shard in shards):
+            self.threads = max(self.threads, _THREADS)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -54,7 +64,15 @@ class TarSource(EncodedSource):
             raise UnreadableExample(PROBLEMS[self._problem[row]])
         size = int(self._size[row])
         check_encoded_size(size)
-        return _read_at(self._shards[self._number(row)], int(self._offset[row]), size)
+        number, offset = self._number(row), int(self._offset[row])
+        shard = self._shards[number]
+        if not isinstance(shard.path, RemoteFile):
+            return _read_at(shard, shard.path, offset, size)
+        data = shard.path.read(offset, offset + size)
+        if time.monotonic() - self._looked_up.get(number, -math.inf) > _LOOK_UP_SECONDS:
+            shard.check()
+            self._looked_up[number] = time.monotonic()
+        return data
 
     def encoded(self, row: int) -> tuple[bytes, str]:
         """The image's bytes and the extension of its name; raises UnreadableExample."""
@@ -88,14 +106,14 @@ def tar_pool(shards: Sequence[Shard], name: str) -> Whole:
     return Whole(TarSource(shards, indices), name, ids, codes, names, ignored=ignored)
 
 
-def _read_at(shard: Shard, offset: int, size: int) -> bytes:
+def _read_at(shard: Shard, path: Path, offset: int, size: int) -> bytes:
     """Some bytes of a shard that is still the file that was indexed.
 
     Raises:
         UnreadableExample: it is gone, or another file by now.
     """
     try:
-        with open(shard.path, "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if (status.st_size, status.st_mtime_ns) != (shard.size, shard.modified):
                 raise UnreadableExample(f"{shard.name} has changed since it was opened")
@@ -134,15 +152,31 @@ def _label_members(
     for shard, index in zip(shards, indices, strict=True):
         offsets, sizes = index.rows[kind], index.rows[f"{kind}_size"]
         wanted = np.flatnonzero((offsets >= 0) & (sizes <= _LARGEST_LABEL[kind]))
-        try:
-            # Most shards have no members of most kinds: those need not be opened.
-            with open(shard.path if wanted.size else os.devnull, "rb") as file:
-                for row in wanted.tolist():
-                    file.seek(offsets[row])
-                    yield first + row, read(file.read(sizes[row]))
-        except OSError as error:
-            raise DataError("shards that can be read", f"{shard.path}: {error.strerror}") from error
+        wanted = wanted[np.argsort(offsets[wanted], kind="stable")]
+        found = _members(shard, offsets[wanted], sizes[wanted])
+        for row, data in zip(wanted.tolist(), found, strict=True):
+            yield first + row, read(data)
         first += len(index.keys)
+
+
+def _members(shard: Shard, offsets: np.ndarray, sizes: np.ndarray) -> Iterator[bytes]:
+    """Many small members of a shard, one after the other."""
+    if not offsets.size:  # most shards have none of most kinds: they need not be opened
+        return
+    if isinstance(shard.path, RemoteFile):
+        for own, piece in shard.path.read_together(offsets, offsets + sizes):
+            places = (offsets[own] - offsets[own.start]).tolist()
+            for place, size in zip(places, sizes[own].tolist(), strict=True):
+                yield piece[place : place + size]
+        shard.check()
+        return
+    try:
+        with shard.open() as file:
+            for offset, size in zip(offsets.tolist(), sizes.tolist(), strict=True):
+                file.seek(offset)
+                yield file.read(size)
+    except OSError as error:
+        raise DataError("shards that can be read", f"{shard.path}: {error.strerror}") from error
 
 
 def _text(data: bytes) -> str:

@@ -106,8 +106,8 @@ def check_relaxable(method: Method, budget: int, n: int) -> None:
         )
 
 
-def rows_of_indices(index: np.ndarray, wanted: Any, name: str) -> np.ndarray:
-    """Rows of the given pool indices, ascending, each once."""
+def rows_of_indices(index: np.ndarray | None, n: int, wanted: Any, name: str) -> np.ndarray:
+    """Rows of the given pool indices, ascending, each once; without an index they are its rows."""
     if wanted is None:
         return np.empty(0, dtype=np.int64)
     numbers = np.asarray(wanted)
@@ -116,10 +116,14 @@ def rows_of_indices(index: np.ndarray, wanted: Any, name: str) -> np.ndarray:
     if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
         raise UsageError(f"a {name} list of pool indices", f"{numbers.dtype} {numbers.shape}")
     numbers = np.unique(numbers)
-    by_index = np.argsort(index, kind="stable")
-    place = np.minimum(np.searchsorted(index, numbers, sorter=by_index), index.size - 1)
-    rows = by_index[place]
-    missing = numbers[index[rows] != numbers]
+    if index is None:
+        rows = numbers.astype(np.int64)
+        missing = numbers[(numbers < 0) | (numbers >= n)]
+    else:
+        by_index = np.argsort(index, kind="stable")
+        place = np.minimum(np.searchsorted(index, numbers, sorter=by_index), n - 1)
+        rows = by_index[place]
+        missing = numbers[index[rows] != numbers]
     if missing.size:
         raise UsageError(
             f"a {name} list of indices in the pool",

@@ -9,52 +9,56 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.arrays import column_blocks, forget_pages
 from contrasift.catalogue import OBJECTIVES
 from contrasift.errors import UsageError
 from contrasift.results import Certificate, ClassSummary, Selection
 from contrasift.selection.budget import resolve_budget
-from contrasift.selection.gather import ClassRows
 from contrasift.selection.notes import notes_on
 from contrasift.selection.plan import Plan, SelectionPool
-from contrasift.selection.ranking import Ranking
+from contrasift.selection.ranking import RankedRows, Ranking
 from contrasift.selection.rule import LinearRule
-from contrasift.selection.task import Method, Solved
+from contrasift.selection.task import Method, Outcome
 
 
 def assemble(
-    plan: Plan, solved: Sequence[Solved], *, seconds: float, facts: Mapping[str, Any]
+    plan: Plan,
+    ranked: RankedRows,
+    solved: Sequence[Outcome],
+    *,
+    seconds: float,
+    facts: Mapping[str, Any],
 ) -> Selection:
     """Put solved classes together.
 
     Args:
         plan: what was chosen from.
-        solved: every class of its partition, in order.
+        ranked: the rows of every class, best first.
+        solved: what is known of every class of its partition, in order.
         seconds: that it took.
         facts: of the engine that solved them.
 
     Raises:
         UsageError: a nested fraction that does not hold what must be kept.
     """
-    pool, method = plan.pool, plan.method
-    ranking = Ranking.by_class(plan.partition, solved, plan.places.order)
-    if plan.whole:
-        ranking = ranking.split(pool.codes, len(pool.names))
+    pool, method, columns = plan.pool, plan.method, plan.columns
+    ranking = Ranking.of(ranked, solved, plan.places.in_turn, columns)
     value = float(sum(part.value for part in solved))
     summaries = (
-        _global_summaries(pool, plan.partition, solved[0])
+        _global_summaries(pool, ranking, solved[0])
         if plan.whole
         else _class_summaries(pool.names, plan.partition.sizes, solved)
     )
+    if plan.whole:
+        ranking = ranking.split(pool.codes, len(pool.names), columns)
     return Selection(
-        index=pool.index[ranking.rows],
-        latent_class=np.repeat(pool.names, pool.sizes),
-        rank=ranking.ranks(pool.sizes),
+        index=ranking.rows if pool.index is None else ranking.taken(pool.index, columns),
         gain=ranking.gains,
         selected=ranking.selected,
         order=ranking.order,
         objective=method.objective,
         redundancy=method.redundancy,
-        budget=int(ranking.selected.sum()),
+        budget=ranking.budget,
         value=value,
         certificate=_certificate(value, solved),
         classes=summaries,
@@ -82,7 +86,7 @@ def assemble(
 
 
 def _class_summaries(
-    names: np.ndarray, sizes: np.ndarray, solved: Sequence[Solved]
+    names: np.ndarray, sizes: np.ndarray, solved: Sequence[Outcome]
 ) -> tuple[ClassSummary, ...]:
     return tuple(
         ClassSummary(
@@ -100,15 +104,18 @@ def _class_summaries(
 
 
 def _global_summaries(
-    pool: SelectionPool, partition: ClassRows, whole: Solved
+    pool: SelectionPool, ranking: Ranking, whole: Outcome
 ) -> tuple[ClassSummary, ...]:
     """Classes of a pool that was chosen from as a whole: their parts of its one F."""
     n_classes = len(pool.names)
-    codes = pool.codes[partition.rows[whole.order[: whole.budget]]]
-    budgets = np.bincount(codes, minlength=n_classes)
-    values: list[float | None] = [None] * n_classes
-    if whole.parts is not None:
-        values = np.bincount(codes, weights=whole.parts, minlength=n_classes).tolist()
+    budgets, sums = np.zeros(n_classes, dtype=np.int64), np.zeros(n_classes)
+    for block in column_blocks(whole.budget):
+        codes = pool.codes[ranking.rows[block]]
+        forget_pages(pool.codes, ranking.rows)
+        budgets += np.bincount(codes, minlength=n_classes)
+        if whole.parts is not None:
+            np.add.at(sums, codes, whole.parts[block])  # one by one, whatever the block
+    values = [None] * n_classes if whole.parts is None else sums.tolist()
     return tuple(
         ClassSummary(
             name=name,
@@ -123,7 +130,7 @@ def _global_summaries(
     )
 
 
-def _summed_facts(solved: Sequence[Solved]) -> dict[str, Any]:
+def _summed_facts(solved: Sequence[Outcome]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for name in ("swaps", "sweeps", "dropped", "distinct", "evaluations"):
         counts = [int(part.facts[name]) for part in solved if name in part.facts]
@@ -132,7 +139,7 @@ def _summed_facts(solved: Sequence[Solved]) -> dict[str, Any]:
     return facts
 
 
-def _threshold_facts(method: Method, solved: Sequence[Solved]) -> dict[str, Any]:
+def _threshold_facts(method: Method, solved: Sequence[Outcome]) -> dict[str, Any]:
     """What became of τ: in how many classes some pair could be below it."""
     if method.threshold is None:
         return {}
@@ -145,7 +152,7 @@ def _threshold_facts(method: Method, solved: Sequence[Solved]) -> dict[str, Any]
     return facts | ({"linear_because": reasons[0]} if reasons else {})
 
 
-def _certificate(value: float, solved: Sequence[Solved]) -> Certificate | None:
+def _certificate(value: float, solved: Sequence[Outcome]) -> Certificate | None:
     """The bounds of all classes together; none where one class has none."""
     bounds = [part.upper_bound for part in solved]
     means = [part.random_value for part in solved]
@@ -159,7 +166,7 @@ def _certificate(value: float, solved: Sequence[Solved]) -> Certificate | None:
     )
 
 
-def _rule(plan: Plan, solved: Sequence[Solved], ranking: Ranking) -> dict[str, np.ndarray] | None:
+def _rule(plan: Plan, solved: Sequence[Outcome], ranking: Ranking) -> dict[str, np.ndarray] | None:
     """The linear rule of a relaxed selection, as the arrays of `rule.npz`."""
     pool = plan.pool
     if plan.method.optimizer != "relaxed":
@@ -170,8 +177,10 @@ def _rule(plan: Plan, solved: Sequence[Solved], ranking: Ranking) -> dict[str, n
         if part.rule is not None:
             exceptions.append(rows[part.rule.exceptions])
     rows = np.sort(np.concatenate(exceptions))
-    chosen = np.zeros(pool.n, dtype=bool)
-    chosen[ranking.rows[ranking.selected]] = True
+    chosen = plan.columns.new(pool.n, np.bool_)
+    for some in ranking.selected_rows():
+        chosen[some] = True
+        forget_pages(chosen)
     width = pool.values.shape[1]
     rule = LinearRule(
         names=np.zeros(1, dtype=np.int64) if plan.whole else pool.names,
@@ -181,7 +190,12 @@ def _rule(plan: Plan, solved: Sequence[Solved], ranking: Ranking) -> dict[str, n
         threshold=np.array(
             [np.inf if part.rule is None else part.rule.threshold for part in solved]
         ),
-        centroid=np.stack([part.total / max(part.order.size, 1) for part in solved]),
+        centroid=np.stack(
+            [
+                part.total / max(size, 1)
+                for part, size in zip(solved, plan.partition.sizes.tolist(), strict=True)
+            ]
+        ),
         scaled=pool.scale,
         exception_rows=rows,
         exception_keep=chosen[rows],
@@ -213,5 +227,5 @@ def _marks(plan: Plan, ranking: Ranking) -> dict[str, np.ndarray]:
                 "minimum of every class",
                 f"{share:g}, which is {count}",
             )
-        marks[f"{share:g}"] = ranking.mark(count)
+        marks[f"{share:g}"] = ranking.mark(count, plan.columns)
     return marks

@@ -12,7 +12,9 @@ Quotients are compared in float64: distinct ones stay distinct for classes of up
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Int64, Shaped
@@ -22,6 +24,11 @@ from contrasift.errors import UsageError
 
 PerClass = Int64[np.ndarray, " n_classes"]
 Weights = Shaped[np.ndarray, " weights"]
+
+# Seats that are sorted at once, in all and for every class: few enough to stay near the processor,
+# and so many that looking for the end of a run costs less than sorting it.
+_RUN, _RUN_A_CLASS = 1 << 17, 4
+_LEAST = float(np.finfo(np.float64).smallest_subnormal)
 
 
 def resolve_budget(n: int, *, fraction: float | None = None, budget: int | None = None) -> int:
@@ -90,7 +97,14 @@ def allocate(
             f"{total}",
             "Lower the budget, or shorten the must-drop list",
         )
-    return np.bincount(_places(limits, total), minlength=sizes.size).astype(np.int64)
+    places = np.zeros(sizes.size, dtype=np.int64)
+    for low, high in _runs(limits):
+        missing = total - int(low.sum())
+        if int((high - low).sum()) > missing:
+            last, _ = _by_quotient(limits.claim, low, high)
+            return low + np.bincount(last[:missing], minlength=sizes.size)
+        places = high
+    return places
 
 
 def webster_order(
@@ -122,10 +136,42 @@ def webster_order(
     Raises:
         UsageError: an argument that `allocate` refuses.
     """
+    seats = seats_in_turn(
+        sizes, how=how, minimum=minimum, weights=weights, kept=kept, available=available
+    )
+    return np.concatenate([np.empty(0, dtype=np.int64), *(classes for classes, _ in seats)])
+
+
+def seats_in_turn(
+    sizes: PerClass,
+    *,
+    how: str = "proportional",
+    minimum: int = 0,
+    weights: Weights | None = None,
+    kept: PerClass | None = None,
+    available: PerClass | None = None,
+) -> Iterator[tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]]:
+    """`webster_order` in blocks, so that it need not be held.
+
+    Args:
+        sizes: examples of each class [K].
+        how: as in `allocate`.
+        minimum: as in `allocate`.
+        weights: as in `allocate`.
+        kept: as in `allocate`.
+        available: as in `allocate`.
+
+    Yields:
+        class of each place, and which of the class's places it is, from 0.
+
+    Raises:
+        UsageError: an argument that `allocate` refuses.
+    """
     limits = _limits(sizes, how, minimum, weights, kept, available)
-    given = _places(limits, int(limits.cap.sum()))
-    dropped = np.repeat(np.arange(sizes.size), sizes - limits.cap)
-    return np.concatenate([given, dropped])
+    for low, high in _runs(limits):
+        yield _by_quotient(limits.claim, low, high)
+    for low, high in _class_by_class(limits.cap, sizes):
+        yield _seats(low, high)
 
 
 class _Limits:
@@ -169,42 +215,76 @@ def _checked_weights(weights: np.ndarray, n_classes: int) -> np.ndarray:
     return weights
 
 
-def _places(limits: _Limits, total: int) -> np.ndarray:
-    """Classes in the order in which they receive the first `total` places."""
-    upto = _seats_that_matter(limits, total)
-    classes = np.repeat(np.arange(upto.size), upto)
-    starts = np.cumsum(upto) - upto
-    seat = np.arange(classes.size) - starts[classes]
-    quotient = limits.claim[classes] / (2 * seat + 1)
-    # Seats lie class by class, so a stable sort gives equal quotients to the lowest class.
-    if not limits.floor.any():
-        return classes[np.argsort(-quotient, kind="stable")[:total]]
-    tier = (seat >= limits.kept[classes]).astype(np.int8) + (seat >= limits.floor[classes])
-    return classes[np.lexsort((-quotient, tier))[:total]]
+def _runs(limits: _Limits) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All seats that may be given, in runs of falling quotients: from where to where by class."""
+    tiers = (np.zeros_like(limits.kept), limits.kept, limits.floor, limits.cap)
+    for low, last in pairwise(tiers):
+        while (low < last).any():
+            due = np.where(low < last, limits.claim / (2 * low + 1), 0)
+            if not due.any():  # no class has a claim to what is left
+                yield from _class_by_class(low, last)
+                break
+            high = _next_run(limits.claim, low, last, due)
+            yield low, high
+            low = high
 
 
-def _seats_that_matter(limits: _Limits, total: int) -> np.ndarray:
-    """A number of seats per class that surely covers the first `total` places.
-
-    Bisects the quotient above which at least `total` seats lie; keeps the whole of a small pool.
-    """
-    claim, cap = limits.claim, limits.cap
-    if total >= int(cap.sum()) // 2 or not (claim > 0).all():
-        return cap
-
-    def seats_above(quotient: float) -> np.ndarray:
-        # One seat to spare: a rounding error here must not cost a class its place.
-        free = np.minimum(claim / quotient / 2 + 1.5, cap).astype(np.int64)
-        return np.maximum(free, limits.floor)
-
-    high = float(claim.max())
-    low = float((claim / (2 * np.maximum(cap, 1) + 1)).min())
+def _next_run(claim: np.ndarray, low: np.ndarray, last: np.ndarray, due: np.ndarray) -> np.ndarray:
+    """Where the next run ends: half as many seats as may be or more, and more if they are equal."""
+    claiming, most = due > 0, max(_RUN, _RUN_A_CLASS * claim.size)
+    above = float(due.max())
+    below = max(float((claim / (2 * last - 1))[claiming].min()), _LEAST)
+    if int((last - low)[claiming].sum()) <= most:
+        return _seats_from(below, claim, low, last)
+    high = _seats_from(above, claim, low, last)
     for _ in range(60):
-        middle = np.sqrt(low * high)
-        # Places that the floors hold beyond the divisor do not count towards the total.
-        enough = np.minimum(claim / middle / 2 - 0.5, cap).clip(0).astype(np.int64)
-        if int(np.maximum(enough, limits.floor).sum()) >= total:
-            low = middle
+        if 2 * int((high - low).sum()) >= most:
+            break
+        middle = float(np.sqrt(above) * np.sqrt(below))
+        more = _seats_from(middle, claim, low, last)
+        if int((more - low).sum()) > most:
+            below = middle
         else:
-            high = middle
-    return seats_above(low)
+            above, high = middle, more
+    return high
+
+
+def _seats_from(
+    quotient: float, claim: np.ndarray, low: np.ndarray, last: np.ndarray
+) -> np.ndarray:
+    """Up to where in low … last the seats of each class have this quotient or a larger one."""
+    with np.errstate(over="ignore"):
+        seats = (claim / quotient / 2 + 0.5).clip(low, last).astype(np.int64)
+    while True:  # until quotients as they are compared, which are rounded, say the same
+        more = (seats < last) & (claim / (2 * seats + 1) >= quotient)
+        less = (seats > low) & (claim / (2 * seats - 1) < quotient)
+        if not (more.any() or less.any()):
+            return seats
+        seats += more
+        seats -= less
+
+
+def _by_quotient(
+    claim: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class and number of the seats low … high, the largest quotient first."""
+    classes, seats = _seats(low, high)
+    # Seats lie class by class, so a stable sort gives equal quotients to the lowest class.
+    order = np.argsort(-(claim[classes] / (2 * seats + 1)), kind="stable")
+    return classes[order], seats[order]
+
+
+def _class_by_class(low: np.ndarray, last: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Runs of the seats low … last in the order of classes."""
+    while (left := last - low).any():
+        high = low + np.minimum(left, (_RUN - (np.cumsum(left) - left)).clip(0))
+        yield low, high
+        low = high
+
+
+def _seats(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Class and number of the seats low … high, class by class."""
+    counts = high - low
+    classes = np.repeat(np.arange(counts.size), counts)
+    ahead = low - (np.cumsum(counts) - counts)
+    return classes, np.arange(classes.size) + ahead[classes]

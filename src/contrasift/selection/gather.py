@@ -7,13 +7,20 @@ to the last: every block of rows is checked, scaled and put where its class want
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from contrasift.arrays import IndexVector, row_blocks
+from contrasift.arrays import (
+    Columns,
+    HeldColumns,
+    IndexVector,
+    Rows,
+    column_blocks,
+    forget_pages,
+    row_blocks,
+)
 from contrasift.errors import DataError
 from contrasift.selection.kernels import compiled, map_blocks, row_square
 
@@ -36,13 +43,34 @@ class ClassRows:
     starts: np.ndarray
 
     @classmethod
-    def of(cls, codes: IndexVector, n_classes: int) -> ClassRows:
-        """Sort rows by class code."""
-        # A stable sort of 16-bit keys is a radix sort: linear in n.
-        keys = codes.astype(np.uint16) if n_classes <= 1 << 16 else codes
+    def of(cls, codes: IndexVector, n_classes: int, columns: Columns | None = None) -> ClassRows:
+        """Sort rows by class code, block by block: what a class has of a block is one run.
+
+        Args:
+            codes: class of every row [n].
+            n_classes: K.
+            columns: where the permutation shall lie; default: in memory.
+        """
+        rows = (columns or HeldColumns()).new(codes.size, np.int64)
         starts = np.zeros(n_classes + 1, dtype=np.int64)
-        np.cumsum(np.bincount(codes, minlength=n_classes), out=starts[1:])
-        return cls(np.argsort(keys, kind="stable"), starts)
+        for block in column_blocks(codes.size):
+            starts[1:] += np.bincount(codes[block], minlength=n_classes)
+            forget_pages(codes)
+        np.cumsum(starts, out=starts)
+        filled = starts[:-1].copy()
+        for block in column_blocks(codes.size):
+            own = np.asarray(codes[block])
+            # A stable sort of 16-bit keys is a radix sort: linear in n.
+            keys = own.astype(np.uint16) if n_classes <= 1 << 16 else own
+            counts = np.bincount(own, minlength=n_classes)
+            # Places in the permutation less places in the sorted block, run by run.
+            ahead = filled - (np.cumsum(counts) - counts)
+            rows[np.repeat(ahead, counts) + np.arange(own.size)] = block.start + np.argsort(
+                keys, kind="stable"
+            )
+            filled += counts
+            forget_pages(codes, rows)
+        return cls(rows, starts)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -52,6 +80,11 @@ class ClassRows:
     def of_class(self, code: int) -> np.ndarray:
         """Row numbers of one class, ascending."""
         return self.rows[self.starts[code] : self.starts[code + 1]]
+
+    def codes_at(self, block: slice) -> np.ndarray:
+        """The class of every position in a block of the permutation."""
+        ends = self.starts.clip(block.start, block.stop)
+        return np.repeat(np.arange(self.starts.size - 1), np.diff(ends))
 
 
 def positions_in_turn(class_order: IndexVector, n_classes: int) -> IndexVector:
@@ -155,18 +188,18 @@ def in_blocks(
         out = np.empty(part.shape, dtype=np.float32)
         problems = np.empty(len(part), dtype=np.uint8)
         _place_in_threads(part, np.arange(len(part)), 0, out, scale, problems, threads)
-        _forget_pages(values)
+        forget_pages(values)
         _stop_at(problems, scale, np.arange(block.start, block.stop))
         yield block.start, out
 
 
 def gather(
-    values: np.ndarray, rows: np.ndarray, *, scale: bool, threads: int | None = None
+    values: Rows, rows: np.ndarray, *, scale: bool, threads: int | None = None
 ) -> np.ndarray:
     """Some rows as a matrix of their own, checked and scaled exactly as `classwise` does it.
 
     Args:
-        values: [n, d] of any real type, possibly memory-mapped.
+        values: [n, d] of any real type, possibly memory-mapped or elsewhere.
         rows: int64 [m]; row numbers, ascending.
         scale: bring rows to length one.
         threads: None for all processors.
@@ -185,7 +218,7 @@ def gather(
         problems = np.empty(len(part), dtype=np.uint8)
         places = np.arange(len(part))
         _place_in_threads(part, places, 0, out[block], scale, problems, threads)
-        _forget_pages(values)
+        forget_pages(values)
         _stop_at(problems, scale, which)
     return out
 
@@ -197,7 +230,7 @@ def _inspect(values: np.ndarray, threads: int | None) -> np.ndarray:
         part = np.asarray(values[block])
         outside = np.full(len(part), -1)
         _place_in_threads(part, outside, 0, nowhere, True, problems[block], threads)
-        _forget_pages(values)
+        forget_pages(values)
     return problems
 
 
@@ -214,7 +247,7 @@ def _fill(
     for block in row_blocks(values.shape[0], values.shape[1] * 8, _BLOCK_BYTES):
         part = _plain_block(values[block])
         _place_in_threads(part, position[block], origin, out, scale, problems[block], threads)
-        _forget_pages(values)
+        forget_pages(values)
     _stop_at(problems, scale)
 
 
@@ -262,16 +295,6 @@ def _stop_at(problems: np.ndarray, scale: bool, rows: np.ndarray | None = None) 
             f"{zero.size} row(s) of zeros, the first of them row {first_of(zero)}",
             "Leave these examples out, or say `none` for the normalisation if rows are mean views",
         )
-
-
-def _forget_pages(values: np.ndarray) -> None:
-    """Let the system take back the pages of a file that was just read, so that memory stays flat."""
-    mapping = getattr(values, "_mmap", None)
-    # Of a copy-on-write mapping this would discard what the caller wrote into it.
-    if mapping is not None and getattr(values, "mode", None) in ("r", "r+"):
-        advice = getattr(mmap, "MADV_DONTNEED", None)
-        if advice is not None:
-            mapping.madvise(advice)
 
 
 def _groups(starts: np.ndarray, row_bytes: int, buffer_bytes: int) -> list[tuple[int, int]]:

@@ -9,12 +9,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from contrasift.arrays import Columns, HeldColumns
 from contrasift.selection.gather import classwise, fits_in_place
 from contrasift.selection.kernels import available_threads
 from contrasift.selection.memory import MemoryPlan, plan_memory
 from contrasift.selection.plan import Plan, SelectionPool
+from contrasift.selection.ranking import RankedRows
 from contrasift.selection.solve import solve
-from contrasift.selection.task import Solved
+from contrasift.selection.task import Outcome, Solved
 
 Progress = Callable[[int, int], None]
 Announce = Callable[[str], None]
@@ -24,10 +26,19 @@ Announce = Callable[[str], None]
 class Engine(Protocol):
     """Whatever solves the classes of a plan, each by `solve`, wherever that runs."""
 
+    @property
+    def columns(self) -> Columns:
+        """Where arrays of one entry an example lie."""
+        ...
+
     def solve_classes(
-        self, plan: Plan, progress: Progress | None, announce: Announce | None
-    ) -> tuple[list[Solved], dict[str, Any]]:
-        """Every class of the partition, in order, and facts for `selection.json`."""
+        self,
+        plan: Plan,
+        ranked: RankedRows,
+        progress: Progress | None,
+        announce: Announce | None,
+    ) -> tuple[list[Outcome], dict[str, Any]]:
+        """Fill in the rows of every class; what is known of each, and facts for `selection.json`."""
         ...
 
 
@@ -43,9 +54,18 @@ class LocalEngine:
     threads: int | None = None
     memory_limit: int | None = None
 
+    @property
+    def columns(self) -> HeldColumns:
+        """This process's memory."""
+        return HeldColumns()
+
     def solve_classes(
-        self, plan: Plan, progress: Progress | None, announce: Announce | None
-    ) -> tuple[list[Solved], dict[str, Any]]:
+        self,
+        plan: Plan,
+        ranked: RankedRows,
+        progress: Progress | None,
+        announce: Announce | None,
+    ) -> tuple[list[Outcome], dict[str, Any]]:
         """Every class, several at a time where there are several.
 
         Raises:
@@ -53,20 +73,19 @@ class LocalEngine:
             DataError: rows that cannot be used.
         """
         pool, sizes = plan.pool, plan.partition.sizes
-        in_place = sizes.size == 1 and fits_in_place(
-            pool.values, scale=pool.scale, threads=self.threads
-        )
-        memory = plan_memory(pool.values, sizes, in_place=in_place, limit=self.memory_limit)
+        rows = np.asanyarray(pool.values)  # of a matrix that lies elsewhere, all of it
+        in_place = sizes.size == 1 and fits_in_place(rows, scale=pool.scale, threads=self.threads)
+        memory = plan_memory(rows, sizes, in_place=in_place, limit=self.memory_limit)
         if announce is not None:
             announce(_announcement(memory, pool))
 
         def work(code: int, values: np.ndarray, inner: int | None) -> Solved:
             return solve(values, plan.task(code), plan.method, inner)
 
-        solved: list[Solved] = []
+        solved: list[Outcome] = []
         done = 0
         groups = classwise(
-            pool.values,
+            rows,
             plan.partition,
             scale=pool.scale,
             in_place=memory.in_place,
@@ -75,7 +94,7 @@ class LocalEngine:
         )
         for group in groups:
             for part in _in_threads(work, group, self.threads):
-                solved.append(part)
+                solved.append(ranked.put(len(solved), part))
                 done += part.order.size
                 if progress is not None:
                     progress(done, pool.n)

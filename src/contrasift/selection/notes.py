@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from contrasift.results import ClassSummary
-from contrasift.selection.task import Method, Solved
+from contrasift.selection.task import Method, Outcome
 
 
 def notes_on(
     summaries: Sequence[ClassSummary],
-    solved: Sequence[Solved],
+    solved: Sequence[Outcome],
     method: Method,
     requested: int,
     whole: bool,
@@ -34,7 +34,7 @@ def notes_on(
 
 
 def _turn_note(
-    summaries: Sequence[ClassSummary], solved: Sequence[Solved], method: Method, whole: bool
+    summaries: Sequence[ClassSummary], solved: Sequence[Outcome], method: Method, whole: bool
 ) -> str:
     turned = [code for code, part in enumerate(solved) if part.turn is not None]
     if not turned:
@@ -65,7 +65,7 @@ def _starving_note(summaries: Sequence[ClassSummary], requested: int, whole: boo
     )
 
 
-def _shrunk_note(solved: Sequence[Solved], requested: int) -> str:
+def _shrunk_note(solved: Sequence[Outcome], requested: int) -> str:
     kept = sum(part.budget for part in solved)
     if kept >= requested:
         return ""
@@ -75,7 +75,7 @@ def _shrunk_note(solved: Sequence[Solved], requested: int) -> str:
     )
 
 
-def _lowered_note(solved: Sequence[Solved]) -> str:
+def _lowered_note(solved: Sequence[Outcome]) -> str:
     lowered = [part for part in solved if "lowered_redundancy" in part.facts]
     if not lowered:
         return ""

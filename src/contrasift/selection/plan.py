@@ -2,46 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from contrasift.arrays import check_matrix, class_codes
+from contrasift.arrays import (
+    Columns,
+    Rows,
+    check_matrix,
+    class_codes,
+    column_blocks,
+    forget_pages,
+)
 from contrasift.catalogue import OBJECTIVES
 from contrasift.errors import UsageError
 from contrasift.results import Embeddings, LatentClasses
 from contrasift.selection.arguments import rows_of_indices
 from contrasift.selection.baselines import random_order
 from contrasift.selection.budget import allocate as allocate_places
-from contrasift.selection.budget import webster_order
-from contrasift.selection.gather import ClassRows
+from contrasift.selection.budget import seats_in_turn
+from contrasift.selection.gather import ClassRows, positions_in_turn
 from contrasift.selection.task import Method, Task, with_limits
 
 
 @dataclass(frozen=True)
 class SelectionPool:
-    """What is selected from."""
+    """What is selected from.
 
-    values: np.ndarray
-    index: np.ndarray
+    Attributes:
+        values: [n, d].
+        index: int [n]; the pool index of every row; None where it is the row's number.
+        codes: int64 [n]; class of every row.
+        names: [K]; of the classes.
+        scale: rows are brought to length one.
+        description: of the embeddings.
+    """
+
+    values: Rows
+    index: np.ndarray | None
     codes: np.ndarray
     names: np.ndarray
     scale: bool
     description: Mapping[str, Any]
 
     @classmethod
-    def of(cls, embeddings: Any, classes: Any, normalize: str) -> SelectionPool:
-        """Check rows and classes against each other."""
+    def of(cls, embeddings: Any, classes: Any, normalize: str, columns: Columns) -> SelectionPool:
+        """Check rows and classes against each other; codes go into a column."""
         known = isinstance(embeddings, Embeddings)
         values = check_matrix(embeddings.values if known else embeddings)
         n = values.shape[0]
-        index = np.asarray(embeddings.index) if known else np.arange(n, dtype=np.int64)
-        if index.shape != (n,):
-            raise UsageError(f"one pool index for each of the {n} rows", f"shape {index.shape}")
+        index = None
+        if known:
+            index = np.asanyarray(embeddings.index)
+            if index.shape != (n,):
+                raise UsageError(f"one pool index for each of the {n} rows", f"shape {index.shape}")
+            index = None if _is_counting(index) else index
         labels = classes.labels if isinstance(classes, LatentClasses) else classes
-        codes, names = class_codes(labels, n)
+        codes, names = class_codes(labels, n, columns)
         scale = normalize == "rows" or (normalize == "auto" and not known)
         return cls(values, index, codes, names, scale, embeddings.description if known else {})
 
@@ -55,6 +74,21 @@ class SelectionPool:
         """Examples of each class."""
         return np.bincount(self.codes, minlength=len(self.names))
 
+    def indices(self, rows: np.ndarray) -> np.ndarray:
+        """The pool indices of some rows."""
+        return rows if self.index is None else self.index[rows]
+
+
+def _is_counting(index: np.ndarray) -> bool:
+    """Whether it is 0, 1, 2, ..., so that nobody need look anything up in it."""
+    if index.dtype != np.int64:
+        return False
+    for block in column_blocks(index.size):
+        if not np.array_equal(index[block], np.arange(block.start, block.stop)):
+            return False
+        forget_pages(index)
+    return True
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -66,13 +100,13 @@ class Limits:
     @classmethod
     def of(cls, pool: SelectionPool, must_keep: Any, must_drop: Any, budget: int) -> Limits:
         """Check lists of pool indices against the pool, each other and the budget."""
-        keep = rows_of_indices(pool.index, must_keep, "must-keep")
-        drop = rows_of_indices(pool.index, must_drop, "must-drop")
+        keep = rows_of_indices(pool.index, pool.n, must_keep, "must-keep")
+        drop = rows_of_indices(pool.index, pool.n, must_drop, "must-drop")
         both = np.intersect1d(keep, drop)
         if both.size:
             raise UsageError(
                 "must-keep and must-drop lists without a common example",
-                f"{both.size} in both, among them {pool.index[both[0]]}",
+                f"{both.size} in both, among them {pool.indices(both[:1])[0]}",
             )
         if keep.size > budget:
             raise UsageError(
@@ -104,17 +138,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class Places:
-    """Places by class, and the class that receives each place in turn.
+    """Places by class, and the order in which they are given.
 
     Attributes:
         places: int64 [K].
-        order: int64 [n]; classes, for every place from the first to the last example.
+        in_turn: every place from the first to the last example, in blocks: positions among the
+            ranks of class 0, then of class 1, ...; the j-th place of a class is its rank j.
         least: the smallest budget that the limits allow.
         row_rank: int64 [n]; place of every row in the random order of a whole pool, else None.
     """
 
     places: np.ndarray
-    order: np.ndarray
+    in_turn: Callable[[], Iterator[np.ndarray]]
     least: int
     row_rank: np.ndarray | None = None
 
@@ -136,7 +171,7 @@ class Places:
         sizes = partition.sizes
         if sizes.size == 1:
             kept = 0 if limits.keep is None else limits.keep.size
-            return cls(np.array([budget]), np.zeros(pool.n, dtype=np.int64), kept)
+            return cls(np.array([budget]), lambda: _one_by_one(pool.n), kept)
         code_of_row = pool.codes
         kept = available = None
         if limits.keep is not None:
@@ -154,7 +189,12 @@ class Places:
         floor = np.minimum(minimum, sizes if available is None else available)
         if kept is not None:
             floor = np.maximum(floor, kept)
-        return cls(places, webster_order(sizes, **request), int(floor.sum()))
+
+        def in_turn() -> Iterator[np.ndarray]:
+            for given, seats in seats_in_turn(sizes, **request):
+                yield partition.starts[given] + seats
+
+        return cls(places, in_turn, int(floor.sum()))
 
     @classmethod
     def _by_chance(
@@ -167,7 +207,13 @@ class Places:
         codes = pool.codes[order] if n_classes > 1 else np.zeros(pool.n, dtype=np.int64)
         places = np.bincount(codes[:budget], minlength=n_classes)
         kept = 0 if limits.keep is None else limits.keep.size
-        return cls(places, codes, kept, rank)
+        positions = positions_in_turn(codes, n_classes)
+        return cls(places, lambda: iter([positions]), kept, rank)
+
+
+def _one_by_one(n: int) -> Iterator[np.ndarray]:
+    for block in column_blocks(n):
+        yield np.arange(block.start, block.stop)
 
 
 @dataclass(frozen=True)
@@ -178,6 +224,7 @@ class Plan:
         pool: the rows.
         partition: rows by class; one class alone where the pool is chosen from as a whole.
         places: budgets by class, and the order in which places are given.
+        columns: where arrays of one entry an example lie.
         limits: rows that must and that may not be selected.
         method: how each class is solved.
         budget: how many were asked for.
@@ -190,6 +237,7 @@ class Plan:
     pool: SelectionPool
     partition: ClassRows
     places: Places
+    columns: Columns
     limits: Limits
     method: Method
     budget: int

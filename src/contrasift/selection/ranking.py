@@ -1,14 +1,46 @@
-"""All rows of a pool, class by class, best first, and in one order over all classes."""
+"""All rows of a pool, class by class, best first, and in one order over all classes.
+
+Everything goes block by block, so that columns may lie in mapped files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from contrasift.selection.gather import ClassRows, positions_in_turn
-from contrasift.selection.task import Solved
+from contrasift.arrays import Columns, column_blocks, forget_pages
+from contrasift.selection.gather import ClassRows
+from contrasift.selection.task import Outcome, Solved
+
+
+@dataclass(frozen=True)
+class RankedRows:
+    """The rows of every class, best first, as an engine fills them in.
+
+    Attributes:
+        partition: which rows each class has.
+        rows: int64 [n]; over the positions of the partition.
+        gains: float64 [n].
+    """
+
+    partition: ClassRows
+    rows: np.ndarray
+    gains: np.ndarray
+
+    @classmethod
+    def empty(cls, partition: ClassRows, columns: Columns) -> RankedRows:
+        """Columns to fill."""
+        n = partition.rows.size
+        return cls(partition, columns.new(n, np.int64), columns.new(n, np.float64))
+
+    def put(self, code: int, solved: Solved) -> Outcome:
+        """Take over the ranking of a class; what else is known of it."""
+        own = slice(*self.partition.starts[code : code + 2])
+        self.rows[own] = self.partition.of_class(code)[solved.order]
+        self.gains[own] = solved.gains
+        return solved.outcome
 
 
 @dataclass(frozen=True)
@@ -20,63 +52,101 @@ class Ranking:
         gains: float64 [n].
         selected: bool [n].
         order: int64 [n]; positions, best first over all classes.
+        budget: how many are selected.
     """
 
     rows: np.ndarray
     gains: np.ndarray
     selected: np.ndarray
     order: np.ndarray
+    budget: int
 
     @classmethod
-    def by_class(
-        cls, partition: ClassRows, solved: Sequence[Solved], class_order: np.ndarray
+    def of(
+        cls,
+        ranked: RankedRows,
+        outcomes: Sequence[Outcome],
+        in_turn: Callable[[], Iterator[np.ndarray]],
+        columns: Columns,
     ) -> Ranking:
-        """Put classes that were ranked one by one in a row, and in turn.
+        """Put classes that were ranked one by one in turn.
 
         Args:
-            partition: which rows each class has.
-            solved: the classes.
-            class_order: the class that receives each place in turn.
+            ranked: their rows.
+            outcomes: what is known of each.
+            in_turn: see `Places`.
+            columns: where the result lies.
         """
-        n = partition.rows.size
-        rows, gains = np.empty(n, dtype=np.int64), np.empty(n)
-        selected = np.zeros(n, dtype=bool)
-        for code, part in enumerate(solved):
-            start, stop = partition.starts[code], partition.starts[code + 1]
-            rows[start:stop] = partition.of_class(code)[part.order]
-            gains[start:stop] = part.gains
-            selected[start : start + part.budget] = True
-        order = positions_in_turn(class_order, partition.starts.size - 1)
-        chosen = selected[order]
+        partition, n = ranked.partition, ranked.rows.size
+        budgets = np.array([part.budget for part in outcomes], dtype=np.int64)
+        selected, order = columns.new(n, np.bool_), columns.new(n, np.int64)
+        for block in column_blocks(n):
+            selected[block] = ranks_at(partition, block) < budgets[partition.codes_at(block)]
+            forget_pages(selected)
         # A refinement that dropped rows leaves fewer than the places: what it chose comes first.
-        return cls(rows, gains, selected, np.concatenate([order[chosen], order[~chosen]]))
+        budget = int(budgets.sum())
+        first, last = 0, budget
+        for positions in in_turn():
+            chosen = selected[positions]
+            better, others = positions[chosen], positions[~chosen]
+            order[first : first + better.size] = better
+            order[last : last + others.size] = others
+            first, last = first + better.size, last + others.size
+            forget_pages(selected, order)
+        return cls(ranked.rows, ranked.gains, selected, order, budget)
 
-    def split(self, codes: np.ndarray, n_classes: int) -> Ranking:
+    def split(self, codes: np.ndarray, n_classes: int, columns: Columns) -> Ranking:
         """The ranking of a whole pool, listed class by class."""
-        listed = ClassRows.of(codes[self.rows], n_classes).rows
-        place = np.empty(listed.size, dtype=np.int64)
-        place[listed] = np.arange(listed.size)
-        return replace(
-            self,
-            rows=self.rows[listed],
-            gains=self.gains[listed],
-            selected=self.selected[listed],
-            order=place[self.order],
+        listed = ClassRows.of(_taken(codes, self.rows, columns), n_classes, columns).rows
+        place = columns.new(listed.size, np.int64)
+        for block in column_blocks(listed.size):
+            place[listed[block]] = np.arange(block.start, block.stop)
+            forget_pages(place, listed)
+        return Ranking(
+            rows=_taken(self.rows, listed, columns),
+            gains=_taken(self.gains, listed, columns),
+            selected=_taken(self.selected, listed, columns),
+            order=_taken(place, self.order, columns),
+            budget=self.budget,
         )
 
-    def ranks(self, sizes: np.ndarray) -> np.ndarray:
-        """Rank of every position within its class."""
-        starts = np.cumsum(sizes) - sizes
-        return np.arange(self.rows.size) - np.repeat(starts, sizes)
+    def taken(self, values: np.ndarray, columns: Columns) -> np.ndarray:
+        """The values of all rows, in the order of the positions."""
+        return _taken(values, self.rows, columns)
+
+    def selected_rows(self) -> Iterator[np.ndarray]:
+        """The rows that are selected, in blocks."""
+        for block in column_blocks(self.rows.size):
+            yield self.rows[block][self.selected[block]]
+            forget_pages(self.rows, self.selected)
 
     def turn(self) -> int | None:
         """The first budget at which an example is added that lowers F; None if none does."""
-        chosen = self.order[: int(self.selected.sum())]
-        negative = np.flatnonzero(self.gains[chosen] < 0)
-        return int(negative[0]) if negative.size else None
+        for block in column_blocks(self.budget):
+            negative = np.flatnonzero(self.gains[self.order[block]] < 0)
+            forget_pages(self.gains, self.order)
+            if negative.size:
+                return block.start + int(negative[0])
+        return None
 
-    def mark(self, budget: int) -> np.ndarray:
+    def mark(self, budget: int, columns: Columns) -> np.ndarray:
         """Which positions a smaller budget selects: the first entries of the order."""
-        mark = np.zeros(self.rows.size, dtype=bool)
-        mark[self.order[:budget]] = True
+        mark = columns.new(self.rows.size, np.bool_)
+        for block in column_blocks(budget):
+            mark[self.order[block]] = True
+            forget_pages(mark, self.order)
         return mark
+
+
+def ranks_at(partition: ClassRows, block: slice) -> np.ndarray:
+    """Rank of every position in a block within its class."""
+    return np.arange(block.start, block.stop) - partition.starts[partition.codes_at(block)]
+
+
+def _taken(values: np.ndarray, where: np.ndarray, columns: Columns) -> np.ndarray:
+    """values[where], in a column."""
+    out = columns.new(where.size, values.dtype)
+    for block in column_blocks(where.size):
+        out[block] = values[where[block]]
+        forget_pages(out, values, where)
+    return out

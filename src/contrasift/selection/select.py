@@ -24,6 +24,7 @@ from contrasift.selection.budget import resolve_budget
 from contrasift.selection.gather import ClassRows
 from contrasift.selection.local import Announce, Engine, LocalEngine, Progress
 from contrasift.selection.plan import Limits, Places, Plan, SelectionPool
+from contrasift.selection.ranking import RankedRows
 from contrasift.selection.task import Method
 
 _CHOICES = {
@@ -157,7 +158,9 @@ def select(
     }
     refuse_unused(objective, (name for name, given in further.items() if given))
     check_combination(objective, optimizer, refine, allocate, min_per_class, class_weights)
-    pool = SelectionPool.of(embeddings, classes, normalize)
+    engine = engine or LocalEngine(threads, memory_limit)
+    columns = engine.columns
+    pool = SelectionPool.of(embeddings, classes, normalize, columns)
     shares = checked_fractions(fractions, fraction, budget, optimizer, refine)
     if shares:
         fraction = shares[-1]
@@ -181,8 +184,10 @@ def select(
     check_relaxable(method, count, pool.n)
     limits = Limits.of(pool, must_keep, must_drop, count)
     whole = allocate == "global"
-    partition = ClassRows.of(
-        np.zeros(pool.n, dtype=np.int64) if whole else pool.codes, 1 if whole else len(pool.names)
+    partition = (
+        ClassRows.of(columns.new(pool.n, np.int64), 1, columns)
+        if whole
+        else ClassRows.of(pool.codes, len(pool.names), columns)
     )
     weights = resolved_weights(class_weights, pool.names)
     how = "proportional" if whole or OBJECTIVES[objective].blind else allocate
@@ -191,6 +196,7 @@ def select(
         pool=pool,
         partition=partition,
         places=places,
+        columns=columns,
         limits=limits,
         method=method,
         budget=count,
@@ -199,6 +205,6 @@ def select(
         allocate=allocate,
         scores=own_scores,
     )
-    engine = engine or LocalEngine(threads, memory_limit)
-    solved, facts = engine.solve_classes(plan, progress, announce)
-    return assemble(plan, solved, seconds=time.perf_counter() - begun, facts=facts)
+    ranked = RankedRows.empty(partition, columns)
+    solved, facts = engine.solve_classes(plan, ranked, progress, announce)
+    return assemble(plan, ranked, solved, seconds=time.perf_counter() - begun, facts=facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -77,27 +77,23 @@ class Rule:
     exceptions: np.ndarray
 
 
-@dataclass(frozen=True)
-class Solved:
-    """A ranked class.
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What is known of a class once it is ranked.
 
     Attributes:
-        order: int64 [n]; rows, best first; the first `budget` are selected.
-        gains: float64 [n]; in that order: what each brought, or, past the budget, would bring now.
         budget: how many are selected; fewer than asked if a refinement dropped some.
         value: F, or the value of another objective.
         upper_bound: of the value over all sets of this size; None where there is none.
         random_value: mean of the value over random sets of this size; None where unknown.
         ranked_to: how many ranks the objective itself decided.
         turn: first selected rank with a negative gain.
-        total: T [d].
+        total: T [d]; empty where an engine found that nothing needs it.
         parts: float64 [budget]; ⟨z_e, T − λM⟩ of each chosen row, which sum to F; if asked for.
         rule: what the relaxation leaves.
         facts: counts of what a refinement did; λ where it had to be lowered; the path taken.
     """
 
-    order: np.ndarray
-    gains: np.ndarray
     budget: int
     value: float
     upper_bound: float | None
@@ -108,6 +104,24 @@ class Solved:
     parts: np.ndarray | None = None
     rule: Rule | None = None
     facts: dict[str, float | int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solved(Outcome):
+    """A ranked class.
+
+    Attributes:
+        order: int64 [n]; rows, best first; the first `budget` are selected.
+        gains: float64 [n]; in that order: what each brought, or, past the budget, would bring now.
+    """
+
+    order: np.ndarray
+    gains: np.ndarray
+
+    @property
+    def outcome(self) -> Outcome:
+        """All but the ranking."""
+        return Outcome(**{part.name: getattr(self, part.name) for part in fields(Outcome)})
 
 
 def with_limits(

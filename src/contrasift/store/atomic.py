@@ -15,17 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.errors import ContrasiftError, DataError
+from contrasift.errors import ContrasiftError, DataError, UsageError
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, elsewhere: str = "choose another --out") -> Iterator[Path]:
     """Hand out a temporary path beside `path`; rename it there when the block ends well.
 
+    Args:
+        path: of the file.
+        elsewhere: what else to do when it cannot be written there.
+
     Raises:
+        UsageError: an address of an object.
         ContrasiftError: the folder cannot be written, or the disk is full.
     """
-    path = Path(path)
+    path = local_output(path)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,29 +47,49 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise ContrasiftError(
             f"to write {path}",
             error.strerror or str(error),
-            "Free space, or see to the disk, and repeat the command; or choose another --out",
+            f"Free space, or see to the disk, and repeat the command; or {elsewhere}",
         ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
-def reserve(path: Path) -> None:
+def local_output(path: Path | str) -> Path:
+    """A place to write to, as a path.
+
+    Raises:
+        UsageError: an address such as `s3://bucket/name`, or what `Path` makes of one.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:(:.*:)?/", os.fspath(path)):
+        raise UsageError(
+            "results and run folders on this machine, or mounted there",
+            f"{path}, an address",
+            "Write to a folder, and copy it to the storage when it is whole",
+        )
+    return Path(path)
+
+
+def reserve(file: Path | int) -> None:
     """Give a file that was made at its full size, such as a memory map, its blocks on the disk.
 
     Without them a disk that fills up ends the process, with no word, when the memory is written.
+
+    Args:
+        file: its path, or the descriptor of one that is open.
 
     Raises:
         OSError: the disk has no room for it.
     """
     if not hasattr(os, "posix_fallocate"):  # macOS, Windows
         return
-    with open(path, "r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # file systems without
-                raise
+    if isinstance(file, Path):
+        with open(file, "r+b") as opened:
+            return reserve(opened.fileno())
+    try:
+        os.posix_fallocate(file, 0, os.fstat(file).st_size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # file systems without
+            raise
 
 
 def is_temporary(name: str) -> bool:

@@ -1,4 +1,7 @@
-"""Files that a user brings to a selection: a matrix, classes, lists of indices, weights, scores."""
+"""Files that a user brings to a selection: a matrix, classes, lists of indices, weights, scores.
+
+Each may be a path or the address of an object (`s3://…`), which is copied into the cache first.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.arrays import Columns, HeldColumns, column_blocks, forget_pages
 from contrasift.errors import DataError, UsageError
+from contrasift.remote import (
+    Progress,
+    RemoteFile,
+    file_name,
+    is_local_url,
+    is_url,
+    local_path,
+)
 from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of
+from contrasift.store.remote import RemoteMatrix, beside, exists, local_file
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import read_table
 
@@ -19,7 +32,13 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
-def load_embeddings_file(path: Path) -> tuple[Embeddings, bool]:
+def load_embeddings_file(
+    place: Path | str,
+    *,
+    in_place: bool = False,
+    progress: Progress | None = None,
+    columns: Columns | None = None,
+) -> tuple[Embeddings, bool]:
     """A matrix, memory-mapped, with what is written about it.
 
     `X.npy` beside its own `X.json` is described there, and its rows are mean view embeddings that
@@ -27,47 +46,85 @@ def load_embeddings_file(path: Path) -> tuple[Embeddings, bool]:
     bare matrix nothing is known, and the index is the row number.
 
     Args:
-        path: a `.npy` file, or a folder that holds `embeddings.npy` (of a run refined in rounds,
-            the matrix of its last round).
+        place: a `.npy` file; its address; or a folder that holds `embeddings.npy` (of a run refined
+            in rounds, the matrix of its last round).
+        in_place: leave an object where it is, a `RemoteMatrix` whose rows others read. Its hash is
+            the one of its description, else made of its address, size and version.
+        progress: called with (bytes done, bytes) while an object is copied.
+        columns: where row numbers shall lie as an index; default: in memory.
 
     Returns:
         the embeddings, with their hash in `description["sha256"]`, and whether they were described.
 
     Raises:
         DataError: not a whole `.npy` file, or one that its description does not fit.
+        ContrasiftError: storage that does not answer.
     """
-    path = Path(path)
-    home = path if path.is_dir() else path.parent
-    if path.is_dir():
-        path = path / f"{RunFolder(path).matrix}.npy"
-    values = load_array(path)
+    if is_local_url(place):
+        place = local_path(str(place))
+    remote = is_url(place)
+    if not remote and Path(place).is_dir():
+        place = Path(place) / f"{RunFolder(place).matrix}.npy"
+    if remote and not file_name(place).endswith(".npy"):
+        raise DataError(
+            "the address of a .npy file",
+            str(place),
+            "Of a folder, name the matrix in it: …/embeddings.npy",
+        )
+    about = beside(place, str(Path(file_name(place)).with_suffix(".json")))
+    description = read_json(local_file(about)) if exists(about) else None
+    values: Any
+    if remote and in_place:
+        values = RemoteMatrix(RemoteFile.look_up(str(place)))
+        digest = str((description or {}).get("sha256") or values.file.digest)
+    else:
+        file = local_file(place, progress)
+        values, digest = load_array(file), sha256_of(file)
     n = values.shape[0] if values.ndim else 0
-    digest = sha256_of(path)
-    beside = path.with_suffix(".json")
-    if not beside.exists():
-        return Embeddings(values, np.arange(n, dtype=np.int64), {"sha256": digest}), False
-    description = read_json(beside)
+    if description is None:
+        return Embeddings(values, _row_numbers(n, columns), {"sha256": digest}), False
     if description.get("sha256", digest) != digest:
         raise DataError(
-            f"{beside} to describe {path}",
+            f"{about} to describe {place}",
             "a description with another sha256",
             "Move the matrix away from it, or embed again",
         )
-    index = _index_of_rows(home / "examples.parquet", n)
+    index = _index_of_rows(beside(place, "examples.parquet"), n, columns)
     return Embeddings(values, index, {**description, "sha256": digest}), True
 
 
-def _index_of_rows(examples: Path, n: int) -> np.ndarray:
-    if not examples.exists():
-        return np.arange(n, dtype=np.int64)
-    table = read_table(examples, "index", "row")
+def load_matrix(place: Path | str) -> np.ndarray:
+    """A `.npy` file, memory-mapped; an object behind an address is copied into the cache first.
+
+    Args:
+        place: a path, or an address that fsspec opens: `s3://bucket/embeddings.npy`.
+
+    Raises:
+        DataError: missing, cut short, pickled, or not a `.npy` file.
+        ContrasiftError: storage that does not answer.
+    """
+    return load_array(local_file(place))
+
+
+def _row_numbers(n: int, columns: Columns | None) -> np.ndarray:
+    numbers = (columns or HeldColumns()).new(n, np.int64)
+    for block in column_blocks(n):
+        numbers[block] = np.arange(block.start, block.stop)
+        forget_pages(numbers)
+    return numbers
+
+
+def _index_of_rows(examples: Path | str, n: int, columns: Columns | None) -> np.ndarray:
+    if not exists(examples):
+        return _row_numbers(n, columns)
+    table = read_table(local_file(examples), "index", "row")
     index = table["index"][table["row"] >= 0]
     if index.size != n:
         raise DataError(f"{n} readable examples in {examples}", f"{index.size}")
     return index
 
 
-def load_classes_file(path: Path, index: np.ndarray) -> np.ndarray:
+def load_classes_file(path: Path | str, index: np.ndarray) -> np.ndarray:
     """One class a row: a `.npy` of integers or text, a `classes.parquet`, or lines of text.
 
     Args:
@@ -77,9 +134,9 @@ def load_classes_file(path: Path, index: np.ndarray) -> np.ndarray:
     Raises:
         DataError: unreadable, or a table of other examples.
     """
-    path = Path(path)
+    path = local_file(path)
     if path.suffix == ".npy":
-        return load_array(path, memory_map=False)
+        return load_array(path)
     if path.suffix != ".parquet":
         return _plain(_lines(path, "classes"))
     table = read_table(path, "index", "latent_class")
@@ -94,7 +151,7 @@ def load_classes_file(path: Path, index: np.ndarray) -> np.ndarray:
     return labels.astype(str) if labels.dtype == object else labels
 
 
-def load_few_labels_file(path: Path, index: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+def load_few_labels_file(path: Path | str, index: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels of a few examples: `index,label` a line; a first line of just that is a header.
 
     Args:
@@ -108,8 +165,9 @@ def load_few_labels_file(path: Path, index: np.ndarray) -> tuple[np.ndarray, tup
         DataError: unreadable, another form of line, an example that is not there, or one with two
             labels.
     """
+    path = local_file(path)
     pairs: dict[int, str] = {}
-    for number, line in enumerate(_lines(Path(path), "labels")):
+    for number, line in enumerate(_lines(path, "labels")):
         place, comma, label = (part.strip() for part in line.partition(","))
         if number == 0 and (place, label) == ("index", "label"):
             continue
@@ -137,13 +195,13 @@ def load_few_labels_file(path: Path, index: np.ndarray) -> tuple[np.ndarray, tup
     return known, names
 
 
-def load_indices_file(path: Path) -> np.ndarray:
+def load_indices_file(path: Path | str) -> np.ndarray:
     """Pool indices: a `.npy` of integers, or text with one a line.
 
     Raises:
         DataError: unreadable, or not integers.
     """
-    path = Path(path)
+    path = local_file(path)
     if path.suffix == ".npy":
         numbers = load_array(path, memory_map=False)
     else:
@@ -158,13 +216,13 @@ def load_indices_file(path: Path) -> np.ndarray:
     return numbers.astype(np.int64)
 
 
-def load_weights_file(path: Path) -> dict[str, float] | np.ndarray:
+def load_weights_file(path: Path | str) -> dict[str, float] | np.ndarray:
     """Weights of classes: JSON from name to weight, or a list in ascending order of names.
 
     Raises:
         DataError: unreadable, or not numbers.
     """
-    path = Path(path)
+    path = local_file(path)
     if path.suffix == ".json":
         weights: Mapping[str, Any] = read_json(path)
         try:
@@ -181,7 +239,7 @@ def load_weights_file(path: Path) -> dict[str, float] | np.ndarray:
         raise DataError(f"a number for every class in {path}", str(error)) from error
 
 
-def read_scores(path: Path, index: np.ndarray, column: str = "") -> np.ndarray:
+def read_scores(path: Path | str, index: np.ndarray, column: str = "") -> np.ndarray:
     """One score for every example: for the objective `scores`.
 
     A `.parquet` or `.csv` has a column `index` and is brought into the order asked for; a `.npy`
@@ -201,7 +259,7 @@ def read_scores(path: Path, index: np.ndarray, column: str = "") -> np.ndarray:
             or what are not numbers.
         UsageError: a column of a file that has none, or none where there are several.
     """
-    path = Path(path)
+    path = local_file(path)
     if path.suffix in (".parquet", ".csv"):
         scores = _scores_of_table(path, index, column)
     elif column:

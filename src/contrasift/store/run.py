@@ -14,7 +14,13 @@ import yaml
 from contrasift.catalogue import check_choice
 from contrasift.errors import DataError, RunFolderError, UsageError
 from contrasift.options import RunOptions
-from contrasift.store.atomic import is_temporary, read_json, write_json, write_text
+from contrasift.store.atomic import (
+    is_temporary,
+    local_output,
+    read_json,
+    write_json,
+    write_text,
+)
 from contrasift.store.lock import held
 
 # The recipes that come with the package.
@@ -44,7 +50,7 @@ class RunFolder:
     """One run on disk. `options.yaml` says what was asked, `stages.json` what is done."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = local_output(path)
 
     @classmethod
     def existing(cls, path: Path | str) -> RunFolder:

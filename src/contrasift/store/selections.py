@@ -5,17 +5,18 @@ from __future__ import annotations
 import platform
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from contrasift.arrays import column_blocks, forget_pages
 from contrasift.errors import ContrasiftError, DataError
 from contrasift.results import Certificate, ClassSummary, Selection
 from contrasift.store.atomic import atomic_path, load_array, read_json, write_json
-from contrasift.store.tables import read_table, write_table
+from contrasift.store.tables import read_table, write_blocks
 
 if TYPE_CHECKING:
     from contrasift.selection.rule import LinearRule
@@ -60,15 +61,13 @@ def write_selection(
         ContrasiftError: the folder cannot be written.
     """
     folder = Path(folder)
-    columns: dict[str, object] = {name: getattr(selection, name) for name in _COLUMNS}
-    columns |= {_MARK + share: mark for share, mark in selection.marks.items()}
     table, ranking, facts = (
         folder / name for name in ("selection.parquet", "ranking.npy", "selection.json")
     )
     _remove(facts)
-    write_table(table, columns)
+    write_blocks(table, _blocks(selection))
     with atomic_path(ranking) as temporary, open(temporary, "wb") as file:
-        np.save(file, selection.ranking, allow_pickle=False)
+        _write_ranking(file, selection)
     written = [table, ranking]
     rule = folder / "rule.npz"
     if selection.rule is None:
@@ -90,6 +89,31 @@ def write_selection(
     return [*written, facts]
 
 
+def _blocks(selection: Selection) -> Iterator[dict[str, object]]:
+    """The columns of `selection.parquet`, a row group at a time."""
+    for block in column_blocks(selection.index.size):
+        names, ranks = selection.classes_at(block)
+        yield {
+            "index": selection.index[block],
+            "latent_class": names,
+            "rank": ranks,
+            "gain": selection.gain[block],
+            "selected": selection.selected[block],
+            **{_MARK + share: mark[block] for share, mark in selection.marks.items()},
+        }
+        forget_pages(selection.index, selection.gain, selection.selected)
+        forget_pages(*selection.marks.values())
+
+
+def _write_ranking(file: IO[bytes], selection: Selection) -> None:
+    """`Selection.ranking` as `numpy.save` writes it, block by block."""
+    header = np.lib.format.header_data_from_array_1_0(selection.index)
+    np.lib.format.write_array_header_1_0(file, header)
+    for block in column_blocks(selection.order.size):
+        file.write(selection.index[selection.order[block]].tobytes())
+        forget_pages(selection.index, selection.order)
+
+
 def describe_selection(selection: Selection) -> dict[str, Any]:
     """The facts of a selection as plain values, certificate and classes included."""
     certificate = selection.certificate
@@ -105,10 +129,18 @@ def describe_selection(selection: Selection) -> dict[str, Any]:
         "seconds": selection.seconds,
         "peak_memory_bytes": peak_memory_bytes(),
         **selection.facts,
-        "marked_budgets": {share: int(mark.sum()) for share, mark in selection.marks.items()},
+        "marked_budgets": {share: _count(mark) for share, mark in selection.marks.items()},
         "notes": list(selection.notes),
         "classes": [vars(part) for part in selection.classes],
     }
+
+
+def _count(mark: np.ndarray) -> int:
+    count = 0
+    for block in column_blocks(mark.size):
+        count += int(np.count_nonzero(mark[block]))
+        forget_pages(mark)
+    return count
 
 
 def read_selection(folder: Path) -> Selection:
@@ -123,12 +155,12 @@ def read_selection(folder: Path) -> Selection:
     missing = [name for name in _COLUMNS if name not in table]
     if missing:
         raise DataError(f"the column {missing[0]} in selection.parquet", ", ".join(table))
-    names = table["latent_class"]
+    classes = tuple(ClassSummary(**part) for part in facts["classes"])
+    if sum(part.size for part in classes) != table["index"].size:
+        raise DataError("selection.parquet of the classes in selection.json", "others")
     rule = folder / "rule.npz"
     return Selection(
         index=table["index"],
-        latent_class=names.astype(str) if names.dtype == object else names,
-        rank=table["rank"],
         gain=table["gain"],
         selected=table["selected"],
         order=_order_of(table["index"], load_array(folder / "ranking.npy", memory_map=False)),
@@ -137,7 +169,7 @@ def read_selection(folder: Path) -> Selection:
         budget=facts["budget"],
         value=facts["value"],
         certificate=_certificate(facts),
-        classes=tuple(ClassSummary(**part) for part in facts["classes"]),
+        classes=classes,
         seconds=facts["seconds"],
         notes=tuple(facts["notes"]),
         facts={name: part for name, part in facts.items() if name not in _OWN_KEYS},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,27 @@ from contrasift.store.atomic import atomic_path
 
 def write_table(path: Path, columns: dict[str, object]) -> None:
     """Write columns as Parquet, atomically; the same columns give the same bytes."""
-    table = pa.table({name: _column(values) for name, values in columns.items()})
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_statistics=True)
+    write_blocks(path, [columns])
+
+
+def write_blocks(path: Path, blocks: Iterable[dict[str, object]]) -> None:
+    """Write a table of which only a block at a time is in memory, as `write_table` does it.
+
+    Args:
+        path: of the file.
+        blocks: its columns, piece by piece, at least one; the same pieces give the same bytes.
+    """
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(atomic_path(path))
+        writer = None
+        for columns in blocks:
+            table = pa.table({name: _column(values) for name, values in columns.items()})
+            if writer is None:
+                opened = pq.ParquetWriter(
+                    temporary, table.schema, compression="zstd", write_statistics=True
+                )
+                writer = stack.enter_context(opened)
+            writer.write_table(table)
 
 
 def read_table(path: Path, *columns: str) -> dict[str, np.ndarray]:
@@ -34,20 +54,49 @@ def read_table(path: Path, *columns: str) -> dict[str, np.ndarray]:
     return {name: _array(table[name]) for name in table.column_names}
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The lines of a small Parquet file as plain values, None where there is nothing.
+def read_blocks(path: Path, *columns: str) -> Iterator[dict[str, np.ndarray]]:
+    """Some columns of a Parquet file, a row group at a time.
+
+    Raises:
+        DataError: missing, or truncated.
+    """
+    with _opened(path) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, columns=list(columns))
+            yield {name: _array(table[name]) for name in columns}
+
+
+def read_records(path: Path, *columns: str) -> list[dict[str, Any]]:
+    """The lines of a Parquet file of few: plain values, lists as arrays, None for nothing.
+
+    Args:
+        path: of the file.
+        columns: which; default: all.
 
     Raises:
         DataError: missing or truncated.
     """
-    return _read(path, ()).to_pylist()
+    table = _read(path, columns)
+    lines: list[dict[str, Any]] = [{} for _ in range(table.num_rows)]
+    for name in table.column_names:
+        for line, value in zip(lines, table[name], strict=True):
+            is_list = isinstance(value, pa.ListScalar) and value.is_valid
+            # A copy, or one line would hold the whole table.
+            line[name] = np.array(np.from_dlpack(value.values)) if is_list else value.as_py()
+    return lines
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:
+    with _opened(path) as file:
+        return file.read(columns=list(columns) or None)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         # Not pq.read_table, which loads the whole of pyarrow.dataset for one file.
         with pq.ParquetFile(path) as file:
-            return file.read(columns=list(columns) or None)
+            yield file
     except FileNotFoundError as error:
         raise DataError(f"a table at {path}", "no such file") from error
     except (OSError, pa.ArrowException) as error:
