@@ -50,6 +50,12 @@ NEGATIVE_BANDS = Experiment(
             source="2010.06682, Fig. 2",
         ),
         Claim(
+            "Those from 85 to 90 % alone are worse than the hardest alone",
+            {"only 95–100": 1, "only 85–90": -1},
+            ("linear",),
+            source="2010.06682, Fig. 2",
+        ),
+        Claim(
             "The easiest 95 % are worse than all",
             {"all negatives": 1, "without 95–100": -1},
             ("linear",),

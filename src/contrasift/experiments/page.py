@@ -32,9 +32,10 @@ _PHASE_NAMES = {
 _INTRODUCTION = """# Results
 
 Made by `contrasift experiment --write-results` from the JSON files in `{results}`; nothing here is
-written by hand. Accuracies and other shares in percent, mean ± standard error over seeds; differences are
-of runs with equal seeds, in points or in the metric's own unit, with their 95 % t-interval. Exploration (the validation split) and
-confirmation (test images, fresh seeds) are kept apart: only what is confirmed is a claim.
+written by hand. Accuracies and other shares in percent, mean ± standard error over seeds; differences
+are of runs with equal seeds, in points or in the metric's own unit, with their 95 % t-interval.
+Exploration (the validation split) and confirmation (test images, fresh seeds) are kept apart: only what
+is confirmed is a claim. Seconds are of whatever else the machine was doing.
 """
 
 

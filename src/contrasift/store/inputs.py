@@ -71,15 +71,18 @@ def load_embeddings_file(
             str(place),
             "Of a folder, name the matrix in it: …/embeddings.npy",
         )
-    about = beside(place, str(Path(file_name(place)).with_suffix(".json")))
-    description = read_json(local_file(about)) if exists(about) else None
     values: Any
     if remote and in_place:
-        values = RemoteMatrix(RemoteFile.look_up(str(place)))
-        digest = str((description or {}).get("sha256") or values.file.digest)
+        values, file = RemoteMatrix(RemoteFile.look_up(str(place))), None
     else:
         file = local_file(place, progress)
-        values, digest = load_array(file), sha256_of(file)
+        values = load_array(file)
+    about = beside(place, str(Path(file_name(place)).with_suffix(".json")))
+    description = read_json(local_file(about)) if exists(about) else None
+    if file is None:
+        digest = str((description or {}).get("sha256") or values.file.digest)
+    else:
+        digest = sha256_of(file)
     n = values.shape[0] if values.ndim else 0
     if description is None:
         return Embeddings(values, _row_numbers(n, columns), {"sha256": digest}), False
