@@ -24,11 +24,10 @@ THRESHOLDS = Experiment(
     },
     reference="no threshold",
     claims=(
-        Claim(
+        Claim.as_good(
             "A threshold of 0.5 selects as well as none, within a point",
-            {"τ = 0.5": 1, "no threshold": -1},
-            margin=1.0,
-            rule="within",
+            "τ = 0.5",
+            "no threshold",
         ),
         Claim(
             "F_λ beats what the published code ranks by",
@@ -53,17 +52,15 @@ SIMILARITIES = Experiment(
     },
     reference="4 views after the head",
     claims=(
-        Claim(
+        Claim.as_good(
             "One view selects as well as four, within a point",
-            {"1 view after the head": 1, "4 views after the head": -1},
-            margin=1.0,
-            rule="within",
+            "1 view after the head",
+            "4 views after the head",
         ),
-        Claim(
+        Claim.as_good(
             "Eight views are no better than four, within a point",
-            {"8 views after the head": 1, "4 views after the head": -1},
-            margin=1.0,
-            rule="within",
+            "8 views after the head",
+            "4 views after the head",
         ),
         Claim(
             "The backbone selects better than the head",
@@ -97,11 +94,10 @@ AIMS = Experiment(
             {"coverage and centre": 1, "coverage": -1},
             source="SAS, (37)",
         ),
-        Claim(
+        Claim.as_good(
             "F_λ selects as well as coverage and centre (37), within a point",
-            {"SAS": 1, "coverage and centre": -1},
-            margin=1.0,
-            rule="within",
+            "SAS",
+            "coverage and centre",
             source="SAS, (37) to (39)",
         ),
     ),

@@ -35,12 +35,11 @@ NEGATIVE_BANDS = Experiment(
     reference="all negatives",
     metrics=_METRICS,
     claims=(
-        Claim(
+        Claim.as_good(
             "The hardest 5 % alone are as good as all, within a point",
-            {"only 95–100": 1, "all negatives": -1},
-            ("linear",),
-            margin=1.0,
-            rule="within",
+            "only 95–100",
+            "all negatives",
+            metrics=("linear",),
             source="2010.06682, Fig. 2",
         ),
         Claim(

@@ -219,18 +219,16 @@ PROXIES = Experiment(
     arms_at={"paper": {"a smaller proxy": {**LABELS, "embed.proxy_architecture": "resnet10"}}},
     reference="random per class",
     claims=(
-        Claim(
+        Claim.as_good(
             "A tenth of the proxy's epochs select as well, within a point",
-            {"a tenth of its epochs": 1, "proxy in full": -1},
-            margin=1.0,
-            rule="within",
+            "a tenth of its epochs",
+            "proxy in full",
             source="SAS, Fig. 5c",
         ),
-        Claim(
+        Claim.as_good(
             "A smaller proxy selects as well, within a point",
-            {"a smaller proxy": 1, "proxy in full": -1},
-            margin=1.0,
-            rule="within",
+            "a smaller proxy",
+            "proxy in full",
             source="SAS, Fig. 5c",
         ),
     ),
@@ -253,11 +251,10 @@ REDUNDANCY = Experiment(
     },
     reference="λ = 1",
     claims=(
-        Claim(
+        Claim.as_good(
             "λ = 1 and λ = 1/(2f) select equally well, within a point",
-            {"λ = 1/(2f)": 1, "λ = 1": -1},
-            margin=1.0,
-            rule="within",
+            "λ = 1/(2f)",
+            "λ = 1",
         ),
         Claim("Redundancy must cost: λ = 1 beats λ = 0", {"λ = 1": 1, "λ = 0": -1}),
     ),

@@ -50,6 +50,19 @@ class Claim:
     where: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
 
+    @classmethod
+    def as_good(
+        cls,
+        text: str,
+        arm: str,
+        other: str,
+        *,
+        metrics: tuple[str, ...] = ("few_10", "knn"),
+        source: str = "",
+    ) -> Claim:
+        """That an arm is worth another, within a point."""
+        return cls(text, {arm: 1, other: -1}, metrics, margin=1.0, rule="within", source=source)
+
 
 @dataclass(frozen=True)
 class Planned:
