@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from contrasift.errors import DataError
-from contrasift.evaluation import Interval
 from contrasift.experiments.catalogue import EXPERIMENTS
 from contrasift.experiments.curves import curves, curves_of
 from contrasift.experiments.declaring import PHASES, Experiment, slug
@@ -20,10 +19,17 @@ from contrasift.experiments.pictures import FOLDER, picture_names
 from contrasift.experiments.reaching import reach_table, seconds_in_all
 from contrasift.experiments.reading import REACHES, Table, compute_spent, tables_of
 from contrasift.experiments.scales import SCALES
-from contrasift.experiments.statistics import FAILS, HOLDS, OPEN
+from contrasift.experiments.verdicts import (
+    Decided,
+    decided,
+    in_words,
+    intervals,
+    missed_by_chance,
+    untried,
+)
+from contrasift.experiments.wording import UNKNOWN, difference_text, mean_text, setting_text
 from contrasift.store.atomic import write_text
 
-_UNKNOWN = "–"
 _MOST_COLUMNS = 8  # a table with more metrics has a row for each
 _PHASE_NAMES = {
     "confirm": "confirmed on test images, fresh seeds",
@@ -60,7 +66,7 @@ def write_page(results: Path) -> Path:
     plots = results.parent / "plots"
     parts = [_INTRODUCTION.format(results=results.name)]
     sections: list[str] = []
-    claims: dict[str, list[str]] = {phase: [] for phase in PHASES}
+    claims: dict[str, list[Decided]] = {phase: [] for phase in PHASES}
     for experiment in EXPERIMENTS.values():
         for scale in SCALES:
             for phase in reversed(PHASES):
@@ -68,7 +74,7 @@ def write_page(results: Path) -> Path:
                 if not tables:
                     continue
                 sections.append(_section(experiment, scale, phase, tables, plots))
-                claims[phase] += _claim_rows(experiment, scale, tables)
+                claims[phase] += decided(experiment, scale, tables)
     parts.append(_spent(records))
     for phase in reversed(PHASES):
         if claims[phase]:
@@ -87,40 +93,26 @@ def _spent(records: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _claims_text(phase: str, rows: list[str]) -> str:
+def _claims_text(phase: str, found: Sequence[Decided]) -> str:
+    missing = [f"- {text}" for text in untried(EXPERIMENTS.values(), found)]
     return "\n".join(
         [
             f"## What can be said: {_PHASE_NAMES[phase]}",
             "",
             "A claim is a weighted sum of arms. It *holds* or *fails* where the 95 % interval of that "
-            "sum lies wholly on one side of its margin, and else *can't be told* from these seeds.",
+            "sum lies wholly on one side of its margin, and else *can't be told* from these seeds. "
+            + missed_by_chance(found),
             "",
-            "| claim | of | where | by | difference | verdict |",
-            "|---|---|---|---|---|---|",
-            *rows,
+            *in_words(found),
             "",
+            *_folded("Every interval", intervals(found)),
+            *(_folded("Claims of the papers without finished cells", missing) if missing else ()),
         ]
     )
 
 
-def _claim_rows(experiment: Experiment, scale: str, tables: Sequence[Table]) -> Iterator[str]:
-    for claim in experiment.claims:
-        for table in tables:
-            if any(table.setting.get(axis) != label for axis, label in claim.where.items()):
-                continue
-            for metric in claim.metrics:
-                verdict = table.decide(claim, metric)
-                digits = METRICS[metric].digits
-                if verdict.interval is None:
-                    continue
-                where = f"{scale}: {_setting(table.setting)}"
-                mark = {HOLDS: f"**{HOLDS}**", FAILS: f"**{FAILS}**", OPEN: OPEN}[verdict.word]
-                margin = f" (margin {claim.margin:+g})" if claim.margin else ""
-                yield (
-                    f"| {claim.text}{margin} | {claim.source or '–'} | {where} "
-                    f"| {METRICS[metric].name} | {_difference(verdict.interval, digits)} "
-                    f"| {mark} |"
-                )
+def _folded(title: str, lines: Iterable[str]) -> Iterator[str]:
+    yield from (f"<details><summary>{title}</summary>", "", *lines, "", "</details>", "")
 
 
 def _section(
@@ -146,7 +138,7 @@ def _section(
             lines += [*_along_line(experiment, group), ""]
             continue
         for table in group:
-            lines += [f"### {_setting(table.setting)}", ""]
+            lines += [f"### {setting_text(table.setting)}", ""]
             if len(experiment.metrics) > _MOST_COLUMNS:
                 lines += [*_side_by_side(experiment, table), ""]
             else:
@@ -158,7 +150,7 @@ def _section(
     for table in tables:
         for arm in table.records:
             names = picture_names(experiment.name, scale, phase, table.setting, arm)
-            lines += _pictures(names, f"{_setting(table.setting)}, {arm}", plots)
+            lines += _pictures(names, f"{setting_text(table.setting)}, {arm}", plots)
     return "\n".join(lines)
 
 
@@ -174,7 +166,7 @@ def _curve(experiment: Experiment, stem: str, group: Sequence[Table], plots: Pat
     rest = {axis: label for axis, label in group[0].setting.items() if axis != experiment.line}
     name = slug(f"{stem}-{'-'.join(rest.values())}-by-{experiment.line}")
     write_text(plots / f"{name}.svg", curves(experiment, group))
-    where = f"{_setting(rest)}: means by {experiment.line}, bars of one standard error"
+    where = f"{setting_text(rest)}: means by {experiment.line}, bars of one standard error"
     return f"![{where}](plots/{name}.svg)"
 
 
@@ -182,7 +174,7 @@ def _along_line(experiment: Experiment, group: Sequence[Table]) -> Iterator[str]
     """One arm along the experiment's line: a row a metric, a column a place."""
     rest = {axis: label for axis, label in group[0].setting.items() if axis != experiment.line}
     (arm,) = {arm for table in group for arm in table.records}
-    yield from (f"### {_setting(rest)}", "")
+    yield from (f"### {setting_text(rest)}", "")
     places = {table.setting[experiment.line]: table for table in group}
     means = {label: partial(_mean_of, table, arm) for label, table in places.items()}
     yield from _by_metric(experiment, experiment.line, means)
@@ -208,16 +200,16 @@ def _by_metric(
     yield "|---|" + "---:|" * len(columns)
     for metric in experiment.metrics:
         cells = [text_of(metric) for text_of in columns.values()]
-        if set(cells) != {_UNKNOWN}:
+        if set(cells) != {UNKNOWN}:
             yield f"| {METRICS[metric].name} | {' | '.join(cells)} |"
 
 
 def _mean_of(table: Table, arm: str, metric: str) -> str:
-    return _mean(table.mean(arm, metric), METRICS[metric].digits)
+    return mean_text(table.mean(arm, metric), METRICS[metric].digits)
 
 
 def _difference_of(table: Table, arm: str, reference: str, metric: str) -> str:
-    return _difference(table.difference(arm, reference, metric), METRICS[metric].digits)
+    return difference_text(table.difference(arm, reference, metric), METRICS[metric].digits)
 
 
 def _command(experiment: Experiment, scale: str, phase: str, table: Table) -> str:
@@ -256,34 +248,13 @@ def _differences(experiment: Experiment, table: Table) -> Iterator[str]:
         yield f"| {arm} | {' | '.join(cells)} |"
     needed = [table.pairs(arms, reference, metric) for metric in experiment.metrics]
     for place, reach in enumerate(REACHES):
-        cells = [_UNKNOWN if one is None else f"{one[place]:,}" for one in needed]
+        cells = [UNKNOWN if one is None else f"{one[place]:,}" for one in needed]
         yield f"| *pairs for ±{reach:g} points* | {' | '.join(cells)} |"
 
 
-def _setting(setting: Mapping[str, str]) -> str:
-    first, *others = setting.items()
-    return ", ".join([first[1], *(f"{axis} {label}" for axis, label in others)])
-
-
-def _mean(interval: Interval | None, digits: int) -> str:
-    if interval is None:
-        return _UNKNOWN
-    error = interval.standard_error
-    return f"{interval.mean:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
-
-
-def _difference(interval: Interval | None, digits: int) -> str:
-    if interval is None:
-        return _UNKNOWN
-    if interval.low is None:
-        return f"{interval.mean:+.{digits}f}"
-    ends = f"[{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
-    return f"{interval.mean:+.{digits}f} {ends}"
-
-
 def _count(value: float | None) -> str:
-    return _UNKNOWN if value is None else f"{value:,.0f}"
+    return UNKNOWN if value is None else f"{value:,.0f}"
 
 
 def _share(value: float | None) -> str:
-    return _UNKNOWN if value is None else f"{value:.2f}"
+    return UNKNOWN if value is None else f"{value:.2f}"
