@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from contrasift.experiments.about_selection import FULL, GRAPH, LABELS, PER_CLASS, RANDOM
-from contrasift.experiments.declaring import Claim, Experiment
+from contrasift.experiments.declaring import Claim, Experiment, times_the_epochs
 
 _CLASSES = {"true": LABELS, "graph": GRAPH}
 
@@ -136,17 +136,12 @@ STEPS = Experiment(
 )
 
 
-def _times(factor: float) -> Callable[[Mapping[str, Any]], int]:
-    """So many times the epochs that a scale or a recipe has, at least one."""
-    return lambda options: max(1, round(factor * options["train.epochs"]))
-
-
 COST = Experiment(
     name="cost",
     title="What the full pool's accuracy costs",
     shows="accuracy against epochs, and the seconds, proxy and selection included, until an arm has "
     "what the full pool has after its usual epochs",
-    axes={"epochs, times the usual": {f"{k:g}": {"train.epochs": _times(k)} for k in (0.5, 1.0, 2.0, 4.0)}},
+    axes={"epochs, times the usual": {f"{k:g}": {"train.epochs": times_the_epochs(k)} for k in (0.5, 1.0, 2.0, 4.0)}},
     arms={
         "random per class": PER_CLASS,
         "SAS, true classes": LABELS,

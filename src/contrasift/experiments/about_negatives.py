@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from contrasift.experiments.about_selection import BOTH, FULL, GRAPH, MOCO, RANDOM
-from contrasift.experiments.declaring import Claim, Experiment
+from contrasift.experiments.declaring import Claim, Experiment, times_the_epochs
 
 _QUEUED = {**FULL, "train.method": "moco"}
 _MOCO = {**_QUEUED, "train.temperature": 0.2}
@@ -98,6 +98,7 @@ _TWO_TEMPERATURES = {
     "temperature": {f"{value:g}": {"train.temperature": value} for value in (0.2, 0.07)}
 }
 _ORACLE = "without the query's class"
+_LONGER = "all negatives, twice the epochs"  # communities cost a training: the proxy's
 # What costs nothing to know: 1/C is the share of a query's class among even classes.
 _LABEL_FREE = {
     "without the query's community": {**GRAPH, "train.negatives": "~same_latent_class"},
@@ -125,6 +126,7 @@ POLICIES = Experiment(
         name: {**_QUEUED, **own}
         for name, own in {
             "all negatives": {},
+            _LONGER: {"train.epochs": times_the_epochs(2.0)},
             _ORACLE: {"train.negatives": "~same_class"},
             **_LABEL_FREE,
             "the harder half without a share of 1/C": {"train.negatives": "difficulty(50,98.4)"},
@@ -154,6 +156,11 @@ POLICIES = Experiment(
                 _METRICS,
             )
             for name in _LABEL_FREE
+        ),
+        Claim(
+            "Leaving out the query's community is worth more than its proxy's epochs",
+            {"without the query's community": 1, _LONGER: -1},
+            _METRICS,
         ),
     ),
 )

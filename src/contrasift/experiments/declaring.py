@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -198,6 +198,11 @@ class Experiment:
             for seed in range(first, first + count)
             for labels, arm, cell in places
         ]
+
+
+def times_the_epochs(factor: float) -> Callable[[Mapping[str, Any]], int]:
+    """So many times the epochs that a scale or a recipe has, at least one."""
+    return lambda options: max(1, round(factor * options["train.epochs"]))
 
 
 def _settled(changes: Changes, options: Mapping[str, Any]) -> dict[str, Any]:
