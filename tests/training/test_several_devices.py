@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,6 @@ ENDS = {
     "interrupted": (KeyboardInterrupt, ""),
     "killed": (ContrasiftError, "SIGKILL"),
 }
-
-
 class Noise:
     """Random images in memory, 12 × 12."""
 
@@ -128,20 +127,57 @@ def interrupted(folder: Path, end: str, options: dict) -> None:
     assert not multiprocessing.active_children()  # nobody who goes on writing
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
+def moco_of_two(folder: Path, progress) -> None:
+    """One of the trainings above, by itself."""
+    devices._START = "fork"
+    module.find_spec = lambda name: None
+    train(folder, progress, method="moco", devices=2, **METHODS["moco"])
+
+
+def killed_at_the_third_step(folder: Path) -> None:
+    """Train, and end without a word to the processes that were started."""
+
+    def stop(done: int, total: int) -> None:
+        if done == 3:
+            print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    moco_of_two(folder, stop)
+
+
+def resumed(folder: Path) -> None:
+    """Train on, and tell the steps."""
+    moco_of_two(folder, lambda done, total: print(done, flush=True))
+    os._exit(0)
+
+
+def works(pid: int) -> bool:
+    """Whether a process is there and not just waiting to be buried."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def elsewhere(call: str) -> subprocess.CompletedProcess:
+    """Something of this file in a Python of its own."""
     code = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_several_devices import trainings
-trainings(Path({str(folder)!r}))
+import test_several_devices
+test_several_devices.{call}
 """
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=900,
         env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    done = elsewhere(f"trainings(Path({str(folder)!r}))")
     assert done.stdout.endswith("done\n"), done.stderr[-3000:]
     return folder
 
@@ -183,6 +219,23 @@ def test_an_interrupted_run_of_two_ends_with_the_same_weights(trained, name, end
     ]
     assert rows[0] == rows[1]
     assert [row["epoch"] for row in rows[0]] == ["0", "1"]
+
+
+@pytest.mark.slow
+def test_those_whose_starter_is_killed_end_and_another_run_goes_on(trained, tmp_path):
+    folder = tmp_path / "orphaned"
+    done = elsewhere(f"killed_at_the_third_step(Path({str(folder)!r}))")
+    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    workers = [int(pid) for pid in done.stdout.split()]
+    assert len(workers) == 2
+    until = time.monotonic() + 60
+    while any(map(works, workers)):
+        assert time.monotonic() < until, "they go on without whoever started them"
+        time.sleep(0.05)
+    assert not (folder / "result.json").exists()
+    assert elsewhere(f"resumed(Path({str(folder)!r}))").stdout.split() == ["3", "4"]
+    whole = load_encoder(trained / "moco-2")
+    assert weights_sha256(load_encoder(folder)) == weights_sha256(whole)
 
 
 # The parts, with threads for processes ------------------------------------------------------------
