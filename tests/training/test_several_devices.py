@@ -47,6 +47,8 @@ ENDS = {
     "interrupted": (KeyboardInterrupt, ""),
     "killed": (ContrasiftError, "SIGKILL"),
 }
+
+
 class Noise:
     """Random images in memory, 12 × 12."""
 

@@ -79,8 +79,25 @@ def write_page(results: Path) -> Path:
     for phase in reversed(PHASES):
         if claims[phase]:
             parts.append(_claims_text(phase, claims[phase]))
-    write_text(page, "\n".join([*parts, *sections]))
+    write_text(page, "\n".join([*parts, *sections, *_on_gpus()]))
     return page
+
+
+def _on_gpus() -> Iterator[str]:
+    """The commands for the papers' own sizes."""
+    yield from ("## On GPUs", "")
+    yield (
+        "The same with the papers' own pools, networks and schedules. Each command estimates its time "
+        "first and is refused above `--budget` hours; `--only` takes a part, `--dry-run` lists the cells. "
+        "Several of them on several GPUs share one `--work` folder."
+    )
+    yield from ("", "| command | pools | cells a seed |", "|---|---|---:|")
+    for experiment in EXPERIMENTS.values():
+        planned = experiment.plan("paper", seeds=1)
+        pools = dict.fromkeys(one.setting["pool"] for one in planned)
+        command = f"contrasift experiment {experiment.name} --scale paper --device cuda"
+        yield f"| `{command}` | {', '.join(pools)} | {len(planned)} |"
+    yield ""
 
 
 def _spent(records: Sequence[Mapping[str, Any]]) -> str:
