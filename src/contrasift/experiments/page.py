@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -93,10 +94,10 @@ def _on_gpus() -> Iterator[str]:
     )
     yield from ("", "| command | pools | cells a seed |", "|---|---|---:|")
     for experiment in EXPERIMENTS.values():
-        planned = experiment.plan("paper", seeds=1)
-        pools = dict.fromkeys(one.setting["pool"] for one in planned)
+        pools = experiment.pools.get("paper", SCALES["paper"].pools)
+        cells = len(pools) * math.prod(map(len, experiment.axes.values())) * len(experiment.arms)
         command = f"contrasift experiment {experiment.name} --scale paper --device cuda"
-        yield f"| `{command}` | {', '.join(pools)} | {len(planned)} |"
+        yield f"| `{command}` | {', '.join(pools)} | {cells} |"
     yield ""
 
 
