@@ -220,6 +220,17 @@ def test_no_temperature_overflows(temperature):
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+@pytest.mark.parametrize("make", [Debiased, HardnessWeighted])
+def test_a_device_without_float64_does_with_float32(monkeypatch, make, temperature):
+    case = [part.float() for part in (draw(6, 8), draw(6, 8, seed=1), draw(40, 8, seed=2))]
+    loss = make(tau_plus=0.1, temperature=temperature, negatives=difficulty(20, 100))
+    expected = loss(*case)
+    monkeypatch.setattr(losses_module, "_wide", torch.Tensor.float)
+    assert float(loss(*case)) == pytest.approx(float(expected), rel=1e-4)
+    assert loss.removed.share.dtype == torch.float32
+
+
 def test_the_correction_has_a_floor():
     # Far negatives less τ⁺ of the positive would be below e^{−1/τ}, the least that Σ/N can be.
     loss = Debiased(0.5, 0.5)

@@ -239,8 +239,8 @@ class Debiased(ContrastiveLoss):
     def _debiased(self, positive: Tensor, log_sum: Tensor, counts: Tensor) -> Tensor:
         # In float64 and in units of e^{1/τ}: nothing overflows, and e^{−2/τ} is still a number.
         top = 1 / self.temperature
-        own = (positive.double() - top).exp()
-        mean = (log_sum.double() - top).exp() / counts
+        own = (_wide(positive) - top).exp()
+        mean = (_wide(log_sum) - top).exp() / counts
         g = ((mean - self.tau_plus * own) / (1 - self.tau_plus)).clamp_min(math.exp(-2 * top))
         return ((own + counts * g).log() - own.log()).to(positive.dtype)
 
@@ -439,7 +439,7 @@ class _Chooser:
             same = (same if allowed is None else same & allowed)[:, :k]
             same_all, same_used = _row_counts(same), chosen.count_true(same)
         facts = (used, torch.full_like(used, n), 1 - kept / total, same_used, same_all)
-        self._facts.append(torch.stack([fact.double() for fact in facts]))
+        self._facts.append(torch.stack([_wide(fact) for fact in facts]))
 
     def removed(self) -> Removed | None:
         """Means over all queries of the batch."""
@@ -453,6 +453,11 @@ class _Chooser:
             (same_all - same_used).sum() / gone,
             same_used.sum() / used.sum(),
         )
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In float64, which Apple's MPS does not have."""
+    return values.float() if values.device.type == "mps" else values.double()
 
 
 def _replaced(mask: Tensor, reserve: int, first_row: int) -> Tensor:
