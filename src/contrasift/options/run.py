@@ -1,0 +1,76 @@
+"""All options of a run, one group a stage."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from contrasift.catalogue import nearest
+from contrasift.options.choosing import ClassesOptions, EmbedOptions, PoolOptions, SelectOptions
+from contrasift.options.declaring import Options, option, require
+from contrasift.options.training import TrainOptions
+
+
+@dataclass(frozen=True)
+class CompareOptions(Options):
+    """What the selection is held against."""
+
+    seeds: int = option(3, "Number of training seeds for every arm of the comparison.")
+    match: str = option(
+        "epochs",
+        "Subsets are trained for as many `epochs` as the full pool, or for as many optimiser `steps`.",
+        choices=("epochs", "steps"),
+    )
+
+    def __post_init__(self) -> None:
+        """Check that something is compared."""
+        super().__post_init__()
+        require(self.seeds >= 1, "--seeds of at least 1", self.seeds)
+
+
+GROUPS: dict[str, type[Options]] = {
+    "pool": PoolOptions,
+    "embed": EmbedOptions,
+    "classes": ClassesOptions,
+    "select": SelectOptions,
+    "train": TrainOptions,
+    "compare": CompareOptions,
+}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """All options of a run, one group a stage: what `options.yaml` holds."""
+
+    pool: PoolOptions
+    embed: EmbedOptions = field(default_factory=EmbedOptions)
+    classes: ClassesOptions = field(default_factory=ClassesOptions)
+    select: SelectOptions = field(default_factory=lambda: SelectOptions(fraction=0.2))
+    train: TrainOptions = field(default_factory=TrainOptions)
+    compare: CompareOptions = field(default_factory=CompareOptions)
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """The groups as plain nested mappings."""
+        return {name: getattr(self, name).as_dict() for name in GROUPS}
+
+    def resolved(self) -> RunOptions:
+        """The same options with defaults that depend on others filled in."""
+        return dataclasses.replace(self, train=self.train.resolved())
+
+    @classmethod
+    def from_mapping(cls, recipe: Mapping[str, Any]) -> RunOptions:
+        """Build from a recipe; unknown sections and keys are errors that list the known ones."""
+        for name, section in recipe.items():
+            require(
+                name in GROUPS,
+                f"one of the sections {', '.join(GROUPS)}",
+                name,
+                nearest(str(name), GROUPS),
+            )
+            require(isinstance(section, Mapping), f"section {name} to hold options", section)
+        sections: dict[str, Any] = {
+            name: kind.from_mapping(recipe[name]) for name, kind in GROUPS.items() if name in recipe
+        }
+        return cls(**sections)
