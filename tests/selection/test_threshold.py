@@ -16,12 +16,10 @@ from numba import njit
 from contrasift.errors import DataError, UsageError
 from contrasift.selection import kernels, objectives, products, threshold
 from contrasift.selection.greedy import greedy
-from contrasift.selection.threshold import (
-    greedy_thresholded,
-    is_no_op,
+from contrasift.selection.threshold import greedy_thresholded, is_no_op, row_sums
+from contrasift.selection.threshold_values import (
     mean_thresholded,
     parts_thresholded,
-    row_sums,
     upper_bound_thresholded,
     value_thresholded,
 )
@@ -77,7 +75,7 @@ def naive_table(rows, tau):
     """s'_ij as exact multiples of 1/scale, float64, from the chains and their definition."""
     n = rows.shape[0]
     similar = chains(rows).astype(np.float64)
-    scale = threshold._Table.of(kernels.embedding_rows(rows), tau, 1).scale
+    scale = threshold.Table.of(kernels.embedding_rows(rows), tau, 1).scale
     assert scale >= 2.0 ** (40 - n.bit_length())  # finer than float32 for these lengths
     return np.where(similar >= tau, np.rint(similar * scale) / scale, 0.0)
 
@@ -172,7 +170,7 @@ def test_every_tile_makes_the_same_bits(tile):
 
 def test_own_similarity_is_the_diagonal_of_the_table():
     rows = make_rows("lengths", 70, 19)
-    table = threshold._Table.of(kernels.embedding_rows(rows), 0.5, 1)
+    table = threshold.Table.of(kernels.embedding_rows(rows), 0.5, 1)
     own = table.own(kernels.embedding_rows(rows)) / table.scale
     assert own.tolist() == np.diag(naive_table(rows, 0.5)).tolist()
 

@@ -29,9 +29,8 @@ from contrasift.selection.coverage import greedy_coverage
 from contrasift.selection.herding import herding
 from contrasift.selection.linear import measured, solve_linear
 from contrasift.selection.task import Method, Solved, Task, with_limits, with_the_rest
-from contrasift.selection.threshold import (
-    greedy_thresholded,
-    is_no_op,
+from contrasift.selection.threshold import greedy_thresholded, is_no_op
+from contrasift.selection.threshold_values import (
     mean_thresholded,
     parts_thresholded,
     upper_bound_thresholded,

@@ -24,30 +24,47 @@ allowance for their rounding. Memory: O(n·d), with no n × n matrix.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
-from numba import njit
 
 from contrasift.errors import DataError, UsageError
 from contrasift.selection import kernels, objectives
 from contrasift.selection.checks import check_places
-from contrasift.selection.kernels import compiled, row_dot
+from contrasift.selection.coverage_steps import (
+    COLUMN,
+    DONE,
+    EVALUATIONS,
+    EXACT,
+    HEAP,
+    POOL,
+    RUN,
+    STEP,
+    TAKEN,
+    Setting,
+    State,
+    advance,
+    bound_block,
+    first_block,
+    gain_block,
+    list_block,
+    make_heap,
+    pack_lists,
+    pop,
+    sift,
+    sum_block,
+    take_block,
+)
 
 _BITS = 30
 _UNIT_ROUNDOFF = 2.0**-24
-# Float32 terms that are added before they go into a float64 sum.
-_RUN = 256
 _BATCH = 64
 _ENTRIES_WORTH_A_THREAD = 1 << 18
 _LARGEST_SQUARE = 1e37
-_DONE, _COLUMN, _EXACT, _BOUNDS = range(4)
-_HEAP, _TAKEN, _STEP, _POOL, _EVALUATIONS = range(5)
 
 
 @dataclass(frozen=True)
@@ -189,35 +206,6 @@ def centre_gains(
     return objectives.scores(rows, total, threads) / max(1, rows.shape[0])
 
 
-class _Setting(NamedTuple):
-    """What does not change during a run."""
-
-    values: np.ndarray
-    scale: float  # similarity units to integers
-    own: int  # a selected row's similarity to itself
-    own_given: bool  # else ‖z‖²
-    weight: float  # a
-    modular: np.ndarray  # b⟨z_e, T⟩/(nk)
-
-
-class _State(NamedTuple):
-    """The selection so far, and what is known of the candidates."""
-
-    open_rows: np.ndarray  # bool [n]; may still be taken
-    cover: np.ndarray  # int32 [n]; max_{j∈S} s_ij
-    heap: np.ndarray  # int64 [n]; candidates, the largest key first, the lowest row among equals
-    key: np.ndarray  # float64 [n]; upper bound of the gain
-    exact_at: np.ndarray  # int32 [n]; the step at which the key was the gain
-    bound_at: np.ndarray  # int32 [n]; the step at which it came from a matrix product
-    first: np.ndarray  # int64 [n]; where a candidate's list begins; −1: none
-    length: np.ndarray  # int64 [n]
-    pool_rows: np.ndarray  # int32; the lists: rows i with s_ie > c_i ...
-    pool_values: np.ndarray  # int32; ... and s_ie
-    order: np.ndarray
-    gains: np.ndarray
-    counts: np.ndarray  # int64: rows in the heap, rows taken, step, pool entries, evaluations
-
-
 class _Run:
     """A greedy run: its state, and the passes over all rows."""
 
@@ -256,10 +244,10 @@ class _Run:
         modular = np.zeros(n)
         if weights[1] > 0.0 and budget > 0:
             modular = centre_gains(rows, threads) * (weights[1] / budget)
-        self.setting = _Setting(rows, scale, own, self_similarity is not None, weights[0], modular)
+        self.setting = Setting(rows, scale, own, self_similarity is not None, weights[0], modular)
         entries = n * min(n, max(2 * d, 256)) if pool_entries is None else pool_entries
         self.longest = max(1, 2 * entries // max(1, n))
-        self.state = _State(
+        self.state = State(
             open_rows=open_rows,
             cover=np.zeros(n, dtype=np.int32),
             heap=np.flatnonzero(open_rows),
@@ -283,9 +271,9 @@ class _Run:
     def take_lazily(self) -> None:
         """Exact greedy up to the budget."""
         state = self.state
-        if state.counts[_TAKEN] == self.budget:
+        if state.counts[TAKEN] == self.budget:
             return
-        if state.counts[_TAKEN] == 0:
+        if state.counts[TAKEN] == 0:
             self.take_column(self._first_row(np.flatnonzero(self.state.open_rows)))
         self._fill_heap(np.flatnonzero(self.state.open_rows))
         self._advance(state.order, state.gains, self.budget, taking=True)
@@ -294,7 +282,7 @@ class _Run:
         """Stochastic greedy up to the budget: the best of a sample of the open rows at every step."""
         state = self.state
         open_rows = np.flatnonzero(self.state.open_rows)
-        wanted = self.budget - int(state.counts[_TAKEN])
+        wanted = self.budget - int(state.counts[TAKEN])
         size = int(np.ceil(open_rows.size / max(1, wanted) * np.log(1.0 / epsilon)))
         left = open_rows.size
         place = np.empty(self.rows.shape[0], dtype=np.int64)
@@ -302,13 +290,13 @@ class _Run:
         for _ in range(wanted):
             drawn = generator.choice(left, min(left, max(1, size)), replace=False, shuffle=False)
             sample = np.sort(open_rows[drawn])
-            if state.counts[_TAKEN] == 0:
+            if state.counts[TAKEN] == 0:
                 self.take_column(self._first_row(sample))
             else:
                 self._fill_heap(sample)
-                goal = int(state.counts[_TAKEN]) + 1
+                goal = int(state.counts[TAKEN]) + 1
                 self._advance(state.order, state.gains, goal, taking=True)
-            taken = state.order[state.counts[_TAKEN] - 1]
+            taken = state.order[state.counts[TAKEN] - 1]
             left -= 1  # the last open row moves to the place of the one taken
             last = open_rows[left]
             open_rows[place[taken]] = last
@@ -317,7 +305,7 @@ class _Run:
     def take_column(self, row: int) -> None:
         """Add a row to the selection by its similarity to all rows."""
         state = self.state
-        position = int(state.counts[_TAKEN])
+        position = int(state.counts[TAKEN])
         vector = self.rows[row].astype(np.float64)
         if position == 0:
             parts = self._map(
@@ -329,12 +317,12 @@ class _Run:
 
     def _record(self, row: int, gain: int) -> None:
         state = self.state
-        position = state.counts[_TAKEN]
+        position = state.counts[TAKEN]
         state.order[position] = row
         state.gains[position] = weighed(self.setting, row, gain)
-        state.counts[_TAKEN] += 1
-        state.counts[_STEP] += 1
-        state.counts[_EVALUATIONS] += 1
+        state.counts[TAKEN] += 1
+        state.counts[STEP] += 1
+        state.counts[EVALUATIONS] += 1
         self.products += 1
         self.state.open_rows[row] = False
 
@@ -357,7 +345,7 @@ class _Run:
             vector = self.rows[row].astype(np.float64)
             gain = sum(self._map(lambda a, b: sum_block(setting, row, vector, a, b)))  # noqa: B023
             key = weighed(setting, int(row), gain)
-            self.state.counts[_EVALUATIONS] += 1
+            self.state.counts[EVALUATIONS] += 1
             self.products += 1
             if key > best:
                 best, best_row = key, int(row)
@@ -365,7 +353,7 @@ class _Run:
 
     def _fill_heap(self, rows: np.ndarray) -> None:
         self.state.heap[: rows.size] = rows
-        self.state.counts[_HEAP] = rows.size
+        self.state.counts[HEAP] = rows.size
         make_heap(self.state.heap, self.state.key, rows.size)
 
     def _advance(self, order: np.ndarray, gains: np.ndarray, goal: int, *, taking: bool) -> None:
@@ -374,12 +362,12 @@ class _Run:
         while True:
             need, found = advance(self.setting, state, order, gains, goal, taking)
             row = int(found)
-            if need == _DONE:
+            if need == DONE:
                 return
-            if need == _COLUMN:
+            if need == COLUMN:
                 pop(state.heap, state.key, state.counts)
                 self.take_column(row)
-            elif need == _EXACT:
+            elif need == EXACT:
                 self._evaluate(row)
             else:
                 self._bound_some(row)
@@ -395,16 +383,16 @@ class _Run:
         vector = self.rows[row].astype(np.float64)
         gain = sum(self._map(lambda a, b: gain_block(self.setting, row, vector, state.cover, a, b)))
         state.key[row] = weighed(self.setting, row, gain)
-        state.exact_at[row] = state.counts[_STEP]
-        state.counts[_EVALUATIONS] += 1
+        state.exact_at[row] = state.counts[STEP]
+        state.counts[EVALUATIONS] += 1
         self.products += 1
-        sift(state.heap, state.key, state.counts[_HEAP], 0)
+        sift(state.heap, state.key, state.counts[HEAP], 0)
 
     def _bound_some(self, row: int) -> None:
         """Bounds, and lists where they are short enough, of the best candidates that need them."""
         state, setting = self.state, self.setting
         chosen = self._stale_candidates(row)
-        step = int(state.counts[_STEP])
+        step = int(state.counts[STEP])
         if self.floor_step != step:  # what a product must exceed for its row to matter
             self.floor[:] = (state.cover - 0.5) / setting.scale - self.error
             self.floor_step = step
@@ -416,29 +404,27 @@ class _Run:
         self._map_candidates(
             chosen.size, lambda a, b: bound_block(products, self.floor, sums, lengths, a, b)
         )
-        above = np.ceil(sums * (1.0 + 2.0 * _RUN * _UNIT_ROUNDOFF) * setting.scale) + 1.0
+        above = np.ceil(sums * (1.0 + 2.0 * RUN * _UNIT_ROUNDOFF) * setting.scale) + 1.0
         keys = setting.weight * (above / setting.scale) + setting.modular[chosen]
         state.key[chosen] = np.minimum(state.key[chosen], keys)
         state.bound_at[chosen] = step
-        state.counts[_EVALUATIONS] += chosen.size
+        state.counts[EVALUATIONS] += chosen.size
         self.products += chosen.size
         short = self._with_room(lengths)
-        state.first[chosen[short]] = (
-            state.counts[_POOL] + np.cumsum(lengths[short]) - lengths[short]
-        )
+        state.first[chosen[short]] = state.counts[POOL] + np.cumsum(lengths[short]) - lengths[short]
         state.length[chosen[short]] = 0
-        state.counts[_POOL] += lengths[short].sum()
+        state.counts[POOL] += lengths[short].sum()
         self._map_candidates(
             short.size,
             lambda a, b: list_block(setting, state, products, self.floor, chosen, short, a, b),
         )
-        make_heap(state.heap, state.key, state.counts[_HEAP])
+        make_heap(state.heap, state.key, state.counts[HEAP])
 
     def _stale_candidates(self, row: int) -> np.ndarray:
         """The block of candidates with the largest outdated bounds, ascending; `row` is one."""
         state = self.state
-        rows = state.heap[: state.counts[_HEAP]]
-        rows = rows[(state.first[rows] < 0) & (state.bound_at[rows] != state.counts[_STEP])]
+        rows = state.heap[: state.counts[HEAP]]
+        rows = rows[(state.first[rows] < 0) & (state.bound_at[rows] != state.counts[STEP])]
         if rows.size > self.block:
             largest = np.argpartition(-state.key[rows], self.block - 1)[: self.block]
             rows = rows[largest]
@@ -460,12 +446,12 @@ class _Run:
         """Which of the new lists can be kept: short ones, as long as there is room."""
         state = self.state
         short = np.flatnonzero(lengths <= self.longest)
-        room = state.pool_rows.size - state.counts[_POOL]
-        step = int(state.counts[_STEP])
+        room = state.pool_rows.size - state.counts[POOL]
+        step = int(state.counts[STEP])
         if lengths[short].sum() > room and step > 1.1 * self.packed_at:
             pack_lists(self.setting, state, np.argsort(state.first, kind="stable"))
             self.packed_at = step
-            room = state.pool_rows.size - state.counts[_POOL]
+            room = state.pool_rows.size - state.counts[POOL]
         return short[np.cumsum(lengths[short]) <= room]
 
     # --- what is left --------------------------------------------------------------------------------
@@ -477,14 +463,14 @@ class _Run:
         free = min(self.budget - kept, rest.size)
         if self.budget > 0 and rank_rest:
             self._fill_heap(rest)
-            state.counts[_TAKEN] = 0
+            state.counts[TAKEN] = 0
             self._advance(np.empty(free, dtype=np.int64), np.empty(free), free, taking=False)
         gains = -np.sort(-state.key[rest])[:free]
         order = state.order
         final = np.full(n, -np.inf)
         final[rest] = state.key[rest]
         final[order] = 0.0
-        exact = state.exact_at == state.counts[_STEP]
+        exact = state.exact_at == state.counts[STEP]
         exact[order] = True
         coverage = int(state.cover.sum(dtype=np.int64)) / setting.scale if order.size else 0.0
         centre = float(setting.modular[order].sum())
@@ -496,7 +482,7 @@ class _Run:
             covered=state.cover / setting.scale if order.size else np.full(n, -np.inf),
             value=setting.weight * coverage + centre,
             upper_bound=self._upper_bound(setting.weight * coverage, gains, kept),
-            evaluations=int(state.counts[_EVALUATIONS]),
+            evaluations=int(state.counts[EVALUATIONS]),
             products=self.products,
         )
 
@@ -518,238 +504,6 @@ class _Run:
         return coverage + float(modular[order[:kept]].sum()) + best + float(slack)
 
 
-def weighed(setting: _Setting, row: int, gain: int) -> float:
+def weighed(setting: Setting, row: int, gain: int) -> float:
     """a·gain + b⟨z_e, T⟩/(nk)."""
     return setting.weight * (float(gain) / setting.scale) + float(setting.modular[row])
-
-
-def _compiled_loosely(function: Callable[..., Any]) -> Any:
-    """Compile with numba, with sums in any order: for bounds that allow for their rounding."""
-    options: dict[str, Any] = {
-        "nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "nsz", "contract"},
-    }  # fmt: skip
-    plain = inspect.unwrap(function)
-    try:
-        return njit(cache=True, **options)(plain)
-    except RuntimeError:  # no folder that a cache could be written to
-        return njit(**options)(plain)
-
-
-@compiled
-def similarity(setting, i, row, vector):
-    """s_ij as an integer; `vector` is the row in float64."""
-    if i == row and setting.own_given:
-        return np.int64(setting.own)
-    return np.int64(np.rint(row_dot(setting.values, i, vector) * setting.scale))
-
-
-@compiled
-def sum_block(setting, row, vector, start, stop):
-    """Σ_i s_ij over start ≤ i < stop."""
-    total = np.int64(0)
-    for i in range(start, stop):
-        total += similarity(setting, i, row, vector)
-    return total
-
-
-@compiled
-def first_block(setting, row, vector, cover, start, stop):
-    """The same, and c_i = s_ij: the first row of a selection."""
-    total = np.int64(0)
-    for i in range(start, stop):
-        now = similarity(setting, i, row, vector)
-        cover[i] = now
-        total += now
-    return total
-
-
-@compiled
-def gain_block(setting, row, vector, cover, start, stop):
-    """Σ_i max(0, s_ij − c_i) over start ≤ i < stop."""
-    gain = np.int64(0)
-    for i in range(start, stop):
-        gain += max(np.int64(0), similarity(setting, i, row, vector) - np.int64(cover[i]))
-    return gain
-
-
-@compiled
-def take_block(setting, row, vector, cover, start, stop):
-    """The same, and c_i = max(c_i, s_ij)."""
-    gain = np.int64(0)
-    for i in range(start, stop):
-        now = similarity(setting, i, row, vector)
-        if now > cover[i]:
-            gain += now - np.int64(cover[i])
-            cover[i] = now
-    return gain
-
-
-@_compiled_loosely
-def bound_run(products, floor, start, stop):
-    """Σ max(0, product − floor) and how many are above, of one run of entries."""
-    above = np.float32(0.0)
-    count = np.int32(0)
-    for i in range(start, stop):
-        more = products[i] - floor[i]
-        above += max(np.float32(0.0), more)
-        count += np.int32(more > np.float32(0.0))
-    return above, count
-
-
-@compiled
-def bound_block(products, floor, sums, lengths, start, stop):
-    """Of every candidate start ≤ b < stop: the sum over all rows, and how many rows matter."""
-    n = floor.size
-    for b in range(start, stop):
-        total = 0.0
-        count = np.int64(0)
-        line = products[b]
-        for i in range(0, n, _RUN):
-            above, some = bound_run(line, floor, i, min(i + _RUN, n))
-            total += np.float64(above)
-            count += some
-        sums[b] = total
-        lengths[b] = count
-
-
-@compiled
-def list_block(setting, state, products, floor, chosen, short, start, stop):
-    """The lists of candidates, and their exact gains."""
-    n = floor.size
-    vector = np.empty(setting.values.shape[1])
-    for s in range(start, stop):
-        b = short[s]
-        row = chosen[b]
-        for j in range(vector.size):
-            vector[j] = setting.values[row, j]
-        place = state.first[row]
-        gain = np.int64(0)
-        length = 0
-        for i in range(n):
-            if products[b, i] > floor[i]:
-                now = similarity(setting, i, row, vector)
-                more = now - np.int64(state.cover[i])
-                if more > 0:
-                    gain += more
-                    state.pool_rows[place + length] = i
-                    state.pool_values[place + length] = now
-                    length += 1
-        state.length[row] = length
-        state.key[row] = setting.weight * (gain / setting.scale) + setting.modular[row]
-        state.exact_at[row] = state.counts[_STEP]
-
-
-@compiled
-def shorten(rows, values, cover, place, length):
-    """Walk down a list, which loses the rows that no longer matter: the gain, and the new length."""
-    gain = np.int64(0)
-    left = place
-    for p in range(place, place + length):
-        i = rows[p]
-        now = values[p]
-        more = np.int64(now) - np.int64(cover[i])
-        if more > 0:
-            gain += more
-            rows[left] = i
-            values[left] = now
-            left += 1
-    return gain, left - place
-
-
-@compiled
-def refresh(setting, state, row):
-    """The gain of a candidate from its list."""
-    gain, length = shorten(
-        state.pool_rows, state.pool_values, state.cover, state.first[row], state.length[row]
-    )
-    state.length[row] = length
-    state.key[row] = setting.weight * (gain / setting.scale) + setting.modular[row]
-    state.exact_at[row] = state.counts[_STEP]
-    state.counts[_EVALUATIONS] += 1
-
-
-@compiled
-def pack_lists(setting, state, by_place):
-    """Refresh all lists and move them together."""
-    end = 0
-    for row in by_place:
-        place = state.first[row]
-        if place < 0:
-            continue
-        refresh(setting, state, row)
-        state.first[row] = end
-        for p in range(state.length[row]):
-            state.pool_rows[end + p] = state.pool_rows[place + p]
-            state.pool_values[end + p] = state.pool_values[place + p]
-        end += state.length[row]
-    state.counts[_POOL] = end
-
-
-@compiled
-def sift(heap, key, count, place):
-    """Move a heap's entry down to where it belongs: larger keys above, then lower rows."""
-    row = heap[place]
-    while True:
-        child = 2 * place + 1
-        if child >= count:
-            break
-        below = heap[child]
-        if child + 1 < count:
-            other = heap[child + 1]
-            if key[other] > key[below] or (key[other] == key[below] and other < below):
-                child += 1
-                below = other
-        if key[row] > key[below] or (key[row] == key[below] and row < below):
-            break
-        heap[place] = below
-        place = child
-    heap[place] = row
-
-
-@compiled
-def make_heap(heap, key, count):
-    """Order the first entries as a heap."""
-    for place in range(count // 2 - 1, -1, -1):
-        sift(heap, key, count, place)
-
-
-@compiled
-def pop(heap, key, counts):
-    """Take the first entry off the heap."""
-    counts[_HEAP] -= 1
-    if counts[_HEAP] > 0:
-        heap[0] = heap[counts[_HEAP]]
-        sift(heap, key, counts[_HEAP], 0)
-
-
-@compiled
-def advance(setting, state, order, gains, goal, taking):
-    """Go on until the goal, or until the best candidate needs a pass over all rows.
-
-    Returns what it needs, and the candidate.
-    """
-    counts = state.counts
-    while counts[_TAKEN] < goal and counts[_HEAP] > 0:
-        row = state.heap[0]
-        if state.exact_at[row] == counts[_STEP]:
-            if taking and state.first[row] < 0:
-                return _COLUMN, row
-            pop(state.heap, state.key, state.counts)
-            order[counts[_TAKEN]] = row
-            gains[counts[_TAKEN]] = state.key[row]
-            counts[_TAKEN] += 1
-            if taking:
-                place = state.first[row]
-                for p in range(place, place + state.length[row]):
-                    state.cover[state.pool_rows[p]] = state.pool_values[p]
-                state.first[row] = -1
-                state.open_rows[row] = False
-                counts[_STEP] += 1
-        elif state.first[row] >= 0:
-            refresh(setting, state, row)
-            sift(state.heap, state.key, state.counts[_HEAP], 0)
-        elif state.bound_at[row] == counts[_STEP]:
-            return _EXACT, row
-        else:
-            return _BOUNDS, row
-    return _DONE, np.int64(-1)
