@@ -3,16 +3,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from contrasift.cli.console import Narrator
 from contrasift.errors import ContrasiftError, DataError
 from contrasift.experiments import performing, workshop
+from contrasift.experiments.cells import Cell
 from contrasift.experiments.declaring import Experiment
 from contrasift.experiments.performing import Sitting, perform, read_results
 from contrasift.experiments.pictures import draw, pictured
 from contrasift.experiments.reading import Table, compute_spent
 from contrasift.experiments.workshop import Busy, Workshop
+from contrasift.pipeline.comparing import pool_latent_classes
 from contrasift.store.atomic import read_json
 
 FAST = {"pool.limit": 120, "measure.test_limit": 50}
@@ -102,6 +105,23 @@ def test_the_worst_are_the_end_of_the_ranking(finished):
     )
     assert len(first) == len(last) == 29
     assert not first & last
+
+
+def test_classes_that_are_mostly_junk_are_left_out_by_hand(tmp_path):
+    base = {"pool.pool": "digits", "pool.limit": 200, "classes.classes": "kmeans",
+            "classes.n_classes": 6, "select.fraction": 0.2, "train.epochs": 1, "embed.proxy_epochs": 1,
+            "train.architecture": "narrow:0.125", "train.batch_size": 64,
+            "mixture.corrupted": 0.4}  # fmt: skip
+    cell = Cell.of({**base, "arm.kept": "looked-at"}, 0)
+    shop = Workshop(tmp_path, QUIET, "cpu")
+    chosen = shop.positions(cell)
+    names = pool_latent_classes(shop.classified(cell))
+    labelled = shop.pool(cell).labels >= 0
+    shares = {name: labelled[names == name].mean() for name in np.unique(names)}
+    assert min(shares.values()) <= 0.5 < max(shares.values())  # there is what to leave out
+    assert set(names[chosen]) == {name for name, share in shares.items() if share > 0.5}
+    assert len(chosen) == 40
+    assert shop.used["select"]["seconds"] > 0
 
 
 def test_finished_cells_are_not_done_again(finished):

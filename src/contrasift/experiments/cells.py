@@ -25,8 +25,9 @@ from contrasift.options import (
     option,
 )
 
-# Which of the ranking is trained on; `labelled`: random ones among those that have a label.
-KEPT = ("first", "last", "labelled")
+# Which of the ranking is trained on; `labelled`: random ones among those that have a label;
+# `looked-at`: the first where classes that are mostly junk were left out by hand.
+KEPT = ("first", "last", "labelled", "looked-at")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ArmOptions(Options):
     trained: bool = option(True, "Whether the encoder is trained at all.")
     kept: str = option(
         "first",
-        "Which end of the ranking is trained on; `labelled`: random examples among those with a label (the oracle of a pool whose junk has none).",
+        "Which end of the ranking is trained on; `labelled`: random examples among those with a label (the oracle of a pool whose junk has none); `looked-at`: the first of the latent classes most of whose examples have one, as if somebody had looked at every class and given junk a weight of 0.",
         choices=KEPT,
     )
     proxy_share: float = option(1.0, "Share of the proxy's epochs that it is really trained for.")

@@ -14,12 +14,14 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from contrasift.arrays import class_codes
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.experiments.cells import Cell
 from contrasift.experiments.mixtures import make_pool
@@ -31,7 +33,7 @@ from contrasift.pools import Pool, scan_pool
 from contrasift.store.atomic import load_array, read_json, write_json
 from contrasift.store.lock import held
 from contrasift.store.run import RunFolder
-from contrasift.store.tables import read_table
+from contrasift.store.tables import read_latent_classes, read_table
 
 _LOCK, _MADE, _PROXY = "run.lock", "made", "proxy.json"
 
@@ -223,6 +225,8 @@ class Workshop:
             if select.objective == "random-per-class":
                 order = random_per_class_order(_labels(pool)[everything], select.seed)
             return np.sort(everything[order[:count]])
+        if cell.arm.kept == "looked-at":
+            return self._without_junk(cell)
         run = self.selected(cell)
         if cell.arm.kept == "last":
             chosen = load_array(run.folder.path / "ranking.npy")[-count:]
@@ -230,6 +234,24 @@ class Workshop:
             table = read_table(run.folder.path / "selection.parquet", "index", "selected")
             chosen = table["index"][table["selected"]]
         return positions_of(np.sort(chosen), pool.index)
+
+    def _without_junk(self, cell: Cell) -> np.ndarray:
+        """What is selected where classes most of whose examples have no label weigh nothing."""
+        from contrasift.selection.select import select
+
+        pool = self.pool(cell)
+        run = self.classified(cell)
+        embeddings = preparation.load_embeddings(run.folder.path)
+        names = read_latent_classes(run.folder.path / "classes.parquet", embeddings.index)
+        known = _labels(pool)[positions_of(embeddings.index, pool.index)] >= 0
+        codes, _ = class_codes(names, len(known))
+        weights = (np.bincount(codes, weights=known) * 2 > np.bincount(codes)).astype(np.float64)
+        began = time.perf_counter()
+        arguments = cell.options.select.arguments()
+        chosen = select(embeddings, names, class_weights=weights, **arguments)
+        seconds = time.perf_counter() - began
+        self.used["select"] = {"part": f"looked-at {cell.key}", "seconds": seconds}
+        return positions_of(np.sort(chosen.indices), pool.index)
 
     def trained(self, cell: Cell) -> Path:
         """The folder of the cell's own training.

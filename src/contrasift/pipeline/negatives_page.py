@@ -44,6 +44,10 @@ def negative_sentences(result: Mapping[str, Any]) -> list[str]:
         if policy == "all"
         else f'Suggestion: --negatives "{policy}"; {reason}.'
     )
+    found.append(
+        'What no band can do: --negatives "~same_latent_class" leaves out the query\'s whole latent '
+        "class, easy ones too; what that was worth: the page Negatives of the documentation."
+    )
     if DEPTH in tests:
         test = tests[DEPTH]
         found.append(
