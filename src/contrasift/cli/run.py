@@ -39,7 +39,7 @@ def run_command(
         str | None,
         typer.Argument(
             help="A named set (see `contrasift datasets`), a folder of images or of shards, "
-            "'shards/*.tar', 's3://bucket/*.parquet', hf:NAME, or a .npy/.npz file."
+            "`shards/*.tar`, `s3://bucket/*.parquet`, hf:NAME, or a .npy/.npz file."
         ),
     ] = None,
     out: Annotated[

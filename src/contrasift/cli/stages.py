@@ -39,7 +39,7 @@ def embed_command(
         str,
         typer.Argument(
             help="A named set (see `contrasift datasets`), a folder of images or of shards, "
-            "'shards/*.tar', 's3://bucket/*.parquet', hf:NAME, or a .npy/.npz file."
+            "`shards/*.tar`, `s3://bucket/*.parquet`, hf:NAME, or a .npy/.npz file."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder.")],
