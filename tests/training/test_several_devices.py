@@ -131,13 +131,13 @@ def interrupted(folder: Path, end: str, options: dict) -> None:
 
 def moco_of_two(folder: Path, progress) -> None:
     """One of the trainings above, by itself."""
-    devices._START = "fork"
     module.find_spec = lambda name: None
     train(folder, progress, method="moco", devices=2, **METHODS["moco"])
 
 
 def killed_at_the_third_step(folder: Path) -> None:
     """Train, and end without a word to the processes that were started."""
+    devices._START = "fork"
 
     def stop(done: int, total: int) -> None:
         if done == 3:
@@ -148,7 +148,7 @@ def killed_at_the_third_step(folder: Path) -> None:
 
 
 def resumed(folder: Path) -> None:
-    """Train on, and tell the steps."""
+    """Train on in spawned processes, which share the memory of what they are sent; tell the steps."""
     moco_of_two(folder, lambda done, total: print(done, flush=True))
     os._exit(0)
 

@@ -150,7 +150,8 @@ class TwoViews(lightning.LightningModule, ABC):
             optimizer, lambda step: learning_rate_factor(step, warmup, total, options.schedule)
         )
         if self._checkpoint is not None:
-            optimizer.load_state_dict(self._checkpoint["optimizer"])
+            # A copy: spawned processes of several devices share the memory of what they were sent.
+            optimizer.load_state_dict(copy.deepcopy(self._checkpoint["optimizer"]))
             schedule.load_state_dict(self._checkpoint["schedule"])
         return {
             "optimizer": optimizer,
