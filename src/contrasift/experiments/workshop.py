@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.arrays import class_codes
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.experiments.cells import Cell
 from contrasift.experiments.mixtures import make_pool
@@ -33,7 +32,7 @@ from contrasift.pools import Pool, scan_pool
 from contrasift.store.atomic import load_array, read_json, write_json
 from contrasift.store.lock import held
 from contrasift.store.run import RunFolder
-from contrasift.store.tables import read_latent_classes, read_table
+from contrasift.store.tables import read_table
 
 _LOCK, _MADE, _PROXY = "run.lock", "made", "proxy.json"
 
@@ -242,13 +241,12 @@ class Workshop:
         pool = self.pool(cell)
         run = self.classified(cell)
         embeddings = preparation.load_embeddings(run.folder.path)
-        names = read_latent_classes(run.folder.path / "classes.parquet", embeddings.index)
-        known = _labels(pool)[positions_of(embeddings.index, pool.index)] >= 0
-        codes, _ = class_codes(names, len(known))
+        places = positions_of(embeddings.index, pool.index)
+        codes, known = pool_latent_classes(run)[places], _labels(pool)[places] >= 0
         weights = (np.bincount(codes, weights=known) * 2 > np.bincount(codes)).astype(np.float64)
         began = time.perf_counter()
         arguments = cell.options.select.arguments()
-        chosen = select(embeddings, names, class_weights=weights, **arguments)
+        chosen = select(embeddings, codes, class_weights=weights, **arguments)
         seconds = time.perf_counter() - began
         self.used["select"] = {"part": f"looked-at {cell.key}", "seconds": seconds}
         return positions_of(np.sort(chosen.indices), pool.index)
