@@ -58,6 +58,8 @@ def test_claims_speak_of_arms_and_settings_that_are_there(name):
         assert claim.rule in ("above", "within")
         for axis, label in claim.where.items():
             assert label in experiment.axes[axis]
+    for further in experiment.axes_at.values():
+        assert all(set(labels) <= set(experiment.axes[axis]) for axis, labels in further.items())
 
 
 @pytest.mark.parametrize("pool", ["cifar10", "cifar100", "stl10", "tiny-imagenet"])
@@ -83,6 +85,19 @@ def test_imagenet_with_bands_of_negatives():
         assert (train.learning_rate, train.momentum, train.split_bn) == (0.03, 0.999, 8)
         assert train.temperature == wanted.temperature == 0.2
     assert EXPERIMENTS["temperatures"].plan("paper", seeds=1)[0].cell.options.train.split_bn == 8
+
+
+def test_what_methods_ask_for_on_few_images_is_for_that_scale_alone():
+    experiment = EXPERIMENTS["methods"]
+    batches = {
+        scale: {
+            one.setting["method"]: one.cell.options.train.batch_size
+            for one in experiment.plan(scale, seeds=1)
+        }
+        for scale in ("cpu", "tiny")
+    }
+    assert batches["cpu"] == {"byol": 128, "simsiam": 128, "moco": 256}
+    assert set(batches["tiny"].values()) == {16}
 
 
 def test_a_recipes_queue_is_dropped_where_the_method_has_none():

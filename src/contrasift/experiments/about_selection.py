@@ -181,6 +181,9 @@ FRACTION_CURVE = Experiment(
     ),
 )
 
+# What batches of 256 and a wider head cost them on so few images is in docs/training.md.
+_SMALL = {"train.batch_size": 128, "train.projection_dim": 128, "train.predictor_dim": 256}
+
 OTHER_METHODS = Experiment(
     name="methods",
     title="Other methods of pre-training",
@@ -192,6 +195,7 @@ OTHER_METHODS = Experiment(
             "moco": MOCO,
         }
     },
+    axes_at={"cpu": {"method": {"byol": {**_SMALL, "train.momentum": 0.5}, "simsiam": _SMALL}}},
     arms=TRUE_AND_FOUND,
     reference="random per class",
     claims=(

@@ -98,6 +98,7 @@ class Experiment:
         pools: names of pools by scale; `SCALES` has the usual ones.
         by_pool: further options of a pool, by its name.
         arms_at: arms that have other options at a scale.
+        axes_at: further options of an axis' label at a scale.
         claims: what it decides.
         metrics: columns of its table, names in `extras.METRICS`; what a cell measures beyond
             accuracies is for `measure.extras`.
@@ -119,6 +120,7 @@ class Experiment:
     pools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by_pool: Mapping[str, Changes] = field(default_factory=dict)
     arms_at: Mapping[str, Mapping[str, Changes]] = field(default_factory=dict)
+    axes_at: Mapping[str, Mapping[str, Mapping[str, Changes]]] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     metrics: tuple[str, ...] = ("linear", "few_10", "few_1pct", "knn", "mean_classifier")
     seeds: int = 3
@@ -145,14 +147,13 @@ class Experiment:
     def settings(self, scale: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         """Labels and options of every combination of the axes, pools outermost."""
         pools = self.pools.get(scale, SCALES[scale].pools)
-        axes = [{"pool": pool, **labels} for pool in pools for labels in self._combinations()]
-        for labels in axes:
-            options = base_options(scale, labels["pool"])
-            options |= self.by_pool.get(labels["pool"], {})
+        further = self.axes_at.get(scale, {})
+        for pool, labels in itertools.product(pools, self._combinations()):
+            options = base_options(scale, pool) | self.by_pool.get(pool, {})
             for axis, label in labels.items():
-                if axis != "pool":
-                    options |= _settled(self.axes[axis][label], options)
-            yield labels, options
+                options |= _settled(self.axes[axis][label], options)
+                options |= further.get(axis, {}).get(label, {})
+            yield {"pool": pool, **labels}, options
 
     def _combinations(self) -> Iterator[dict[str, str]]:
         for labels in itertools.product(*self.axes.values()):
