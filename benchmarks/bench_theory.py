@@ -19,15 +19,13 @@ import mpmath
 import numpy as np
 
 from contrasift.theory.coupon import (
-    Urn,
     collision_probability,
     draws_to_cover,
     expected_draws,
     expected_log_collisions,
     log_coverage_probability,
-    uniform_urn,
-    urn_from_priors,
 )
+from contrasift.theory.urns import Urn, uniform_urn, urn_from_priors
 
 CLASSES = (10, 100, 1_000, 10_000, 100_000)
 LIMIT_SECONDS = {1_000: 0.5, 100_000: 10.0}

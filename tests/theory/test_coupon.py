@@ -26,10 +26,8 @@ from contrasift.theory.coupon import (
     log_coverage_by_anchor,
     log_coverage_probability,
     log_no_collision_probability,
-    uniform_urn,
-    urn_from_counts,
-    urn_from_priors,
 )
+from contrasift.theory.urns import uniform_urn, urn_from_counts, urn_from_priors
 
 TOY = urn_from_priors([0.5, 0.3, 0.2])
 

@@ -14,7 +14,7 @@ from contrasift.cli.console import print_json
 from contrasift.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from contrasift.theory.coupon import Urn
+    from contrasift.theory.urns import Urn
 
 _SHOWN_CLASSES = 20
 
@@ -101,7 +101,7 @@ def bounds_command(
 
 
 def _urn(classes: int | None, priors: Path | None, counts: Path | None) -> Urn:
-    from contrasift.theory.coupon import uniform_urn, urn_from_counts, urn_from_priors
+    from contrasift.theory.urns import uniform_urn, urn_from_counts, urn_from_priors
 
     if priors is not None and counts is not None:
         raise UsageError("--priors or --counts", "both", "Counts make their own priors")

@@ -149,7 +149,7 @@ class Experiment:
         pools = self.pools.get(scale, SCALES[scale].pools)
         further = self.axes_at.get(scale, {})
         for pool, labels in itertools.product(pools, self._combinations()):
-            options = base_options(scale, pool) | self.by_pool.get(pool, {})
+            options = {**base_options(scale, pool), **self.by_pool.get(pool, {})}
             for axis, label in labels.items():
                 options |= _settled(self.axes[axis][label], options)
                 options |= further.get(axis, {}).get(label, {})

@@ -12,7 +12,7 @@ from contrasift.experiments.metrics import Metric, percent
 
 if TYPE_CHECKING:
     from contrasift.experiments.extras import Subject
-    from contrasift.negatives.analysis import Profile, Relation
+    from contrasift.negatives.profiles import Profile, Relation
 
 _BANDS = ((0, 5), (0, 50), (0, 95), (85, 90), (90, 95), (95, 100), (99, 100))
 _MOST, _REPLICATES = 2000, 3
@@ -53,7 +53,8 @@ def read_difficulty(subject: Subject) -> dict[str, float]:
         DataError: fewer than 4 labelled examples.
     """
     from contrasift.embedding import features
-    from contrasift.negatives.analysis import class_pairs, difficulty_profile
+    from contrasift.negatives.class_pairs import class_pairs
+    from contrasift.negatives.profiles import difficulty_profile
 
     positions, labels = subject.labelled()
     n = min(_MOST, positions.size // 2)
@@ -92,7 +93,7 @@ def _depths(names: Sequence[str]) -> np.ndarray | None:
 def _relations(
     queries: np.ndarray, negatives: np.ndarray, depths: np.ndarray | None
 ) -> Mapping[str, Relation]:
-    from contrasift.negatives.analysis import Relation
+    from contrasift.negatives.profiles import Relation
 
     relations = {_LABEL: Relation(queries, negatives)}
     if depths is not None:
@@ -118,7 +119,7 @@ def _by_band(profiles: Sequence[Profile]) -> dict[str, float]:
 
 
 def _consistency(profiles: Sequence[Profile]) -> dict[str, float]:
-    from contrasift.negatives.analysis import consistency
+    from contrasift.negatives.contrasts import consistency
 
     steady = [consistency(profile) for profile in profiles]
     spread = float(np.mean([one.sd for one in steady]))

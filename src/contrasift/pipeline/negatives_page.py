@@ -70,7 +70,8 @@ def negative_sentences(result: Mapping[str, Any]) -> list[str]:
 
 def negatives_page(result: Mapping[str, Any], study: Study) -> NegativesPage:
     """The page of one encoder, from its numbers and what they were made of."""
-    from contrasift.negatives.analysis import consistency, shape_over_difficulty
+    from contrasift.negatives.contrasts import consistency
+    from contrasift.negatives.profiles import shape_over_difficulty
     from contrasift.report.negatives import Curve, ImagePair, NegativesPage
     from contrasift.report.thumbnails import thumbnail
 

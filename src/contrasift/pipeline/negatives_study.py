@@ -27,7 +27,9 @@ from contrasift.pipeline.run import Run
 from contrasift.store.atomic import read_json
 
 if TYPE_CHECKING:
-    from contrasift.negatives.analysis import ClassPair, LikelyPairs, Profile, Relation
+    from contrasift.negatives.class_pairs import ClassPair
+    from contrasift.negatives.false_negatives import LikelyPairs
+    from contrasift.negatives.profiles import Profile, Relation
 
 _GALLERY, _OF_ONE_CLASS = 24, 3
 
@@ -158,7 +160,7 @@ class Study:
         return wordnet.depth_table(wordnet.read_wordnet(path), synsets)
 
     def _relations(self, draw: tuple[np.ndarray, np.ndarray]) -> dict[str, Relation]:
-        from contrasift.negatives.analysis import Relation
+        from contrasift.negatives.profiles import Relation
 
         def codes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return values[draw[0]], values[draw[1]]
@@ -180,7 +182,7 @@ class Study:
     @cached_property
     def profiles(self) -> list[Profile]:
         """One a replicate."""
-        from contrasift.negatives.analysis import difficulty_profile
+        from contrasift.negatives.profiles import difficulty_profile
 
         found = []
         with self.run.narrator.progress("ranking negatives", "draws") as progress:
@@ -201,12 +203,8 @@ class Study:
 
     def result(self) -> dict[str, Any]:
         """All numbers, as plain values."""
-        from contrasift.negatives.analysis import (
-            consistency,
-            contrast,
-            false_negatives,
-            suggest_band,
-        )
+        from contrasift.negatives.contrasts import consistency, contrast
+        from contrasift.negatives.false_negatives import false_negatives, suggest_band
 
         queries, negatives = self.draws[0]
         bands = {
@@ -263,7 +261,7 @@ class Study:
     @cached_property
     def likely(self) -> list[tuple[int, int, float]]:
         """Rows and cosine of the likeliest false negatives of the first draw, a few of each class."""
-        from contrasift.negatives.analysis import likeliest_false_negatives
+        from contrasift.negatives.false_negatives import likeliest_false_negatives
 
         queries, negatives = self.draws[0]
         same = self._relations(self.draws[0])[LATENT]
@@ -289,7 +287,7 @@ class Study:
         }
 
     def _class_pairs(self) -> dict[str, Any]:
-        from contrasift.negatives.analysis import class_pairs
+        from contrasift.negatives.class_pairs import class_pairs
 
         assert self.labels is not None  # the caller checked
         queries, negatives = (np.concatenate(part) for part in zip(*self.draws, strict=True))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from contrasift.theory.coupon import (
-    Urn,
     collision_probability,
     coverage_probability,
     draws_to_cover,
@@ -19,6 +18,7 @@ from contrasift.theory.coupon import (
     log_coverage_probability,
     log_no_collision_probability,
 )
+from contrasift.theory.urns import Urn
 
 LEVELS = (0.5, 0.95, 0.99)
 FAMILIAR_NEGATIVES = (255, 65_536)  # SimCLR's batch of 256 on a CPU, MoCo's queue

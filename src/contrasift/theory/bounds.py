@@ -28,14 +28,13 @@ import numpy as np
 
 from contrasift.errors import DataError, UsageError
 from contrasift.theory.coupon import (
-    Urn,
     collision_probability,
     expected_log_collisions,
     log_coverage_by_anchor,
     log_coverage_probability,
     log_no_collision_probability,
-    urn_from_priors,
 )
+from contrasift.theory.urns import Urn, urn_from_priors
 
 _UNIT_TOLERANCE = 1e-3
 

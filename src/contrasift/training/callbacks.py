@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from contrasift.errors import DataError, UsageError
-from contrasift.negatives.analysis import Band
+from contrasift.negatives.profiles import Band
 from contrasift.negatives.ranks import band_counts
 
 # Easy, middling, hard, and the hardest of these (Cai et al., arXiv 2010.06682).

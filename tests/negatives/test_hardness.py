@@ -7,21 +7,16 @@ import pytest
 from scipy import stats
 
 from contrasift.errors import DataError, UsageError
-from contrasift.negatives import Candidates, analysis, difficulty
-from contrasift.negatives.analysis import (
-    BANDS,
+from contrasift.negatives import Candidates, contrasts, difficulty, profiles
+from contrasift.negatives.class_pairs import class_pairs
+from contrasift.negatives.contrasts import consistency, contrast, unpaired_t_test
+from contrasift.negatives.false_negatives import (
     FalseNegatives,
-    Relation,
-    class_pairs,
-    consistency,
-    contrast,
-    difficulty_profile,
     false_negatives,
     likeliest_false_negatives,
-    shape_over_difficulty,
     suggest_band,
-    unpaired_t_test,
 )
+from contrasift.negatives.profiles import BANDS, Relation, difficulty_profile, shape_over_difficulty
 
 
 def clustered(rng, n: int, n_classes: int = 4, spread: float = 1.0):
@@ -47,7 +42,7 @@ def unit(rows):
 
 @pytest.mark.parametrize("n", [1, 2, 19, 150])
 def test_a_profile_is_what_loops_say(rng, monkeypatch, n):
-    monkeypatch.setattr(analysis, "row_blocks", lambda count, _: [slice(0, 3), slice(3, count)])
+    monkeypatch.setattr(profiles, "row_blocks", lambda count, _: [slice(0, 3), slice(3, count)])
     queries, negatives = rng.normal(size=(7, 5)), rng.normal(size=(n, 5))
     labels = rng.integers(0, 3, 7), rng.integers(0, 3, n)
     table = rng.random((3, 3)).astype(np.float32)
@@ -156,7 +151,7 @@ def test_cochrans_q(rng):
 
 def test_the_far_tail_of_chi_square():
     expected = stats.chi2.logsf(1300, 100) / math.log(10)
-    assert analysis._log10_chi2_tail(100, 1300.0) == pytest.approx(expected, rel=1e-4)
+    assert contrasts._log10_chi2_tail(100, 1300.0) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_null_of_cochrans_q_is_chi_square(rng):
@@ -164,7 +159,7 @@ def test_the_null_of_cochrans_q_is_chi_square(rng):
     for seed in range(60):
         queries, negatives = rng.normal(size=(2, 80, 60))
         profile = difficulty_profile(queries, negatives, seed=seed)
-        shuffled = analysis.Profile(**{**vars(profile), "hard_counts": profile.shuffled_counts})
+        shuffled = profiles.Profile(**{**vars(profile), "hard_counts": profile.shuffled_counts})
         values.append(consistency(shuffled).q)
     assert stats.kstest(values, stats.chi2(79).cdf).pvalue > 0.01
     baseline = consistency(profile)
