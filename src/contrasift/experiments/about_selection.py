@@ -209,18 +209,30 @@ OTHER_METHODS = Experiment(
 
 # A recipe's proxy may be a smaller network.
 _OWN_PROXY = {**LABELS, "embed.proxy_architecture": ""}
+_FOUND = {**_OWN_PROXY, **GRAPH}
+_SMALLER, _RESNET_10 = ({"embed.proxy_architecture": name} for name in ("narrow:0.5", "resnet10"))
 
 PROXIES = Experiment(
     name="proxies",
     title="How good the proxy must be",
-    shows="SAS, Fig. 5c: a proxy trained to its end, for a tenth of its epochs, and a smaller one",
+    shows="SAS, Fig. 5c: a proxy trained to its end, for a tenth of its epochs, and a smaller one; "
+    "and what it takes to find classes, too",
     arms={
         "random per class": PER_CLASS,
         "proxy in full": _OWN_PROXY,
         "a tenth of its epochs": {**_OWN_PROXY, "arm.proxy_share": 0.1},
-        "a smaller proxy": {**LABELS, "embed.proxy_architecture": "narrow:0.5"},
+        "a smaller proxy": {**LABELS, **_SMALLER},
+        "graph, proxy in full": _FOUND,
+        "graph, half of its epochs": {**_FOUND, "arm.proxy_share": 0.5},
+        "graph, a tenth of its epochs": {**_FOUND, "arm.proxy_share": 0.1},
+        "graph, a smaller proxy": {**GRAPH, **_SMALLER},
     },
-    arms_at={"paper": {"a smaller proxy": {**LABELS, "embed.proxy_architecture": "resnet10"}}},
+    arms_at={
+        "paper": {
+            "a smaller proxy": {**LABELS, **_RESNET_10},
+            "graph, a smaller proxy": {**GRAPH, **_RESNET_10},
+        }
+    },
     reference="random per class",
     claims=(
         Claim.as_good(
@@ -234,6 +246,18 @@ PROXIES = Experiment(
             "a smaller proxy",
             "proxy in full",
             source="SAS, Fig. 5c",
+        ),
+        *(
+            Claim.as_good(
+                f"Without labels {name} selects as well as a proxy in full, within a point",
+                arm,
+                "graph, proxy in full",
+            )
+            for name, arm in (
+                ("half of its epochs", "graph, half of its epochs"),
+                ("a tenth of its epochs", "graph, a tenth of its epochs"),
+                ("a smaller proxy", "graph, a smaller proxy"),
+            )
         ),
     ),
 )
