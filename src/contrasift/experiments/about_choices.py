@@ -120,7 +120,9 @@ STEPS = Experiment(
         "fraction": {f"{share:g}": {"select.fraction": share} for share in (0.1, 0.2, 0.4)},
     },
     arms={
+        "random": RANDOM,
         "random per class": PER_CLASS,
+        "random per graph class": PER_FOUND,
         "SAS, true classes": LABELS,
         "SAS, graph": GRAPH,
         "full pool": FULL,
@@ -128,6 +130,7 @@ STEPS = Experiment(
     reference="random per class",
     line="fraction",
     claims=(
+        *worth_of_the_found(("few_10", "knn")),
         Claim(
             "In as many steps as the full pool a random fifth is worth it, within a point",
             {"random per class": 1, "full pool": -1},
