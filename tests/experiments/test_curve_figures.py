@@ -114,6 +114,17 @@ def test_what_an_accuracy_costs():
     assert cheapest(TRIAL, [TABLES[0], TABLES[1]], "full", "knn") is None
 
 
+def test_costs_are_compared_over_the_seeds_that_all_have():
+    slow = {**TABLES[2].records["full"], 2: TABLES[0].records["full"][0]}
+    group = [TABLES[0], Table(TABLES[2].setting, {"full": slow})]
+    assert cheapest(TRIAL, group, "full", "knn") == (pytest.approx(95 / 3), "2")
+    text = list(reach_table(TRIAL, group))
+    assert "seeds that all have (2)" in text[0]
+    assert next(row for row in text if row.startswith("| full")) == "| full | 25 (2) |"
+    none = [TABLES[0].at([0]), TABLES[2].at([1])]
+    assert "a seed in common" in " ".join(reach_table(TRIAL, none))
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -45,13 +45,22 @@ def cheapest(
 
 
 def reach_table(experiment: Experiment, group: Sequence[Table]) -> Iterator[str]:
-    """A row an arm, a column an accuracy: seconds until it has what is to be reached, and where."""
+    """A row an arm, a column an accuracy: seconds until it has what is to be reached, and where.
+
+    Over the seeds that all have: seconds differ more between seeds than between arms.
+    """
     assert experiment.reach is not None
+    seeds = set.intersection(*(table.seeds() for table in group))
+    if not seeds:
+        yield "What it costs to reach the same can be told where all arms have a seed in common."
+        return
+    group = [table.at(seeds) for table in group]
     goal_arm, goal_label = experiment.reach
     metrics = [metric for metric in experiment.metrics if METRICS[metric].in_points]
     yield (
         f"Seconds, choosing included, until an arm has what *{goal_arm}* has at {goal_label} "
-        f"({experiment.line}); in brackets the place at which it has it:"
+        f"({experiment.line}), over the seeds that all have ({len(seeds)}); in brackets the place at "
+        "which it has it:"
     )
     yield ""
     yield "| | " + " | ".join(METRICS[metric].name for metric in metrics) + " |"

@@ -44,6 +44,21 @@ class Table:
                     found.setdefault(arm, {})[seed] = factor * value
         return found
 
+    def seeds(self) -> set[int]:
+        """Those that every arm has."""
+        return set.intersection(*(set(by_seed) for by_seed in self.records.values()))
+
+    def at(self, seeds: Iterable[int]) -> Table:
+        """The same with these seeds alone."""
+        kept = set(seeds)
+        return Table(
+            self.setting,
+            {
+                arm: {seed: record for seed, record in by_seed.items() if seed in kept}
+                for arm, by_seed in self.records.items()
+            },
+        )
+
     def mean(self, arm: str, metric: str) -> Interval | None:
         """Of an arm over its seeds."""
         values = list(self.values(metric).get(arm, {}).values())
