@@ -65,7 +65,7 @@ def test_the_page_says_what_the_numbers_say(tmp_path):
         "a graph, without labels | – | can't be told: cpu: glyphs (10 labels a class, kNN) |"
         in said
     )
-    assert "Of 4 intervals of 95 % about 0 would" in said
+    assert "Of 6 intervals of 95 % about 0 would" in said
     # 9 trainings of a minute, and three proxies, each of which several cells share.
     assert f"9 different cells, {(9 * 60 + 300) / 3600:.1f} hours" in text
     assert "contrasift experiment classes --scale cpu --seeds 3" in text
