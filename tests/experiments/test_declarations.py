@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from contrasift.errors import UsageError
 from contrasift.experiments.catalogue import EXPERIMENTS
-from contrasift.experiments.declaring import Claim, Experiment, parse_changes
+from contrasift.experiments.declaring import Claim, Experiment, parse_changes, select_planned
 from contrasift.experiments.performing import read_results
 from contrasift.experiments.scales import SCALES
 from contrasift.store.run import RECIPES, read_recipe
@@ -143,6 +143,23 @@ def test_list_and_dry_run_train_nothing():
     assert f"{arms} cells, {arms} of them different" in said
 
 
+@pytest.mark.parametrize(
+    ("texts", "arms", "fractions", "seeds"),
+    [
+        ((), 6, 3, 2),
+        (("λ = 1",), 2, 3, 2),
+        (("arm=λ = 1",), 1, 3, 2),
+        (("0.2",), 6, 3, 2),
+        (("fraction=0.2", "seed=101"), 6, 1, 1),
+    ],
+)
+def test_only_takes_parts_and_an_axis_an_arm_or_a_seed_in_whole(texts, arms, fractions, seeds):
+    found = select_planned(EXPERIMENTS["lambda"].plan("cpu", seeds=2), texts)
+    assert len({one.arm for one in found}) == arms
+    assert len({one.setting["fraction"] for one in found}) == fractions
+    assert len({one.cell.seed for one in found}) == seeds
+
+
 def test_list_and_dry_run_for_programs():
     listed = json.loads(command("--list", "--json", "--results", "nowhere").stdout)["experiments"]
     assert [one["name"] for one in listed] == list(EXPERIMENTS)
@@ -165,6 +182,7 @@ def test_list_and_dry_run_for_programs():
         (("headrom",), "Did you mean headroom?"),
         (("goal", "--scale", "gpu"), "--scale to be one of cpu, paper, tiny"),
         (("goal", "--only", "nothing"), "--only with a part of an arm"),
+        (("goal", "--only", "fraction=0.3"), "fraction, method, arm, seed in"),
         (("goal", "--seeds", "0"), "--seeds of at least 1"),
         (("goal", "--set", "train.epochs=many"), "option epochs to be int"),
         (("--write-results",), "results in"),

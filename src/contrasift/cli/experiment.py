@@ -45,7 +45,7 @@ def experiment_command(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only the cells with this text in their arm or setting; may be given more than once, all must be there."
+            help="Only the cells with this text in their arm or setting, or an axis, arm or seed in whole: fraction=0.2; may be given more than once, all must fit."
         ),
     ] = None,
     changes: Annotated[

@@ -225,20 +225,31 @@ def fitting(options: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
 
 
 def select_planned(planned: Sequence[Planned], texts: Sequence[str]) -> list[Planned]:
-    """The cells that have every text in their arm or in one of their setting's labels.
+    """The cells that every text fits: a part of their arm or of a label of their setting.
+
+    `arm=TEXT`, `seed=TEXT` or `AXIS=TEXT` is that arm, that seed or that label of the axis in whole.
 
     Raises:
         UsageError: there is none.
     """
-    found = [
-        one
-        for one in planned
-        if all(any(text in label for label in (one.arm, *one.setting.values())) for text in texts)
-    ]
+    found = [one for one in planned if all(_fits(one, text) for text in texts)]
     if not found:
         arms = dict.fromkeys(one.arm for one in planned)
-        raise UsageError(f"--only with a part of an arm ({', '.join(arms)})", ", ".join(texts))
+        axes = dict.fromkeys(axis for one in planned for axis in one.setting)
+        raise UsageError(
+            f"--only with a part of an arm ({', '.join(arms)}) or with one of {', '.join(axes)},"
+            " arm, seed in whole, such as arm=random",
+            ", ".join(texts),
+        )
     return found
+
+
+def _fits(one: Planned, text: str) -> bool:
+    axis, equals, label = text.partition("=")
+    named = {**one.setting, "arm": one.arm, "seed": str(one.cell.seed)}
+    if equals and axis in named:
+        return named[axis] == label
+    return any(text in label for label in (one.arm, *one.setting.values()))
 
 
 def parse_changes(texts: list[str]) -> dict[str, Any]:
