@@ -146,11 +146,11 @@ def test_list_and_dry_run_train_nothing():
 @pytest.mark.parametrize(
     ("texts", "arms", "fractions", "seeds"),
     [
-        ((), 6, 3, 2),
-        (("λ = 1",), 2, 3, 2),
-        (("arm=λ = 1",), 1, 3, 2),
-        (("0.2",), 6, 3, 2),
-        (("fraction=0.2", "seed=101"), 6, 1, 1),
+        ((), 7, 5, 2),
+        (("λ = 1",), 3, 5, 2),
+        (("arm=λ = 1",), 1, 5, 2),
+        (("0.2",), 7, 5, 2),
+        (("fraction=0.2", "seed=101"), 7, 1, 1),
     ],
 )
 def test_only_takes_parts_and_an_axis_an_arm_or_a_seed_in_whole(texts, arms, fractions, seeds):

@@ -287,15 +287,17 @@ _CLASSES = {"true": LABELS, "graph": GRAPH}
 REDUNDANCY = Experiment(
     name="lambda",
     title="How much redundancy should cost",
-    shows="λ of F_λ against the fraction; 1/(2f) is 5, 2.5 and 1.25 at these fractions",
+    shows="λ of F_λ against the fraction; beyond 1/(2f) gains are negative, 1/(4f) is half of it",
     axes={
-        "fraction": {f"{share:g}": {"select.fraction": share} for share in (0.1, 0.2, 0.4)},
+        "fraction": {f"{share:g}": {"select.fraction": share} for share in (0.1, 0.2, 0.4, 0.6, 0.8)},
         "classes": _CLASSES,
     },
+    line="fraction",
     arms={
         "random": RANDOM,
         **{f"λ = {value:g}": {"select.redundancy": value} for value in (0.0, 0.25, 0.5, 1.0)},
         "λ = 1/(2f)": {"select.redundancy": lambda options: 0.5 / options["select.fraction"]},
+        "λ = 1/(4f)": {"select.redundancy": lambda options: 0.25 / options["select.fraction"]},
     },
     reference="λ = 1",
     claims=(
