@@ -31,7 +31,7 @@ class AugmentationSimilaritySelector(BaseEstimator):
         fraction: share of the rows to keep, in (0, 1]; unused where `budget` is given.
         budget: how many to keep, instead.
         objective: a name of `contrasift.catalogue.OBJECTIVES`.
-        redundancy: λ; default min(1, 1/(2·fraction)).
+        redundancy: λ; default min(1, 1/(4·fraction)).
         optimizer: `greedy`, `relaxed` or `stochastic`.
         refine: `none`, `swaps`, `double-greedy` or `double-greedy-random`.
         allocate: places by class: `proportional`, `equal` or `global`.

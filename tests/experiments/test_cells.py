@@ -89,6 +89,17 @@ def test_the_default_learning_rate_counts_as_it_is_filled_in():
     assert not Cell.of(BASE, 0).agrees(options)
 
 
+def test_the_default_redundancy_counts_as_it_is_filled_in():
+    cell = Cell.of({**BASE, "select.fraction": 0.4}, 0)
+    options = cell.as_dict()
+    assert options["select"]["redundancy"] == 0.625
+    assert "select.redundancy" not in cell.given()
+    options["select"]["redundancy"] = 1.0  # the default of then
+    assert not cell.agrees(options)
+    for idle in ({"select.fraction": 1.0}, {"select.objective": "coverage"}):
+        assert Cell.of({**BASE, **idle}, 0).as_dict()["select"]["redundancy"] is None
+
+
 def test_every_group_has_defaults_for_all_its_options():
     for kind in cells.CELL_GROUPS.values():
         for item in dataclasses.fields(kind):

@@ -96,7 +96,8 @@ def test_mean_of_views_gives_the_mean_cosine():
 
 
 @pytest.mark.parametrize(
-    ("fraction", "redundancy"), [(0.1, 1.0), (0.5, 1.0), (0.625, 0.8), (0.8, 0.625), (1.0, 0.5)]
+    ("fraction", "redundancy"),
+    [(0.1, 1.0), (0.25, 1.0), (0.4, 0.625), (0.5, 0.5), (0.8, 0.3125), (1.0, 0.25)],
 )
 def test_default_redundancy(fraction, redundancy):
     assert objectives.default_redundancy(fraction) == pytest.approx(redundancy)

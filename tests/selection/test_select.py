@@ -129,7 +129,7 @@ def test_fractions_mark_nested_selections(pool):
     z, classes = pool
     chosen = select(z, classes, fractions=[0.4, 0.1, 0.2])
     assert list(chosen.marks) == ["0.1", "0.2", "0.4"]
-    assert chosen.redundancy == 1.0
+    assert chosen.redundancy == 0.625
     assert np.array_equal(chosen.marks["0.4"], chosen.selected)
     for share in (0.1, 0.2):
         alone = select(z, classes, fraction=share, redundancy=chosen.redundancy)
@@ -392,9 +392,8 @@ def test_gains_past_the_turn_are_reported_with_the_reason(pool):
     assert chosen.gain[turn] < 0 <= chosen.gain[turn - 1]
     assert "F(S) = F(V∖S)" in chosen.notes[0]
     default = select(z, fraction=0.8)
-    assert default.redundancy == 0.625
-    # The default λ = 1/(2·fraction) moves the turn to where the budget ends.
-    assert default.classes[0].turn is None or default.classes[0].turn > 0.75 * 240
+    assert default.redundancy == 0.3125
+    assert default.classes[0].turn is None
 
 
 def test_mixed_signs_can_turn_without_redundancy(rng):

@@ -35,7 +35,7 @@ def compare_selections_command(
     ] = None,
     redundancy: Annotated[
         float | None,
-        typer.Option("--redundancy", help="λ for all. [default: min(1, 1/(2·largest fraction))]"),
+        typer.Option("--redundancy", help="λ for all. [default: min(1, 1/(4·largest fraction))]"),
     ] = None,
     whole: Annotated[
         bool,

@@ -289,7 +289,9 @@ REDUNDANCY = Experiment(
     title="How much redundancy should cost",
     shows="λ of F_λ against the fraction; beyond 1/(2f) gains are negative, 1/(4f) is half of it",
     axes={
-        "fraction": {f"{share:g}": {"select.fraction": share} for share in (0.1, 0.2, 0.4, 0.6, 0.8)},
+        "fraction": {
+            f"{share:g}": {"select.fraction": share} for share in (0.1, 0.2, 0.4, 0.6, 0.8)
+        },
         "classes": _CLASSES,
     },
     line="fraction",

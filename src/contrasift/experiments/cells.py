@@ -125,7 +125,7 @@ class Cell:
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Every option, by group; defaults that depend on others are filled in."""
-        return self._groups(self.options.resolved())
+        return self._groups(dataclasses.replace(self.options.resolved(), select=self.select))
 
     def _groups(self, options: RunOptions) -> dict[str, dict[str, Any]]:
         own = {name: getattr(self, name).as_dict() for name in _OWN_GROUPS}
@@ -157,6 +157,17 @@ class Cell:
             for group, values in self.as_dict().items()
             for name, value in values.items()
         )
+
+    @property
+    def select(self) -> SelectOptions:
+        """How it selects, with λ filled in where it matters."""
+        select = self.options.select
+        fraction = select.fraction or 1.0
+        if select.objective != "sas" or fraction == 1 or select.redundancy is not None:
+            return select
+        from contrasift.selection.objectives import default_redundancy
+
+        return dataclasses.replace(select, redundancy=default_redundancy(fraction))
 
     @property
     def proxy_epochs(self) -> int:

@@ -160,14 +160,14 @@ class Workshop:
         classes = cell.options.classes
         depends = [before.folder.path.name, classes.as_dict()]
         if classes.rounds or classes.stability != 0:
-            depends.append(cell.options.select.as_dict())
+            depends.append(cell.select.as_dict())
         folder = self._part("classified", *depends)
         return self._made(before, folder, clustering.classes, "classes")
 
     def selected(self, cell: Cell) -> Run:
         """The same with a selection."""
         before = self.classified(cell)
-        select = cell.options.select
+        select = cell.select
         made_of = [before.folder.path.name, select.as_dict()]
         if cell.chooses_by_dynamics:
             scores = self.dynamics(cell)

@@ -293,7 +293,7 @@ class SelectOptions(Options):
     )
     redundancy: float | None = option(
         None,
-        "λ of F_λ: how much similarity among the selected counts against them; default: min(1, 1 / (2·fraction)).",
+        "λ of F_λ: how much similarity among the selected counts against them; default: min(1, 1 / (4·fraction)).",
     )
     optimizer: str = option(
         "greedy",

@@ -50,7 +50,7 @@ def _turn_note(
         if method.redundancy == 1
         else f"past the fraction 1/(2λ) = {1 / (2 * method.redundancy):.3g} F falls on average"
     )
-    remedy = "a lower --redundancy (default: min(1, 1 / (2·fraction))) moves the turn on"
+    remedy = "a lower --redundancy (default: min(1, 1 / (4·fraction))) moves the turn on"
     return f"{start}{reason}; {remedy}"
 
 

@@ -187,11 +187,14 @@ def random_value(
 
 
 def default_redundancy(fraction: float) -> float:
-    """λ = min(1, 1/(2·fraction)): the largest at which gains stay positive up to that fraction.
+    """λ = min(1, 1/(4·fraction)): at most half of the λ at which gains turn negative at that fraction.
 
-    F(S) = F(V∖S) at λ = 1, so that above one half its maximiser discards what is most central.
+    A gain is ⟨z_e, T − 2λM⟩ − λ‖z_e‖². With M near fraction·T the weight of what is central is
+    1 − 2λ·fraction: none is left at λ = 1/(2·fraction), where every subset is as good as a random
+    one; at half of it, half. From a fraction of one half on λ is at most ½, and F rises with every
+    example that is added, where similarities are not negative.
 
     Raises:
         UsageError: a fraction outside (0, 1].
     """
-    return min(1.0, 1.0 / (2.0 * check_fraction(fraction)))
+    return min(1.0, 1.0 / (4.0 * check_fraction(fraction)))

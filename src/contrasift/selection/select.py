@@ -89,7 +89,7 @@ def select(
             both, `coverage-centre`; `herding`; `k-center`; `prototype-near`, `prototype-far`;
             `semantic-dedup`; `typicality`; `scores`; `random`, blind to classes;
             `random-per-class`.
-        redundancy: λ; default min(1, 1/(2·fraction)).
+        redundancy: λ; default min(1, 1/(4·fraction)).
         optimizer: `greedy`, the nested ranking; or, for sas, `relaxed`, Frank–Wolfe, which leaves
             a linear rule and whose smaller budgets are *not* prefixes; or, for coverage,
             `stochastic`, greedy over a random part of the candidates each time.
