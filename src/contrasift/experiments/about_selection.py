@@ -202,6 +202,13 @@ FRACTION_CURVE = Experiment(
             {"SAS, true classes": 1, "random per class": -1},
             source="SAS, Fig. 3",
         ),
+        Claim(
+            "SAS without labels beats random per class", {"SAS, graph": 1, "random per class": -1}
+        ),
+        Claim(
+            "For as many epochs what SAS chooses without labels is worth more than the whole pool",
+            {"SAS, graph": 1, "full pool": -1},
+        ),
     ),
 )
 
@@ -309,6 +316,10 @@ REDUNDANCY = Experiment(
             "λ = 1",
         ),
         Claim("Redundancy must cost: λ = 1 beats λ = 0", {"λ = 1": 1, "λ = 0": -1}),
+        Claim(
+            "Half of the λ at which gains turn beats that λ", {"λ = 1/(4f)": 1, "λ = 1/(2f)": -1}
+        ),
+        Claim("Half of the λ at which gains turn beats λ = 1", {"λ = 1/(4f)": 1, "λ = 1": -1}),
     ),
 )
 
