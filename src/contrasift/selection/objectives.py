@@ -190,8 +190,8 @@ def default_redundancy(fraction: float) -> float:
     """λ = min(1, 1/(4·fraction)): at most half of the λ at which gains turn negative at that fraction.
 
     A gain is ⟨z_e, T − 2λM⟩ − λ‖z_e‖². With M near fraction·T the weight of what is central is
-    1 − 2λ·fraction: none is left at λ = 1/(2·fraction), where every subset is as good as a random
-    one; at half of it, half. From a fraction of one half on λ is at most ½, and F rises with every
+    1 − 2λ·fraction: none is left at λ = 1/(2·fraction), where random subsets are as good as any;
+    at half of it, half. From a fraction of one half on λ is at most ½, and F rises with every
     example that is added, where similarities are not negative.
 
     Raises:
