@@ -11,29 +11,44 @@ BETTER = Claim("A is better", {"A": 1, "B": -1}, source="a paper")
 AS_GOOD = Claim.as_good("A is as good", "A", "B")
 
 
-def told(claim, where, metric, word, values=(1.0, 2.0), experiment="goal"):
-    return Decided(claim, experiment, where, metric, word, mean_and_interval(list(values)))
+def told(claim, pool, metric, word, values=(1.0, 2.0), experiment="goal", scale="cpu", **axes):
+    setting = {"pool": pool, **axes}
+    interval = mean_and_interval(list(values))
+    return Decided(claim, experiment, scale, setting, metric, word, interval)
 
 
 def test_places_are_gathered_by_verdict():
     found = [
-        told(BETTER, "cpu: glyphs", "knn", "holds"),
-        told(BETTER, "cpu: digits", "knn", "fails"),
-        told(BETTER, "cpu: glyphs", "linear", "can't be told"),
-        told(AS_GOOD, "cpu: glyphs", "knn", "can't be told"),
-        told(BETTER, "cpu: glyphs", "few_10", "holds", experiment="classes"),
+        told(BETTER, "glyphs", "knn", "holds"),
+        told(BETTER, "digits", "knn", "fails"),
+        told(BETTER, "glyphs", "linear", "can't be told"),
+        told(AS_GOOD, "glyphs", "knn", "can't be told"),
+        told(BETTER, "glyphs", "few_10", "holds", experiment="classes"),
     ]
     _, _, better, as_good = in_words(found)
     assert better == (
-        "| A is better | a paper | **holds**: cpu: glyphs (kNN, 10 labels a class); "
-        "**fails**: cpu: digits (kNN); can't be told: cpu: glyphs (linear) |"
+        "| A is better | a paper | *10 labels a class, kNN*: glyphs | *kNN*: digits | *linear*: glyphs |"
     )
-    assert as_good == "| A is as good (margin +1) | – | can't be told: cpu: glyphs (kNN) |"
+    assert as_good == "| A is as good (margin +1) | – |  |  | *kNN*: glyphs |"
+
+
+def test_settings_that_differ_on_one_axis_are_one():
+    shares = [
+        told(BETTER, "glyphs", metric, "holds", fraction=share)
+        for metric in ("knn", "few_10")
+        for share in ("0.1", "0.3", "0.5")
+    ]
+    other = told(BETTER, "glyphs", "knn", "holds", fraction="0.2", classes="true")
+    paper = told(BETTER, "cifar10", "knn", "holds", scale="paper")
+    assert list(in_words([*shares, other, paper]))[2] == (
+        "| A is better | a paper | *10 labels a class, kNN*: glyphs, fraction 0.1 / 0.3 / 0.5"
+        "<br>*kNN*: glyphs, fraction 0.2, classes true<br>*kNN*: paper: cifar10 |  |  |"
+    )
 
 
 def test_only_intervals_with_ends_can_miss():
-    found = [told(BETTER, "cpu: glyphs", "knn", "holds")] * 40
-    alone = told(BETTER, "cpu: glyphs", "knn", "can't be told", values=(1.0,))
+    found = [told(BETTER, "glyphs", "knn", "holds")] * 40
+    alone = told(BETTER, "glyphs", "knn", "can't be told", values=(1.0,))
     assert missed_by_chance([*found, alone]).startswith("Of 40 intervals of 95 % about 2 would")
     assert missed_by_chance([alone]).startswith("Of 0 intervals")
 
@@ -43,7 +58,7 @@ def test_what_nobody_tried_is_named():
     everything = untried([classes], [])
     assert len(everything) == 3  # that of the graph is our own, not a paper's
     assert everything[0].endswith("(SAS, Fig. 5a; `classes`)")
-    tried = [told(classes.claims[0], "cpu: glyphs", "knn", "holds", experiment="classes")]
+    tried = [told(classes.claims[0], "glyphs", "knn", "holds", experiment="classes")]
     assert untried([classes], tried) == everything[1:]
-    elsewhere = [told(classes.claims[0], "cpu: glyphs", "knn", "holds", experiment="goal")]
+    elsewhere = [told(classes.claims[0], "glyphs", "knn", "holds", experiment="goal")]
     assert untried([classes], elsewhere) == everything

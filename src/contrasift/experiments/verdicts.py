@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from contrasift.evaluation import Interval
@@ -10,10 +10,11 @@ from contrasift.experiments.declaring import Claim, Experiment
 from contrasift.experiments.extras import METRICS
 from contrasift.experiments.reading import Table
 from contrasift.experiments.statistics import FAILS, HOLDS, OPEN
-from contrasift.experiments.wording import difference_text, setting_text
+from contrasift.experiments.wording import difference_text, merged_settings, setting_text
 
 _WORDS = (HOLDS, FAILS, OPEN)
 _SHARE_MISSED = 0.05  # of 95 % intervals
+_USUAL_SCALE = "cpu"  # goes without saying
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Decided:
     Attributes:
         claim: the claim.
         experiment: whose claim it is.
-        where: scale and setting in words.
+        scale: at which it was run.
+        setting: one label an axis.
         metric: a key of `METRICS`.
         word: `holds`, `fails` or `can't be told`.
         interval: of its contrast.
@@ -31,7 +33,8 @@ class Decided:
 
     claim: Claim
     experiment: str
-    where: str
+    scale: str
+    setting: Mapping[str, str]
     metric: str
     word: str
     interval: Interval
@@ -43,29 +46,30 @@ def decided(experiment: Experiment, scale: str, tables: Sequence[Table]) -> Iter
         for table in tables:
             if any(table.setting.get(axis) != label for axis, label in claim.where.items()):
                 continue
-            where = f"{scale}: {setting_text(table.setting)}"
             for metric in claim.metrics:
                 verdict = table.decide(claim, metric)
                 if verdict.interval is not None:
                     yield Decided(
-                        claim, experiment.name, where, metric, verdict.word, verdict.interval
+                        claim,
+                        experiment.name,
+                        scale,
+                        table.setting,
+                        metric,
+                        verdict.word,
+                        verdict.interval,
                     )
 
 
 def in_words(found: Sequence[Decided]) -> Iterator[str]:
     """A table with one row a claim: where it holds, where it fails, where it can't be told."""
-    yield "| claim | of | what these cells say |"
-    yield "|---|---|---|"
+    yield f"| claim | of | {' | '.join(_WORDS)} |"
+    yield "|---|---|" + "---|" * len(_WORDS)
     groups: dict[tuple[str, str], list[Decided]] = {}
     for one in found:
         groups.setdefault((_name(one.claim), one.claim.source), []).append(one)
     for (name, source), group in groups.items():
-        said = [
-            f"{_marked(word)}: {_places([one for one in group if one.word == word])}"
-            for word in _WORDS
-            if any(one.word == word for one in group)
-        ]
-        yield f"| {name} | {source or '–'} | {'; '.join(said)} |"
+        places = [_places([one for one in group if one.word == word]) for word in _WORDS]
+        yield f"| {name} | {source or '–'} | {' | '.join(places)} |"
 
 
 def intervals(found: Iterable[Decided]) -> Iterator[str]:
@@ -75,7 +79,8 @@ def intervals(found: Iterable[Decided]) -> Iterator[str]:
     for one in found:
         metric = METRICS[one.metric]
         yield (
-            f"| {_name(one.claim)} | {one.claim.source or '–'} | {one.where} | {metric.name} "
+            f"| {_name(one.claim)} | {one.claim.source or '–'} "
+            f"| {_scaled(one.scale, setting_text(one.setting))} | {metric.name} "
             f"| {difference_text(one.interval, metric.digits)} | {_marked(one.word)} |"
         )
 
@@ -109,8 +114,19 @@ def _marked(word: str) -> str:
 
 
 def _places(group: Sequence[Decided]) -> str:
-    """Settings, each with its metrics."""
-    metrics: dict[str, list[str]] = {}
-    for one in group:
-        metrics.setdefault(one.where, []).append(METRICS[one.metric].name)
-    return "; ".join(f"{where} ({', '.join(names)})" for where, names in metrics.items())
+    """A line for each choice of metrics with the settings in which the claim is so decided by them."""
+    metrics: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
+    for one in sorted(group, key=lambda one: [*METRICS].index(one.metric)):
+        place = (one.scale, tuple(one.setting.items()))
+        metrics.setdefault(place, []).append(METRICS[one.metric].name)
+    settings: dict[tuple[str, str], list[Mapping[str, str]]] = {}
+    for (scale, setting), names in metrics.items():
+        settings.setdefault((", ".join(names), scale), []).append(dict(setting))
+    return "<br>".join(
+        f"*{names}*: " + _scaled(scale, "; ".join(map(setting_text, merged_settings(alike))))
+        for (names, scale), alike in settings.items()
+    )
+
+
+def _scaled(scale: str, text: str) -> str:
+    return text if scale == _USUAL_SCALE else f"{scale}: {text}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from contrasift.evaluation import Interval
 
@@ -13,6 +13,26 @@ def setting_text(setting: Mapping[str, str]) -> str:
     """The pool, then every other axis with its label."""
     first, *others = setting.items()
     return ", ".join([first[1], *(f"{axis} {label}" for axis, label in others)])
+
+
+def merged_settings(settings: Sequence[Mapping[str, str]]) -> Iterator[Mapping[str, str]]:
+    """The same settings, those that differ on one axis alone as one: its labels joined by ` / `."""
+    left = list(settings)
+    while left:
+        first = left[0]
+        alike, axis = max(
+            (
+                ([one for one in left if _differs_at_most_on(axis, one, first)], axis)
+                for axis in first
+            ),
+            key=lambda found: len(found[0]),
+        )
+        left = [one for one in left if one not in alike]
+        yield {**first, axis: " / ".join(one[axis] for one in alike)}
+
+
+def _differs_at_most_on(axis: str, one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    return {**one, axis: ""} == {**other, axis: ""} and axis in one
 
 
 def mean_text(interval: Interval | None, digits: int) -> str:
