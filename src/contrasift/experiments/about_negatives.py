@@ -54,6 +54,17 @@ NEGATIVE_BANDS = Experiment(
             ("linear",),
             source="2010.06682, Fig. 2",
         ),
+        *(
+            Claim(
+                f"Those from {low} to {high} % alone are far worse than the hardest alone: by more than "
+                f"five points ({paper} in the paper)",
+                {"only 95–100": 1, f"only {low}–{high}": -1},
+                _DECIDING,
+                margin=5.0,
+                source="2010.06682, Fig. 2",
+            )
+            for low, high, paper in ((90, 95, 15), (85, 90, 47))
+        ),
         Claim(
             "The easiest 95 % are worse than all",
             {"all negatives": 1, "without 95–100": -1},
