@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from contrasift.experiments.about_selection import BOTH, FULL, GRAPH, MOCO, RANDOM
+from contrasift.experiments.about_selection import FULL, GRAPH, MOCO, RANDOM
 from contrasift.experiments.declaring import Claim, Experiment, times_the_epochs
 
 _QUEUED = {**FULL, "train.method": "moco"}
@@ -26,7 +26,7 @@ NEGATIVE_BANDS = Experiment(
     name="negative-bands",
     title="Negatives by difficulty",
     shows="arXiv 2010.06682, Fig. 2 and Table A.1: MoCo v2 with one band only, and without it",
-    pools={**BOTH, "paper": ("imagenet",)},
+    pools={"cpu": ("glyphs", "glyphs-many", "fashion-mnist"), "paper": ("imagenet",)},
     arms={
         "all negatives": _MOCO,
         **{f"only {low}–{high}": _only(low, high) for low, high in _BANDS},
