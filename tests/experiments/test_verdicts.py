@@ -6,6 +6,7 @@ from contrasift.evaluation import mean_and_interval
 from contrasift.experiments.catalogue import EXPERIMENTS
 from contrasift.experiments.declaring import Claim
 from contrasift.experiments.verdicts import Decided, in_words, missed_by_chance, untried
+from contrasift.experiments.wording import setting_text
 
 BETTER = Claim("A is better", {"A": 1, "B": -1}, source="a paper")
 AS_GOOD = Claim.as_good("A is as good", "A", "B")
@@ -44,6 +45,11 @@ def test_settings_that_differ_on_one_axis_are_one():
         "| A is better | a paper | *10 labels a class, kNN*: glyphs, fraction 0.1 / 0.3 / 0.5"
         "<br>*kNN*: glyphs, fraction 0.2, classes true<br>*kNN*: paper: cifar10 |  |  |"
     )
+
+
+def test_a_pool_put_in_place_of_another_is_the_one_that_is_named():
+    other = {"pool": "glyphs", "fraction": "0.6", "pool.pool": "fashion-mnist"}
+    assert setting_text(other) == "fashion-mnist, fraction 0.6"
 
 
 def test_only_intervals_with_ends_can_miss():

@@ -10,9 +10,12 @@ UNKNOWN = "–"
 
 
 def setting_text(setting: Mapping[str, str]) -> str:
-    """The pool, then every other axis with its label."""
-    first, *others = setting.items()
-    return ", ".join([first[1], *(f"{axis} {label}" for axis, label in others)])
+    """The pool, also one that `--set pool.pool=` put in its place, then every other axis and its label."""
+    pool = setting.get("pool.pool", setting["pool"])
+    others = [
+        f"{axis} {label}" for axis, label in setting.items() if axis not in ("pool", "pool.pool")
+    ]
+    return ", ".join([pool, *others])
 
 
 def merged_settings(settings: Sequence[Mapping[str, str]]) -> Iterator[Mapping[str, str]]:
