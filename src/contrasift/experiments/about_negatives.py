@@ -94,14 +94,16 @@ TEMPERATURES = Experiment(
     reference="all negatives",
     metrics=_METRICS,
     line="temperature",
-    claims=(
+    claims=tuple(
         Claim(
-            "At a low temperature the very hardest negatives do harm",
-            {"without the hardest 0.1 %": 1, "all negatives": -1},
-            ("linear",),
-            where={"temperature": "0.07"},
+            f"At a temperature of {low} the hardest {share} % of negatives do harm",
+            {f"without the hardest {share} %": 1, "all negatives": -1},
+            _DECIDING,
+            where={"temperature": low},
             source="2010.06682, Fig. 3",
-        ),
+        )
+        for low in ("0.05", "0.07")
+        for share in ("0.1", "1.6")
     ),
 )
 

@@ -112,7 +112,8 @@ def _spent(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _claims_text(phase: str, found: Sequence[Decided]) -> str:
-    missing = [f"- {text}" for text in untried(EXPERIMENTS.values(), found)]
+    confirmed = phase == "confirm"  # exploration need not speak of every claim
+    missing = [f"- {text}" for text in untried(EXPERIMENTS.values(), found) if confirmed]
     return "\n".join(
         [
             f"## What can be said: {_PHASE_NAMES[phase]}",
