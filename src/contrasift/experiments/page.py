@@ -31,6 +31,7 @@ from contrasift.experiments.verdicts import (
 from contrasift.experiments.wording import UNKNOWN, difference_text, mean_text, setting_text
 from contrasift.store.atomic import write_text
 
+_UNTRIED = "Claims of the papers without finished cells"
 _MOST_COLUMNS = 8  # a table with more metrics has a row for each
 _PHASE_NAMES = {
     "confirm": "confirmed on test images, fresh seeds",
@@ -112,20 +113,20 @@ def _spent(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _claims_text(phase: str, found: Sequence[Decided]) -> str:
-    confirmed = phase == "confirm"  # exploration need not speak of every claim
-    missing = [f"- {text}" for text in untried(EXPERIMENTS.values(), found) if confirmed]
+    # Exploration need not speak of every claim.
+    missing = untried(EXPERIMENTS.values(), found) if phase == "confirm" else []
     return "\n".join(
         [
             f"## What can be said: {_PHASE_NAMES[phase]}",
             "",
             "A claim is a weighted sum of arms. It *holds* or *fails* where the 95 % interval of that "
             "sum lies wholly on one side of its margin, and else *can't be told* from these seeds. "
-            + missed_by_chance(found),
+            "The scale is `cpu` where none is named. " + missed_by_chance(found),
             "",
             *in_words(found),
             "",
             *_folded("Every interval", intervals(found)),
-            *(_folded("Claims of the papers without finished cells", missing) if missing else ()),
+            *(_folded(_UNTRIED, [f"- {text}" for text in missing]) if missing else ()),
         ]
     )
 

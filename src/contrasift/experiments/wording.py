@@ -35,7 +35,7 @@ def merged_settings(settings: Sequence[Mapping[str, str]]) -> Iterator[Mapping[s
 
 
 def _differs_at_most_on(axis: str, one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    return {**one, axis: ""} == {**other, axis: ""} and axis in one
+    return axis in one and {**one, axis: other[axis]} == other
 
 
 def mean_text(interval: Interval | None, digits: int) -> str:
