@@ -198,6 +198,24 @@ DIFFICULTY = Experiment(
             source="2010.06682, Fig. 4",
         ),
         Claim(
+            "The easiest negatives are anti-correlated with the query",
+            {"moco": -1},
+            ("difficulty.similarity_0_5",),
+            source="2010.06682, Fig. 5",
+        ),
+        Claim(
+            "Of the easier half the easiest are nearest to the query in WordNet",
+            {"moco": 1},
+            ("difficulty.depth_easiest_excess",),
+            source="2010.06682, Fig. 5",
+        ),
+        Claim(
+            "The easiest are of the query's class more rarely than all are",
+            {"moco": -1},
+            ("difficulty.same_class_easiest_excess",),
+            source="2010.06682, Fig. 5",
+        ),
+        Claim(
             "Some negatives are hard for more queries than by chance",
             {"moco": 1},
             ("difficulty.hard_for_excess",),

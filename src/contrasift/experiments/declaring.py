@@ -33,7 +33,7 @@ class Claim:
 
     Attributes:
         text: the sentence.
-        weights: of arms; they add up to 0, or are 1 of a single arm where the metric is itself a
+        weights: of arms; they add up to 0, or are 1 or −1 of a single arm where the metric is itself a
             difference.
         metrics: in which it is claimed, each decided by itself.
         margin: in the same unit.

@@ -1,13 +1,14 @@
 """Further readings of a trained encoder, by name: what a cell measures if `measure.extras` asks for it.
 
-A reading is a function from a `Subject` to a flat mapping of numbers, which go to the cell's JSON as
-`metrics[NAME]`, and the names and units of those that tables and figures may show, as `NAME.KEY`.
+A reading is a function from a `Subject` to a mapping, which goes to the cell's JSON as `metrics[NAME]`:
+numbers, some of which tables and figures show as `NAME.KEY` with the names and units given here, and
+lists of more that a figure of its own is drawn from.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,7 @@ class Extra:
     """
 
     says: str
-    read: Callable[[Subject], Mapping[str, float | int]]
+    read: Callable[[Subject], Mapping[str, Any]]
     metrics: Mapping[str, Metric]
 
 
@@ -155,16 +156,28 @@ def names_of(text: str) -> list[str]:
     return names
 
 
-def read_extras(subject: Subject) -> dict[str, dict[str, float | int]]:
+def read_extras(subject: Subject) -> dict[str, dict[str, Any]]:
     """What `measure.extras` asks for, by its name.
 
     Raises:
         ContrasiftError: a number that is none; JSON has no word for it.
     """
-    found: dict[str, dict[str, float | int]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in names_of(subject.cell.measure.extras):
         found[name] = dict(EXTRAS[name].read(subject))
-        for key, value in found[name].items():
+        for place, value in _numbers(found[name], name):
             if not math.isfinite(value):
-                raise ContrasiftError(f"a number for {name}.{key}", f"{value}")
+                raise ContrasiftError(f"a number for {place}", f"{value}")
     return found
+
+
+def _numbers(found: Any, place: str) -> Iterator[tuple[str, float]]:
+    """Every number in a reading, and where it stands."""
+    if isinstance(found, Mapping):
+        for key, value in found.items():
+            yield from _numbers(value, f"{place}.{key}")
+    elif isinstance(found, list):
+        for number, value in enumerate(found):
+            yield from _numbers(value, f"{place}[{number}]")
+    elif isinstance(found, (int, float)):
+        yield place, found

@@ -13,6 +13,11 @@ from contrasift.errors import DataError
 from contrasift.experiments.catalogue import EXPERIMENTS
 from contrasift.experiments.curves import curves, curves_of
 from contrasift.experiments.declaring import PHASES, Experiment, slug
+from contrasift.experiments.difficulty_page import (
+    difficulty_figure,
+    difficulty_readings,
+    pairs_rows,
+)
 from contrasift.experiments.extras import METRICS
 from contrasift.experiments.figures import forest
 from contrasift.experiments.performing import read_results
@@ -167,6 +172,7 @@ def _section(
                 name = slug(f"{stem}-{'-'.join(table.setting.values())}")
                 write_text(plots / f"{name}.svg", forest(experiment, table))
                 lines += [f"![differences](plots/{name}.svg)", ""]
+                lines += _by_difficulty(table, f"{name}-by-difficulty", plots)
     for table in tables:
         for arm in table.records:
             names = picture_names(experiment.name, scale, phase, table.setting, arm)
@@ -179,6 +185,20 @@ def _pictures(names: Mapping[str, str], where: str, plots: Path) -> Iterator[str
     for shows, name in names.items():
         if (plots.parent / FOLDER / name).is_file():
             yield from (f"{where}: {shows}", "", f"![{shows}]({FOLDER}/{name})", "")
+
+
+def _by_difficulty(table: Table, name: str, plots: Path) -> Iterator[str]:
+    """The figure and the pairs of classes of cells that have read them."""
+    readings = difficulty_readings(table)
+    if not readings:
+        return
+    write_text(plots / f"{name}.svg", difficulty_figure(readings))
+    yield from (f"![by percentile of difficulty, means over seeds](plots/{name}.svg)", "")
+    yield (
+        "Classes at the extremes: mean cosine, and how many seeds have the pair among their ten, "
+        "whichever of the two is the query's."
+    )
+    yield from ("", *pairs_rows(readings), "")
 
 
 def _curve(experiment: Experiment, stem: str, group: Sequence[Table], plots: Path) -> str:
