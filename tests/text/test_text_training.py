@@ -91,14 +91,17 @@ def test_embeddings_in_a_folder(topics, tmp_path):
 
 def test_the_table_of_the_bounds(topics, tmp_path):
     out = tmp_path / "out"
-    settings = {"draws": [32, 64], "seeds": 2, "progress": quiet}
+    settings = {"draws": [32, 64], "seeds": 2, "progress": quiet, "source": {"texts": "topics"}}
     result = bound_texts(topics, OPTIONS, out, **settings)
+    assert result["source"] == {"texts": "topics"}
     cells = {(cell["draws"], cell["seed"]): cell for cell in result["cells"]}
     assert sorted(cells) == [(32, 0), (32, 1), (64, 0), (64, 1)]
     for cell in cells.values():
         for bound in cell["lower_bounds"].values():
             assert bound <= cell["contrastive_loss"]
         assert cell["n_classes"] == 3
+        assert cell["seconds"] > 0
+        assert cell["made_with"]["versions"]["contrasift"]
     # Three equal classes: 1 − (2/3)^31, and 1 − 3 (2/3)^32 + 3 (1/3)^32.
     cell = cells[32, 0]
     assert cell["collision_probability"] == pytest.approx(1 - (2 / 3) ** 31, rel=1e-12)

@@ -65,7 +65,15 @@ def text_command(
         return narrator.progress(title, "steps")
 
     if draws:
-        result = bound_texts(texts, options, out, draws=draws, seeds=seeds, progress=progress)
+        result = bound_texts(
+            texts,
+            options,
+            out,
+            draws=draws,
+            seeds=seeds,
+            progress=progress,
+            source={"texts": source, **pool.as_dict()},
+        )
     else:
         result = embed_texts(texts, options, out, seed=pool.seed, progress=progress)
     if as_json:

@@ -62,14 +62,14 @@ def read_bounds(subject: Subject) -> dict[str, float]:
         data, train.batch_size - 1, train.temperature or 0.5, seed=subject.cell.seed
     )
     return {
-        **_shown(describe_terms(terms)),
+        **shown(describe_terms(terms)),
         "same_class_spread": same_class_spread(data),
         "mean_classifier": head_accuracy(data),
     }
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, float]:
-    """What is shown of a row of bounds.json."""
+def shown(row: Mapping[str, Any]) -> dict[str, float]:
+    """What is shown of a row of bounds.json, by the names of `BOUND_METRICS`."""
     lower, upper = row["lower_bounds"], row["upper_bounds"]
     loss = row["contrastive_loss"]
     logs = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from contrasift.errors import DataError
+from contrasift.experiments.about_texts import TEXT_BATCHES, TEXT_BOUNDS
 from contrasift.experiments.catalogue import EXPERIMENTS
 from contrasift.experiments.curves import curves, curves_of
 from contrasift.experiments.declaring import PHASES, Experiment, slug
@@ -18,13 +18,15 @@ from contrasift.experiments.difficulty_page import (
     difficulty_readings,
     pairs_rows,
 )
-from contrasift.experiments.extras import METRICS
 from contrasift.experiments.figures import forest
+from contrasift.experiments.page_tables import along_line, differences, means, side_by_side
 from contrasift.experiments.performing import read_results
 from contrasift.experiments.pictures import FOLDER, picture_names
-from contrasift.experiments.reaching import reach_table, seconds_in_all
-from contrasift.experiments.reading import REACHES, Table, compute_spent, tables_of
+from contrasift.experiments.reaching import reach_table
+from contrasift.experiments.reading import Table, compute_spent, tables_of
 from contrasift.experiments.scales import SCALES
+from contrasift.experiments.texts import FOLDER as TEXTS
+from contrasift.experiments.texts import TextStudy, text_studies
 from contrasift.experiments.verdicts import (
     Decided,
     decided,
@@ -33,7 +35,7 @@ from contrasift.experiments.verdicts import (
     missed_by_chance,
     untried,
 )
-from contrasift.experiments.wording import UNKNOWN, difference_text, mean_text, setting_text
+from contrasift.experiments.wording import setting_text
 from contrasift.store.atomic import write_text
 
 _UNTRIED = "Claims of the papers without finished cells"
@@ -82,6 +84,10 @@ def write_page(results: Path) -> Path:
                     continue
                 sections.append(_section(experiment, scale, phase, tables, plots))
                 claims[phase] += decided(experiment, scale, tables)
+    for study in text_studies(results.parent / TEXTS):
+        sections.append(_texts_section(study, plots))
+        claims["confirm"] += decided(TEXT_BOUNDS, "cpu", study.along())
+        claims["confirm"] += decided(TEXT_BATCHES, "cpu", [study.beside()])
     parts.append(_spent(records))
     for phase in reversed(PHASES):
         if claims[phase]:
@@ -160,14 +166,14 @@ def _section(
         if drawn and experiment.reach is not None:
             lines += [*reach_table(experiment, group), ""]
         if drawn and len({arm for table in group for arm in table.records}) == 1:
-            lines += [*_along_line(experiment, group), ""]
+            lines += [*along_line(experiment, group), ""]
             continue
         for table in group:
             lines += [f"### {setting_text(table.setting)}", ""]
             if len(experiment.metrics) > _MOST_COLUMNS:
-                lines += [*_side_by_side(experiment, table), ""]
+                lines += [*side_by_side(experiment, table), ""]
             else:
-                lines += [*_table(experiment, table), "", *_differences(experiment, table), ""]
+                lines += [*means(experiment, table), "", *differences(experiment, table), ""]
             if not drawn:
                 name = slug(f"{stem}-{'-'.join(table.setting.values())}")
                 write_text(plots / f"{name}.svg", forest(experiment, table))
@@ -177,6 +183,28 @@ def _section(
         for arm in table.records:
             names = picture_names(experiment.name, scale, phase, table.setting, arm)
             lines += _pictures(names, f"{setting_text(table.setting)}, {arm}", plots)
+    return "\n".join(lines)
+
+
+def _texts_section(study: TextStudy, plots: Path) -> str:
+    """The two experiments on a collection of texts."""
+    lines = [
+        f"## {TEXT_BOUNDS.title} ({study.name})",
+        "",
+        f"Shows {TEXT_BOUNDS.shows}, and {TEXT_BATCHES.shows}; {study.says()}. Seeds from 0. "
+        f"{study.made_with()}. Again:",
+        "",
+        "```",
+        study.command(),
+        "```",
+        "",
+        _curve(TEXT_BOUNDS, TEXT_BOUNDS.name, study.along(), plots),
+        "",
+        *along_line(TEXT_BOUNDS, study.along()),
+        "",
+        *differences(TEXT_BATCHES, study.beside()),
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -210,48 +238,6 @@ def _curve(experiment: Experiment, stem: str, group: Sequence[Table], plots: Pat
     return f"![{where}](plots/{name}.svg)"
 
 
-def _along_line(experiment: Experiment, group: Sequence[Table]) -> Iterator[str]:
-    """One arm along the experiment's line: a row a metric, a column a place."""
-    rest = {axis: label for axis, label in group[0].setting.items() if axis != experiment.line}
-    (arm,) = {arm for table in group for arm in table.records}
-    yield from (f"### {setting_text(rest)}", "")
-    places = {table.setting[experiment.line]: table for table in group}
-    means = {label: partial(_mean_of, table, arm) for label, table in places.items()}
-    yield from _by_metric(experiment, experiment.line, means)
-    seeds = " | ".join(str(len(table.records[arm])) for table in group)
-    yield f"| seeds | {seeds} |"
-
-
-def _side_by_side(experiment: Experiment, table: Table) -> Iterator[str]:
-    """Arms and their differences: a row a metric, where there are too many for columns."""
-    reference = experiment.reference
-    columns = {arm: partial(_mean_of, table, arm) for arm in table.records}
-    for arm in table.records:
-        if arm != reference:
-            columns[f"{arm} less {reference}"] = partial(_difference_of, table, arm, reference)
-    yield from _by_metric(experiment, "", columns)
-
-
-def _by_metric(
-    experiment: Experiment, head: str, columns: Mapping[str, Callable[[str], str]]
-) -> Iterator[str]:
-    """A row a metric that anything is known of."""
-    yield f"| {head} | " + " | ".join(columns) + " |"
-    yield "|---|" + "---:|" * len(columns)
-    for metric in experiment.metrics:
-        cells = [text_of(metric) for text_of in columns.values()]
-        if set(cells) != {UNKNOWN}:
-            yield f"| {METRICS[metric].name} | {' | '.join(cells)} |"
-
-
-def _mean_of(table: Table, arm: str, metric: str) -> str:
-    return mean_text(table.mean(arm, metric), METRICS[metric].digits)
-
-
-def _difference_of(table: Table, arm: str, reference: str, metric: str) -> str:
-    return difference_text(table.difference(arm, reference, metric), METRICS[metric].digits)
-
-
 def _command(experiment: Experiment, scale: str, phase: str, table: Table) -> str:
     seeds = max(len(by_seed) for by_seed in table.records.values())
     parts = ["contrasift", "experiment", experiment.name, "--scale", scale, "--seeds", str(seeds)]
@@ -261,40 +247,3 @@ def _command(experiment: Experiment, scale: str, phase: str, table: Table) -> st
         if option not in own:
             parts += ["--set", f"{option}={value}"]
     return shlex.join(parts)
-
-
-def _table(experiment: Experiment, table: Table) -> Iterator[str]:
-    names = [METRICS[metric].name for metric in experiment.metrics]
-    names += ["classes", "NMI", "choosing, s", "training, s", "both, s", "1000 images", "seeds"]
-    yield f"| | {' | '.join(names)} |"
-    yield "|---|" + "---:|" * len(names)
-    for arm in table.records:
-        cells = [_mean_of(table, arm, metric) for metric in experiment.metrics]
-        cells += [_count(table.fact(arm, "n_classes")), _share(table.fact(arm, "nmi"))]
-        cells += [_count(table.seconds(arm)), _count(table.seconds(arm, "train"))]
-        seen = table.fact(arm, "image_epochs")
-        cells += [_count(seconds_in_all(table, arm)), _count(None if seen is None else seen / 1000)]
-        yield f"| {arm} | {' | '.join(cells)} | {len(table.records[arm])} |"
-
-
-def _differences(experiment: Experiment, table: Table) -> Iterator[str]:
-    reference = experiment.reference
-    names = [METRICS[metric].name for metric in experiment.metrics]
-    yield f"| less {reference} | " + " | ".join(names) + " |"
-    yield "|---|" + "---:|" * len(names)
-    arms = [arm for arm in table.records if arm != reference]
-    for arm in arms:
-        cells = [_difference_of(table, arm, reference, metric) for metric in experiment.metrics]
-        yield f"| {arm} | {' | '.join(cells)} |"
-    needed = [table.pairs(arms, reference, metric) for metric in experiment.metrics]
-    for place, reach in enumerate(REACHES):
-        cells = [UNKNOWN if one is None else f"{one[place]:,}" for one in needed]
-        yield f"| *pairs for ±{reach:g} points* | {' | '.join(cells)} |"
-
-
-def _count(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:,.0f}"
-
-
-def _share(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.2f}"

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import platform
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +20,9 @@ from contrasift.experiments.measuring import judge
 from contrasift.experiments.workshop import Busy, Workshop
 from contrasift.pipeline.run import Narrator
 from contrasift.store.atomic import read_json, write_json
+from contrasift.store.provenance import made_with, processor
 
 _WAIT_SECONDS = 5.0
-_LIBRARIES = ("contrasift", "numpy", "torch", "scikit-learn", "faiss-cpu", "leidenalg", "igraph")
 
 
 @dataclass(frozen=True)
@@ -241,47 +237,6 @@ def read_results(folder: Path) -> Iterator[dict[str, Any]]:
         if "key" not in record or record.get("phase") not in PHASES:
             raise DataError("the result of a cell", f"{path}, which is something else")
         yield record
-
-
-def made_with(threads: int) -> dict[str, Any]:
-    """Versions, commit and machine."""
-    versions = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return {
-        "versions": versions,
-        "commit": commit(),
-        "processor": processor(),
-        "threads": threads,
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def commit() -> str:
-    """The commit of the source tree that this package lies in, or the package's version."""
-    here = Path(__file__).resolve().parent
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],  # noqa: S607 - whichever git is there
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return f"contrasift {version('contrasift')}"
-    return found.stdout.strip()
-
-
-def processor() -> str:
-    """The processor's name."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _line(planned: Planned, measured: Mapping[str, Any], seconds: float) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from contrasift.errors import DataError, RunFolderError, UsageError
 from contrasift.store.atomic import atomic_path, read_json, write_json, write_text
+from contrasift.store.provenance import made_with
 from contrasift.text.collection import Texts
 from contrasift.text.encoder import TrainedWords, load_words, save_words, train_words
 from contrasift.text.options import TextOptions
@@ -88,6 +90,7 @@ def bound_texts(
     draws: Sequence[int],
     seeds: int,
     progress: Progress,
+    source: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The table of paper 003 on a collection: one training for every K + 1 and seed.
 
@@ -101,6 +104,7 @@ def bound_texts(
         draws: values of K + 1, the batch sizes.
         seeds: how many trainings for each.
         progress: makes a progress display from a title.
+        source: where the collection came from, kept in bounds.json, so that it can be asked for again.
 
     Returns:
         What bounds.json says.
@@ -109,6 +113,8 @@ def bound_texts(
         DataError: no labels, or a label without held-out texts.
         UsageError: K + 1 below 2, or no seed.
     """
+    import torch
+
     from contrasift.pipeline.bound_table import measure_cell, write_table
 
     test = _labelled(texts)
@@ -121,6 +127,7 @@ def bound_texts(
             name = f"{size}-seed{seed}-{_fingerprint(texts, settings, seed)}"
             path = folder / "cells" / f"{name}.json"
             if not path.is_file():
+                begun = time.perf_counter()
                 encoder = folder / "cells" / f"{name}.safetensors"
                 trained = _trained(texts, settings, encoder, seed, progress, f"K+1 = {size}, ")
                 assert test.labels is not None  # as `_labelled` has checked
@@ -132,10 +139,14 @@ def bound_texts(
                     temperature=options.temperature,
                     seed=seed,
                 )
-                write_json(path, {**cell, "accuracy": _accuracy(trained, texts, test)})
+                cell["accuracy"] = _accuracy(trained, texts, test)
+                cell["seconds"] = time.perf_counter() - begun
+                cell["made_with"] = made_with(torch.get_num_threads())
+                write_json(path, cell)
             cells.append(read_json(path))
     about = {
         "collection": texts.name,
+        "source": dict(source or {}),
         "texts": len(texts),
         "held_out": len(test),
         "classes": list(texts.label_names),
