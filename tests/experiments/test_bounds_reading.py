@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from contrasift.experiments.bounds_reading import BOUND_METRICS, read_bounds
 from contrasift.experiments.cells import Cell
+from contrasift.experiments.readings.bounds import BOUND_METRICS, read_bounds
 
 
 def subject(directions, codes, *, batch_size, temperature=0.5):

@@ -6,11 +6,11 @@ from xml.etree import ElementTree
 import pytest
 
 from contrasift.errors import UsageError
-from contrasift.experiments.curves import curves, curves_of
-from contrasift.experiments.declaring import Claim, Experiment
-from contrasift.experiments.figures import forest, ticks
-from contrasift.experiments.reaching import cheapest, reach_table, seconds_in_all
-from contrasift.experiments.reading import Table
+from contrasift.experiments.declared.declaring import Claim, Experiment
+from contrasift.experiments.page.curves import curves, curves_of
+from contrasift.experiments.page.forest import forest, ticks
+from contrasift.experiments.page.gathered import Table
+from contrasift.experiments.page.reaching import cheapest, reach_table, seconds_in_all
 
 TRIAL = Experiment(
     name="trial",

@@ -8,10 +8,15 @@ import pytest
 from typer.testing import CliRunner
 
 from contrasift.errors import UsageError
-from contrasift.experiments.catalogue import EXPERIMENTS
-from contrasift.experiments.declaring import Claim, Experiment, parse_changes, select_planned
+from contrasift.experiments.declared.catalogue import EXPERIMENTS
+from contrasift.experiments.declared.declaring import (
+    Claim,
+    Experiment,
+    parse_changes,
+    select_planned,
+)
+from contrasift.experiments.declared.scales import SCALES
 from contrasift.experiments.performing import read_results
-from contrasift.experiments.scales import SCALES
 from contrasift.store.run import RECIPES, read_recipe
 
 

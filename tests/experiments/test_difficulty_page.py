@@ -6,15 +6,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from contrasift.experiments.catalogue import EXPERIMENTS
-from contrasift.experiments.difficulty_page import (
+from contrasift.experiments.declared.catalogue import EXPERIMENTS
+from contrasift.experiments.page.difficulty import (
     difficulty_figure,
     difficulty_readings,
     pairs_rows,
 )
-from contrasift.experiments.page import write_page
+from contrasift.experiments.page.gathered import Table
+from contrasift.experiments.page.write import write_page
 from contrasift.experiments.performing import Sitting
-from contrasift.experiments.reading import Table
 
 
 def read(pairs, found=(0, 10, 30), depth=True):

@@ -8,7 +8,7 @@ import pytest
 from contrasift import embedding
 from contrasift.errors import DataError
 from contrasift.experiments.cells import Cell
-from contrasift.experiments.difficulty_reading import DIFFICULTY_METRICS, read_difficulty
+from contrasift.experiments.readings.difficulty import DIFFICULTY_METRICS, read_difficulty
 from contrasift.negatives import wordnet
 
 

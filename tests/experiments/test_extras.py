@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from contrasift.errors import ContrasiftError, DataError, UsageError
-from contrasift.experiments import extras
-from contrasift.experiments.alignment_reading import read_alignment
 from contrasift.experiments.cells import Cell
-from contrasift.experiments.extras import EXTRAS, METRICS, Extra, Subject, read_extras
-from contrasift.experiments.picked_reading import PICKED_METRICS, read_picked
+from contrasift.experiments.declared.catalogue import EXPERIMENTS
+from contrasift.experiments.readings import extras
+from contrasift.experiments.readings.alignment import read_alignment
+from contrasift.experiments.readings.extras import EXTRAS, METRICS, Extra, read_extras
+from contrasift.experiments.readings.picked import PICKED_METRICS, read_picked
+from contrasift.experiments.readings.subject import Subject
 from contrasift.store.tables import write_table
 
 BASE = {"pool.pool": "digits", "select.fraction": 0.2}
@@ -73,20 +75,27 @@ def test_readings_are_asked_for_by_name_and_make_another_cell():
     assert plain.key != asked.key
     spelled = Cell.of({**BASE, "measure.extras": " alignment ,"}, 0)
     assert spelled.key == asked.key
-    with pytest.raises(UsageError, match=r"alignment.*\n?.*"):
-        Cell.of({**BASE, "measure.extras": "alinement"}, 0)
+    unknown = Cell.of({**BASE, "measure.extras": "alinement"}, 0)
+    with pytest.raises(UsageError, match="Did you mean alignment"):
+        read_extras(Subject(unknown, None, None))
+    with pytest.raises(UsageError, match="Did you mean alignment"):
+        EXPERIMENTS["goal"].plan("cpu", changes={"measure.extras": "bounds,alinement"})
 
 
 def test_readings_go_by_their_names_and_numbers_must_be_numbers(monkeypatch):
-    value = 1.0
-    made_up = Extra("made up", lambda subject: {"a": value}, {})
+    found = {"a": 1.0}
+    made_up = Extra("made up", lambda subject: found, {})
     monkeypatch.setitem(extras.EXTRAS, "made_up", made_up)
     cell = Cell.of({**BASE, "measure.extras": "made_up"}, 0)
     assert read_extras(Subject(cell, None, None)) == {"made_up": {"a": 1.0}}
     assert read_extras(Subject(Cell.of(BASE, 0), None, None)) == {}
-    value = float("nan")
-    with pytest.raises(ContrasiftError, match=r"made_up\.a"):
-        read_extras(Subject(cell, None, None))
+    for wrong, place in (
+        (float("nan"), r"made_up\.a; got nan"),
+        ({"b": [1, float("inf")], "c": ["a name", 1.0]}, r"made_up\.a\.b\[1\]; got inf"),
+    ):
+        found["a"] = wrong
+        with pytest.raises(ContrasiftError, match=place):
+            read_extras(Subject(cell, None, None))
 
 
 def test_every_number_that_may_be_shown_has_a_name_and_a_unit():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contrasift.experiments.catalogue import EXPERIMENTS
-from contrasift.experiments.extras import METRICS, names_of
-from contrasift.experiments.scales import SCALES
+from contrasift.experiments.declared.catalogue import EXPERIMENTS
+from contrasift.experiments.declared.scales import SCALES
+from contrasift.experiments.readings.extras import METRICS
 from contrasift.negatives import parse_policy, parse_schedule
 from contrasift.negatives.policies import Candidates, Tags
 
@@ -97,8 +97,6 @@ def test_what_is_shown_of_a_reading_is_read():
         wanted = {metric.partition(".")[0] for metric in spoken_of if "." in metric} - {"head"}
         assert spoken_of <= set(METRICS)
         measured = {
-            extra
-            for one in experiment.plan("cpu", seeds=1)
-            for extra in names_of(one.cell.measure.extras)
+            extra for one in experiment.plan("cpu", seeds=1) for extra in one.cell.measure.readings
         }
         assert wanted <= measured, name

@@ -7,7 +7,7 @@ import pytest
 
 from contrasift import embedding, softmax
 from contrasift.experiments.cells import Cell
-from contrasift.experiments.pairs_reading import PAIRS_METRICS, read_pairs
+from contrasift.experiments.readings.pairs import PAIRS_METRICS, read_pairs
 
 
 def test_the_loss_of_pairs_and_its_gradient(rng):

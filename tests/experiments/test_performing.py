@@ -10,10 +10,10 @@ from contrasift.cli.console import Narrator
 from contrasift.errors import ContrasiftError, DataError
 from contrasift.experiments import performing, workshop
 from contrasift.experiments.cells import Cell
-from contrasift.experiments.declaring import Experiment
+from contrasift.experiments.declared.declaring import Experiment
+from contrasift.experiments.page.gathered import Table, compute_spent
+from contrasift.experiments.page.pictures import draw, pictured
 from contrasift.experiments.performing import Sitting, perform, read_results
-from contrasift.experiments.pictures import draw, pictured
-from contrasift.experiments.reading import Table, compute_spent
 from contrasift.experiments.workshop import Busy, Workshop
 from contrasift.pipeline.comparing import pool_latent_classes
 from contrasift.store.atomic import read_json

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from contrasift.experiments.cells import Cell
-from contrasift.experiments.pictures import (
+from contrasift.experiments.page.pictures import (
     Chosen,
     chooses,
     map_picture,

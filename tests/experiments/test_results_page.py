@@ -7,10 +7,10 @@ import pytest
 
 from contrasift.errors import DataError
 from contrasift.evaluation import paired_difference
-from contrasift.experiments.catalogue import EXPERIMENTS
-from contrasift.experiments.page import write_page
+from contrasift.experiments.declared.catalogue import EXPERIMENTS
+from contrasift.experiments.page.gathered import compute_spent, tables_of
+from contrasift.experiments.page.write import write_page
 from contrasift.experiments.performing import Sitting, read_results
-from contrasift.experiments.reading import compute_spent, tables_of
 from contrasift.store.atomic import read_json, write_json
 
 CLASSES = EXPERIMENTS["classes"]

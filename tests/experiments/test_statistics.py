@@ -8,7 +8,7 @@ from scipy import stats
 
 from contrasift.errors import UsageError
 from contrasift.evaluation import Interval, mean_and_interval
-from contrasift.experiments.statistics import (
+from contrasift.experiments.page.statistics import (
     contrast,
     decide,
     deviation_of,

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from contrasift.experiments.catalogue import EXPERIMENTS
-from contrasift.experiments.page import write_page
+from contrasift.experiments.declared.catalogue import EXPERIMENTS
+from contrasift.experiments.page.write import write_page
 from contrasift.experiments.performing import Sitting
 
 

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from contrasift.errors import DataError
 from contrasift.evaluation import mean_and_interval
-from contrasift.experiments.about_texts import TEXT_BATCHES, TEXT_BOUNDS
-from contrasift.experiments.catalogue import EXPERIMENTS
-from contrasift.experiments.page import write_page
-from contrasift.experiments.texts import text_studies
-from contrasift.experiments.verdicts import decided
+from contrasift.experiments.declared.about_texts import TEXT_BATCHES, TEXT_BOUNDS
+from contrasift.experiments.declared.catalogue import EXPERIMENTS
+from contrasift.experiments.page.texts import text_studies
+from contrasift.experiments.page.verdicts import decided
+from contrasift.experiments.page.write import write_page
 from contrasift.pipeline.bounding import describe_terms
 from contrasift.store.atomic import read_json, write_json
 from contrasift.theory.bounds import label_views, measure_terms

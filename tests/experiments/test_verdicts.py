@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contrasift.evaluation import mean_and_interval
-from contrasift.experiments.catalogue import EXPERIMENTS
-from contrasift.experiments.declaring import Claim
-from contrasift.experiments.verdicts import Decided, in_words, missed_by_chance, untried
-from contrasift.experiments.wording import setting_text
+from contrasift.experiments.declared.catalogue import EXPERIMENTS
+from contrasift.experiments.declared.declaring import Claim
+from contrasift.experiments.page.verdicts import Decided, in_words, missed_by_chance, untried
+from contrasift.experiments.page.wording import setting_text
 
 BETTER = Claim("A is better", {"A": 1, "B": -1}, source="a paper")
 AS_GOOD = Claim.as_good("A is as good", "A", "B")

@@ -15,7 +15,7 @@ from contrasift.errors import RunFolderError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from contrasift.experiments.declaring import Planned
+    from contrasift.experiments.declared.declaring import Planned
     from contrasift.experiments.performing import Sitting
 
 _RESULTS = Path("experiments/results")
@@ -109,19 +109,19 @@ def experiment_command(
         _show_list(_listed(results), as_json=as_json)
         return
     if write_results:
-        from contrasift.experiments.page import write_page
+        from contrasift.experiments.page.write import write_page
 
         page = str(write_page(results))
         _tell(page, {"page": page}, as_json=as_json)
         return
-    from contrasift.experiments.catalogue import EXPERIMENTS
+    from contrasift.experiments.declared.catalogue import EXPERIMENTS
 
     if name is None:
         raise UsageError("the name of an experiment", "none", f"One of {', '.join(EXPERIMENTS)}")
     from contrasift.catalogue import check_choice
-    from contrasift.experiments.declaring import parse_changes, select_planned
+    from contrasift.experiments.declared.declaring import parse_changes, select_planned
+    from contrasift.experiments.declared.scales import SCALES
     from contrasift.experiments.performing import Sitting
-    from contrasift.experiments.scales import SCALES
 
     check_choice("an experiment", name, EXPERIMENTS)
     planned = EXPERIMENTS[name].plan(
@@ -173,8 +173,8 @@ def _go(sitting: Sitting, work: Path, budget: float, device: str, narrator: Any)
 
 
 def _draw(sitting: Sitting, work: Path, device: str, narrator: Any, *, as_json: bool) -> None:
+    from contrasift.experiments.page.pictures import draw, pictured
     from contrasift.experiments.performing import with_threads
-    from contrasift.experiments.pictures import draw, pictured
     from contrasift.experiments.workshop import Busy, Workshop
 
     sitting.unfinished()  # looks for finished cells elsewhere as well
@@ -198,7 +198,7 @@ def _draw(sitting: Sitting, work: Path, device: str, narrator: Any, *, as_json: 
 
 def _listed(results: Path) -> list[dict[str, Any]]:
     """Every experiment, and how much of it is there."""
-    from contrasift.experiments.catalogue import EXPERIMENTS
+    from contrasift.experiments.declared.catalogue import EXPERIMENTS
 
     return [
         {

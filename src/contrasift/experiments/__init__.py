@@ -1,5 +1,7 @@
 """The papers' tables and figures as grids of cells: declared, run, kept as JSON, told as a page.
 
-declarations → cells → (shared parts: trainings, embeddings, classes, selections) → one JSON each
-→ RESULTS.md
+declared ──> cells ──> performing ──> one JSON a cell ──> page ──> RESULTS.md
+│
+workshop (trainings, embeddings, classes, selections, each made once)
+measuring, readings (what an encoder is worth, and what else it is asked)
 """

@@ -60,15 +60,19 @@ class MeasureOptions(Options):
     )
     test_limit: int = option(5000, "Most images to judge on, always the same ones.")
     extras: str = option(
-        "", "Further readings of the encoder, with commas: names in `experiments.extras.EXTRAS`."
+        "",
+        "Further readings of the encoder, with commas: names in `experiments.readings.extras.EXTRAS`.",
     )
 
     def __post_init__(self) -> None:
-        """Check the names of further readings; one spelling, as the key sees the text."""
-        from contrasift.experiments.extras import names_of
-
+        """Give further readings one spelling, as the key sees the text."""
         super().__post_init__()
-        object.__setattr__(self, "extras", ",".join(names_of(self.extras)))
+        object.__setattr__(self, "extras", ",".join(self.readings))
+
+    @property
+    def readings(self) -> list[str]:
+        """The names of further readings."""
+        return [name.strip() for name in self.extras.split(",") if name.strip()]
 
 
 CELL_GROUPS: dict[str, type[Options]] = {
@@ -184,7 +188,7 @@ class Cell:
     @property
     def needs_dynamics(self) -> bool:
         """Whether supervised trainings choose, or are read."""
-        return self.chooses_by_dynamics or "picked" in self.measure.extras.split(",")
+        return self.chooses_by_dynamics or "picked" in self.measure.readings
 
     @property
     def needs_proxy(self) -> bool:

@@ -13,10 +13,11 @@ import numpy as np
 
 from contrasift.errors import ContrasiftError, DataError
 from contrasift.experiments.cells import Cell
-from contrasift.experiments.declaring import PHASES, Experiment, Planned
+from contrasift.experiments.declared.declaring import PHASES, Experiment, Planned
 from contrasift.experiments.estimating import Rates, estimate
-from contrasift.experiments.extras import Subject, read_extras
 from contrasift.experiments.measuring import judge
+from contrasift.experiments.readings.extras import read_extras
+from contrasift.experiments.readings.subject import Subject
 from contrasift.experiments.workshop import Busy, Workshop
 from contrasift.pipeline.run import Narrator
 from contrasift.store.atomic import read_json, write_json

@@ -1,0 +1,1 @@
+"""What experiments there are: axes, arms and claims, and the scales they are run at."""

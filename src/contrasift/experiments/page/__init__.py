@@ -1,0 +1,1 @@
+"""From the JSON of finished cells to RESULTS.md: gathered, decided, drawn, written."""
