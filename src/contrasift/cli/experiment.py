@@ -85,6 +85,13 @@ def experiment_command(
             help="Draw what the finished cells of the first seed chose: pairs, and a map with links; trains nothing while the work folder is there.",
         ),
     ] = False,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again",
+            help="Make finished cells anew from nothing and say how far their numbers moved; no result is changed.",
+        ),
+    ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
@@ -102,6 +109,8 @@ def experiment_command(
         contrasift experiment goal --explore --set train.epochs=80 --only moco
 
         contrasift experiment headroom --only "true classes" --pictures
+
+        contrasift experiment temperatures --only temperature=0.1 --only seed=102 --again
 
         contrasift experiment --write-results
     """
@@ -142,6 +151,11 @@ def experiment_command(
     if pictures:
         _draw(sitting, work, device, Narrator(quiet=quiet or as_json), as_json=as_json)
         return
+    if again:
+        _make_again(
+            sitting, work, budget, device, Narrator(quiet=quiet or as_json), as_json=as_json
+        )
+        return
     done = _go(sitting, work, budget, device, Narrator(quiet=quiet or as_json))
     finished = _finished(sitting, done)
     _tell(finished["results"], finished, as_json=as_json)
@@ -170,6 +184,34 @@ def _go(sitting: Sitting, work: Path, budget: float, device: str, narrator: Any)
         narrator.say(f"about {seconds / 3600:.1f} h")
         refuse_above(seconds, budget)
         return perform(sitting, todo, workshop, narrator)
+
+
+def _make_again(
+    sitting: Sitting, work: Path, budget: float, device: str, narrator: Any, *, as_json: bool
+) -> None:
+    from contrasift.experiments.again import finished, make_again
+    from contrasift.experiments.estimating import refuse_above
+    from contrasift.experiments.page.again import moved_text
+    from contrasift.experiments.performing import estimated, with_threads
+    from contrasift.experiments.workshop import Busy, Workshop
+    from contrasift.store.atomic import read_json
+
+    found, paths = finished(sitting), []
+    with with_threads(sitting.threads):
+        workshop = Workshop(work, narrator, device)
+        # Nothing is shared: each is made from an empty folder.
+        seconds = sum(sum(estimated(sitting, [one], workshop).values()) for one in found)
+        narrator.say(f"{len(found)} cells, about {seconds / 3600:.1f} h")
+        refuse_above(seconds, budget)
+        for planned in found:
+            try:
+                paths.append(str(make_again(sitting, planned, work, narrator, device)))
+            except Busy as error:
+                raise RunFolderError(
+                    "a cell that no other process is making again", f"{error}", "Wait for it"
+                ) from error
+            narrator.say(moved_text(read_json(Path(paths[-1]))))
+    _tell("\n".join(paths), {"again": paths}, as_json=as_json)
 
 
 def _draw(sitting: Sitting, work: Path, device: str, narrator: Any, *, as_json: bool) -> None:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from contrasift.errors import DataError
+from contrasift.experiments.again import FOLDER as AGAIN
+from contrasift.experiments.again import read_again
 from contrasift.experiments.declared.about_texts import TEXT_BATCHES, TEXT_BOUNDS
 from contrasift.experiments.declared.catalogue import EXPERIMENTS
 from contrasift.experiments.declared.declaring import PHASES, Experiment, slug
 from contrasift.experiments.declared.scales import SCALES
+from contrasift.experiments.page.again import again_section, processors_note
 from contrasift.experiments.page.curves import curves, curves_of
 from contrasift.experiments.page.difficulty import (
     difficulty_figure,
@@ -88,6 +91,9 @@ def write_page(results: Path) -> Path:
         sections.append(_texts_section(study, plots))
         claims["confirm"] += decided(TEXT_BOUNDS, "cpu", study.along())
         claims["confirm"] += decided(TEXT_BATCHES, "cpu", [study.beside()])
+    repeated = list(read_again(results.parent / AGAIN))
+    if repeated:
+        sections.append("\n".join(again_section(repeated)))
     parts.append(_spent(records))
     for phase in reversed(PHASES):
         if claims[phase]:
@@ -166,7 +172,7 @@ def _section(
         if drawn and experiment.reach is not None:
             lines += [*reach_table(experiment, group), ""]
         if drawn and len({arm for table in group for arm in table.records}) == 1:
-            lines += [*along_line(experiment, group), ""]
+            lines += [*along_line(experiment, group), "", *_noted(group)]
             continue
         for table in group:
             lines += [f"### {setting_text(table.setting)}", ""]
@@ -174,6 +180,7 @@ def _section(
                 lines += [*side_by_side(experiment, table), ""]
             else:
                 lines += [*means(experiment, table), "", *differences(experiment, table), ""]
+            lines += _noted([table])
             if not drawn:
                 name = slug(f"{stem}-{'-'.join(table.setting.values())}")
                 write_text(plots / f"{name}.svg", forest(experiment, table))
@@ -213,6 +220,11 @@ def _pictures(names: Mapping[str, str], where: str, plots: Path) -> Iterator[str
     for shows, name in names.items():
         if (plots.parent / FOLDER / name).is_file():
             yield from (f"{where}: {shows}", "", f"![{shows}]({FOLDER}/{name})", "")
+
+
+def _noted(tables: Sequence[Table]) -> Iterator[str]:
+    for note in dict.fromkeys(filter(None, map(processors_note, tables))):
+        yield from (note, "")
 
 
 def _by_difficulty(table: Table, name: str, plots: Path) -> Iterator[str]:
