@@ -65,6 +65,9 @@ def test_the_page_says_what_the_numbers_say(tmp_path):
     # 9 trainings of a minute, and three proxies, each of which several cells share.
     assert f"9 different cells, {(9 * 60 + 300) / 3600:.1f} hours" in text
     assert "contrasift experiment classes --scale cpu --seeds 3" in text
+    heading = "Where the latent classes come from (`classes`, cpu, confirm)"
+    assert f"- [{heading}](#where-the-latent-classes-come-from-classes-cpu-confirm)" in text
+    assert f"\n## {heading}\n" in text
     cells = len(CLASSES.plan("paper", seeds=1))
     row = f"| `contrasift experiment classes --scale paper --device cuda` | cifar100, cifar10, stl10, tiny-imagenet | {cells} |"
     assert row in text.split("## On GPUs")[1]

@@ -15,7 +15,7 @@ AS_GOOD = Claim.as_good("A is as good", "A", "B")
 def told(claim, pool, metric, word, values=(1.0, 2.0), experiment="goal", scale="cpu", **axes):
     setting = {"pool": pool, **axes}
     interval = mean_and_interval(list(values))
-    return Decided(claim, experiment, scale, setting, metric, word, interval)
+    return Decided(claim, EXPERIMENTS[experiment], scale, setting, metric, word, interval)
 
 
 def test_places_are_gathered_by_verdict():
@@ -26,7 +26,8 @@ def test_places_are_gathered_by_verdict():
         told(AS_GOOD, "glyphs", "knn", "can't be told"),
         told(BETTER, "glyphs", "few_10", "holds", experiment="classes"),
     ]
-    _, _, better, as_good = in_words(found)
+    _, _, title, better, as_good = in_words(found)
+    assert title == "| **Selections without labels, beside chance and true classes** | | | | |"
     assert better == (
         "| A is better | a paper | *10 labels a class, kNN*: glyphs | *kNN*: digits | *linear*: glyphs |"
     )
@@ -41,7 +42,7 @@ def test_settings_that_differ_on_one_axis_are_one():
     ]
     other = told(BETTER, "glyphs", "knn", "holds", fraction="0.2", classes="true")
     paper = told(BETTER, "cifar10", "knn", "holds", scale="paper")
-    assert list(in_words([*shares, other, paper]))[2] == (
+    assert list(in_words([*shares, other, paper]))[3] == (
         "| A is better | a paper | *10 labels a class, kNN*: glyphs, fraction 0.1 / 0.3 / 0.5"
         "<br>*kNN*: glyphs, fraction 0.2, classes true<br>*kNN*: paper: cifar10 |  |  |"
     )
@@ -50,6 +51,23 @@ def test_settings_that_differ_on_one_axis_are_one():
 def test_a_pool_put_in_place_of_another_is_the_one_that_is_named():
     other = {"pool": "glyphs", "fraction": "0.6", "pool.pool": "fashion-mnist"}
     assert setting_text(other) == "fashion-mnist, fraction 0.6"
+
+
+def test_claims_stand_below_their_experiments():
+    found = [
+        told(BETTER, "glyphs", "knn", "holds", experiment="classes"),
+        told(AS_GOOD, "glyphs", "knn", "holds", experiment="goal"),
+        told(
+            BETTER, "digits", "knn", "fails", experiment="goal"
+        ),  # with the same claim of `classes`
+    ]
+    rows = [row.split(" | ")[0] for row in list(in_words(found))[2:]]
+    assert rows == [
+        "| **Where the latent classes come from**",
+        "| A is better",
+        "| **Selections without labels, beside chance and true classes**",
+        "| A is as good (margin +1)",
+    ]
 
 
 def test_only_intervals_with_ends_can_miss():

@@ -32,7 +32,7 @@ class Decided:
     """
 
     claim: Claim
-    experiment: str
+    experiment: Experiment
     scale: str
     setting: Mapping[str, str]
     metric: str
@@ -51,7 +51,7 @@ def decided(experiment: Experiment, scale: str, tables: Sequence[Table]) -> Iter
                 if verdict.interval is not None:
                     yield Decided(
                         claim,
-                        experiment.name,
+                        experiment,
                         scale,
                         table.setting,
                         metric,
@@ -61,13 +61,17 @@ def decided(experiment: Experiment, scale: str, tables: Sequence[Table]) -> Iter
 
 
 def in_words(found: Sequence[Decided]) -> Iterator[str]:
-    """A table with one row a claim: where it holds, where it fails, where it can't be told."""
+    """A table with one row a claim, below its experiment: where it holds, fails, and can't be told."""
     yield f"| claim | of | {' | '.join(_WORDS)} |"
     yield "|---|---|" + "---|" * len(_WORDS)
     groups: dict[tuple[str, str], list[Decided]] = {}
     for one in found:
         groups.setdefault((_name(one.claim), one.claim.source), []).append(one)
+    title = ""
     for (name, source), group in groups.items():
+        if group[0].experiment.title != title:
+            title = group[0].experiment.title
+            yield f"| **{title}** | | | | |"
         places = [_places([one for one in group if one.word == word]) for word in _WORDS]
         yield f"| {name} | {source or '–'} | {' | '.join(places)} |"
 
@@ -96,7 +100,7 @@ def missed_by_chance(found: Sequence[Decided]) -> str:
 
 def untried(experiments: Iterable[Experiment], found: Iterable[Decided]) -> list[str]:
     """Claims of papers that no finished cell speaks of."""
-    known = {(one.experiment, one.claim.text) for one in found}
+    known = {(one.experiment.name, one.claim.text) for one in found}
     return [
         f"{_name(claim)} ({claim.source}; `{experiment.name}`)"
         for experiment in experiments

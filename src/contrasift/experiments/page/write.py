@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ _PHASE_NAMES = {
 }
 _INTRODUCTION = """# Results
 
-Made by `contrasift experiment --write-results` from the JSON files in `{results}`; nothing here is
+Made by `contrasift experiment --write-results` from the JSON files in `{results}` and beside it; nothing here is
 written by hand. Accuracies and other shares in percent, mean ± standard error over seeds; differences
 are of runs with equal seeds, in points or in the metric's own unit, with their 95 % t-interval.
 Exploration (the validation split) and confirmation (test images, fresh seeds) are kept apart: only what
@@ -98,8 +99,17 @@ def write_page(results: Path) -> Path:
     for phase in reversed(PHASES):
         if claims[phase]:
             parts.append(_claims_text(phase, claims[phase]))
+    parts += _folded("Every section", _contents(sections))
     write_text(page, "\n".join([*parts, *sections, *_on_gpus()]))
     return page
+
+
+def _contents(sections: Iterable[str]) -> Iterator[str]:
+    """A link to each section, by the anchor that GitHub makes of its heading."""
+    for section in sections:
+        heading = section.partition("\n")[0].removeprefix("## ")
+        anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        yield f"- [{heading}](#{anchor})"
 
 
 def _on_gpus() -> Iterator[str]:
