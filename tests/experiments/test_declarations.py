@@ -61,8 +61,9 @@ def test_claims_speak_of_arms_and_settings_that_are_there(name):
         alone = list(claim.weights.values()) in ([1], [-1])
         assert alone or sum(claim.weights.values()) == pytest.approx(0)
         assert claim.rule in ("above", "within")
+        pools = [pool for named in experiment.pools.values() for pool in named]
         for axis, label in claim.where.items():
-            assert label in experiment.axes[axis]
+            assert label in (pools if axis == "pool" else experiment.axes[axis])
     for further in experiment.axes_at.values():
         assert all(set(labels) <= set(experiment.axes[axis]) for axis, labels in further.items())
 

@@ -126,6 +126,7 @@ NUMBER_OF_NEGATIVES = Experiment(
             {_FEW: 1, "batches of 256": -1},
             ("mean_classifier", "head.mean_classifier"),
             margin=-1.0,
+            where={"pool": "glyphs"},
             source="2102.06866, slide: additional results",
         ),
         Claim(

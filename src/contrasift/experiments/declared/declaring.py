@@ -38,7 +38,7 @@ class Claim:
         metrics: in which it is claimed, each decided by itself.
         margin: in the same unit.
         rule: `above` or `within`.
-        where: settings it speaks of, as in `Experiment.axes`; all of them if empty.
+        where: settings it speaks of, as in `Experiment.axes`, or a `pool`; all of them if empty.
         source: who claims it.
     """
 
