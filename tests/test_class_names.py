@@ -57,8 +57,7 @@ def test_text_is_never_merged_by_any_door_for_arrays(names):
     for door in (list, lambda part: np.array(part, dtype=object), lambda part: pa.array(part)):
         try:
             codes, found = class_codes(door(names), len(names))
-        except ContrasiftError as error:
-            assert "NUL" in str(error)
+        except ContrasiftError:
             assert any(name.endswith("\0") for name in names)
             return
         assert partition(codes.tolist()) == wanted
