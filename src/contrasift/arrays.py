@@ -6,15 +6,13 @@ import mmap
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64, Shaped
+from jaxtyping import Bool, Float32, Int64
 
 from contrasift.errors import DataError, UsageError
 
 EmbeddingMatrix = Float32[np.ndarray, "n d"]
-RowVector = Float64[np.ndarray, " n"]
 IndexVector = Int64[np.ndarray, " k"]
 RowMask = Bool[np.ndarray, " n"]
-AnyVector = Shaped[np.ndarray, " n"]
 
 _BLOCK_BYTES = 64 << 20
 _BLOCK_ENTRIES = 1 << 20

@@ -39,7 +39,9 @@ def test_gain_is_the_difference_of_values_and_they_add_up(redundancy):
     running = 0.0
     for row in np.random.default_rng(3).permutation(15):
         selected = objectives.sum_of(rows, np.array(subset, np.int64))
-        gains = objectives.gains(rows, total, selected, redundancy)
+        direction = total - 2.0 * redundancy * selected
+        gains = objectives.scores(rows, direction) - redundancy * objectives.squared_norms(rows)
+        assert gains.tolist() == reference.gains(rows, subset, redundancy).tolist()
         for other in set(range(15)) - set(subset):
             difference = reference.value(rows, [*subset, other], redundancy) - reference.value(
                 rows, subset, redundancy

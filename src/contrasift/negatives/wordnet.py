@@ -63,20 +63,6 @@ class WordNet:
                     waiting.append(one)
         return frozenset(found)
 
-    def common_depth(self, first: int, second: int) -> int:
-        """Depth of the deepest common kind of two synsets.
-
-        WordNet is no tree: of all common hypernyms (a synset counts as its own) the one with the
-        greatest depth is taken, and depth is that of the longest way to the root.
-
-        Raises:
-            DataError: they have nothing in common.
-        """
-        common = self.kinds(first) & self.kinds(second)
-        if not common:
-            raise DataError("two nouns with a common kind", f"n{first:08d} and n{second:08d}")
-        return max(map(self.depth, common))
-
 
 def read_wordnet(path: Path) -> WordNet:
     """Read WordNet's nouns from its `data.noun` (format: wndb(5WN)).
@@ -128,7 +114,10 @@ def find_wordnet() -> Path | None:
 
 
 def depth_table(wordnet: WordNet, synsets: Sequence[int]) -> np.ndarray:
-    """`common_depth` of every pair of classes.
+    """Depth of the deepest common kind of every pair of classes; −1 where they have nothing in common.
+
+    WordNet is no tree: of all common hypernyms (a synset counts as its own) the one with the
+    greatest depth is taken, and depth is that of the longest way to the root.
 
     Args:
         wordnet: the nouns.

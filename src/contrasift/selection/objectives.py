@@ -143,26 +143,6 @@ def value(total: Sum, selected_sum: Sum, redundancy: float) -> float:
     )
 
 
-def gains(
-    values: Rows,
-    total: Sum,
-    selected_sum: Sum,
-    redundancy: float,
-    threads: int | None = None,
-) -> Float64[np.ndarray, " n"]:
-    """⟨z_e, T − 2λM⟩ − λ‖z_e‖² of every row: what adding it (once more) to S would bring.
-
-    Args:
-        values: z, float32 [n, d].
-        total: T.
-        selected_sum: M.
-        redundancy: λ.
-        threads: None for all processors.
-    """
-    direction = total - (2.0 * redundancy) * selected_sum
-    return scores(values, direction, threads) - redundancy * squared_norms(values, threads)
-
-
 def random_value(
     total: Sum, sum_of_squares: float, n: int, budget: int, redundancy: float
 ) -> float:

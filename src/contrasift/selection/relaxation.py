@@ -224,26 +224,6 @@ def relax_by(
     )
 
 
-def apply_rule(
-    values: Float32[np.ndarray, "n d"],
-    direction: Float64[np.ndarray, " d"],
-    threshold: float,
-    threads: int | None = None,
-) -> Bool[np.ndarray, " n"]:
-    """⟨z_i, w⟩ ≥ θ for every row, by the kernel that made the rule.
-
-    Applied to the rows it was made from, it gives the selection (without `keep`, and with rows
-    that tie with the last one taken but were not: see `Relaxed.tie_rows`).
-
-    Args:
-        values: new rows, float32 [n, d], made by the same encoder and scaling.
-        direction: w.
-        threshold: θ.
-        threads: None for all processors.
-    """
-    return objectives.scores(values, direction, threads) >= threshold
-
-
 @dataclass
 class _Problem:
     """What is to be selected from."""
