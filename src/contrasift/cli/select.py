@@ -212,6 +212,7 @@ def _select_from_matrix(
             in_place=connect is not None,
             progress=progress,
             columns=None if connect is None else MappedColumns(_what_is_there(out)),
+            say=narrator.say,
         )
     if files["classes"] is None and (Path(place) / "classes.parquet").exists():
         files = {**files, "classes": Path(place) / "classes.parquet"}
@@ -224,7 +225,7 @@ def _select_from_matrix(
     weights = None if weights is None else load_weights_file(weights)
     scores = None
     if files["scores"] is not None:
-        scores = read_scores(files["scores"], embeddings.index, scores_column)
+        scores = read_scores(files["scores"], embeddings.index, scores_column, drop)
     inputs = {"embeddings": embeddings.description["sha256"]} | {
         name: sha256_of(local_file(given)) for name, given in files.items() if given is not None
     }

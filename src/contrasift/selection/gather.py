@@ -286,14 +286,15 @@ def _stop_at(problems: np.ndarray, scale: bool, rows: np.ndarray | None = None) 
         raise DataError(
             "embeddings of finite numbers",
             f"NaN or infinity in {bad.size} row(s), the first of them row {first_of(bad)}",
-            "Leave these examples out, or embed them again",
+            "Drop them (`must_drop`, --must-drop), leave them out, or embed them again",
         )
     zero = np.flatnonzero(problems == _ZERO)
     if scale and zero.size:
         raise DataError(
             "rows that can be scaled to length one",
             f"{zero.size} row(s) of zeros, the first of them row {first_of(zero)}",
-            "Leave these examples out, or say `none` for the normalisation if rows are mean views",
+            "Drop them (`must_drop`, --must-drop), leave them out, or say `none` for the normalisation "
+            "(`normalize`, --normalize) if rows are mean views",
         )
 
 
