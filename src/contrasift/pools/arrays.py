@@ -21,6 +21,7 @@ from contrasift.pools.prepare import (
     prepare_array,
     prepare_image,
     to_bytes,
+    whole_image,
 )
 from contrasift.pools.stored import ArraySource
 
@@ -159,8 +160,7 @@ class DatasetSource(ImageSource):
         except Exception as error:  # a data set may fail in any way
             raise UnreadableExample(str(error).split("\n")[0] or type(error).__name__) from error
         if isinstance(pixels, Image.Image):
-            mode = "L" if self.channels == 1 else "RGB"
-            return np.asarray(pixels.convert(mode)).reshape(pixels.height, pixels.width, -1)
+            return whole_image(pixels, self.channels)
         return to_bytes(pixels)
 
     def label(self, row: int) -> Any:

@@ -183,12 +183,29 @@ def prepare_image(image: Image.Image, size: int, channels: int) -> ImageArray:
     Raises:
         UnreadableExample: float pixels that are not finite.
     """
-    orientation = _orientation(image)
-    flat = _over_white(_eight_bits(image)).convert("L" if channels == 1 else "RGB")
+    flat, turn = _flat(image, channels)
     square = _central_square(flat, size)
-    if orientation in _UPRIGHT:
-        square = square.transpose(_UPRIGHT[orientation])  # the central square stays the same
+    if turn is not None:
+        square = square.transpose(turn)  # the central square stays the same
     return np.array(square, dtype=np.uint8).reshape(size, size, channels)
+
+
+def whole_image(image: Image.Image, channels: int) -> AnyImage:
+    """All pixels of an opened Pillow image by the same rules, but for the square.
+
+    Raises:
+        UnreadableExample: float pixels that are not finite.
+    """
+    flat, turn = _flat(image, channels)
+    upright = flat if turn is None else flat.transpose(turn)
+    return np.array(upright, dtype=np.uint8).reshape(upright.height, upright.width, channels)
+
+
+def _flat(image: Image.Image, channels: int) -> tuple[Image.Image, Image.Transpose | None]:
+    """Grey or coloured bytes, and how they are still to be turned."""
+    image.load()  # some formats turn while they load, and say so only then
+    turn = _UPRIGHT.get(_orientation(image))
+    return _over_white(_eight_bits(image)).convert("L" if channels == 1 else "RGB"), turn
 
 
 def prepare_array(pixels: Shaped[np.ndarray, "h w c"], size: int) -> ImageArray:
