@@ -137,7 +137,9 @@ def same(found: np.ndarray, expected: np.ndarray) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("kind", "mode", "how"), WAYS, ids=[f"{k}-{m}-{'-'.join(map(str, h.values()))}" for k, m, h in WAYS]
+    ("kind", "mode", "how"),
+    WAYS,
+    ids=[f"{k}-{m}-{'-'.join(map(str, h.values()))}" for k, m, h in WAYS],
 )
 def test_every_format_mode_and_orientation_against_one_reference(kind, mode, how):
     stored = saved(picture(mode), kind, 1, **how)
@@ -153,8 +155,12 @@ def test_every_format_mode_and_orientation_against_one_reference(kind, mode, how
 
 def test_the_reference_is_no_constant_and_common_formats_carry_the_tag():
     turned = [upright(np.asarray(picture("L"))) for upright in UPRIGHT.values()]
-    assert all(np.abs(a - b.astype(int)).mean() > 6 for n, a in enumerate(turned) for b in turned[:n])
-    carrying = {kind for kind, mode, how in WAYS if mode == "RGB" and carries_orientation(kind, mode, how)}
+    assert all(
+        np.abs(a - b.astype(int)).mean() > 6 for n, a in enumerate(turned) for b in turned[:n]
+    )
+    carrying = {
+        kind for kind, mode, how in WAYS if mode == "RGB" and carries_orientation(kind, mode, how)
+    }
     assert carrying >= {"JPEG", "PNG", "TIFF", "WEBP"}
 
 

@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from contrasift.arrays import row_blocks
 from contrasift.errors import DataError
 from contrasift.pools.base import ImageSource, Whole, check_enough
 from contrasift.pools.labels import check_label_count, encode_labels
+from contrasift.pools.pixels import check_values, is_grey, pixels_of, prepare_pixels
 from contrasift.pools.prepare import (
     AnyImage,
     ImageArray,
     UnreadableExample,
-    prepare_array,
-    prepare_image,
     to_bytes,
     whole_image,
 )
@@ -49,7 +47,7 @@ def array_pool(
         DataError: another shape or type, NaN, values out of range, or labels that do not match.
     """
     source = ArraySource(_channels_first(images), content)
-    _check_values(images, "images")
+    check_values(images, "images")
     check_enough(len(source), "images", name)
     ids = [str(row) for row in range(len(source))]
     if labels is None:
@@ -59,7 +57,7 @@ def array_pool(
         check_label_count(len(codes), len(source), name)
         return Whole(source, name, ids, codes, names)
     test_source = ArraySource(_channels_first(np.asarray(test[0])))
-    _check_values(test[0], "test images")
+    check_values(test[0], "test images")
     if test_source.channels != source.channels:
         raise DataError(
             f"test images with {source.channels} channel(s), like the others",
@@ -128,7 +126,7 @@ class DatasetSource(ImageSource):
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
         pixels = self._first_image()
-        self.channels = 1 if _is_grey(pixels) else 3
+        self.channels = 1 if is_grey(pixels) else 3
         size = pixels.size if isinstance(pixels, Image.Image) else pixels.shape[:2]
         self.default_size = int(min(size))
 
@@ -138,25 +136,19 @@ class DatasetSource(ImageSource):
     def decode(self, row: int, size: int) -> ImageArray:
         """One image, uint8 [size, size, channels]; raises UnreadableExample."""
         try:
-            pixels = _pixels(_image_of(self._dataset[row]))
-            if isinstance(pixels, Image.Image):
-                return prepare_image(pixels, size, self.channels)
-            _check_values(pixels, f"image {row}")
-            image = prepare_array(pixels, size)
+            image = _image_of(self._dataset[row])
+            return prepare_pixels(image, size, self.channels, f"image {row}")
         except UnreadableExample:
             raise
         except DataError as error:
             raise UnreadableExample(f"{error.got}, not {error.expected}") from error
         except Exception as error:  # a data set may fail in any way
             raise UnreadableExample(str(error).split("\n")[0] or type(error).__name__) from error
-        if image.shape[2] == self.channels:
-            return image
-        return prepare_image(Image.fromarray(np.squeeze(image)), size, self.channels)
 
     def pixels(self, row: int) -> AnyImage:
         """The whole image, uint8 [h, w, channels]."""
         try:
-            pixels = _pixels(_image_of(self._dataset[row]))
+            pixels = pixels_of(_image_of(self._dataset[row]))
         except Exception as error:  # a data set may fail in any way
             raise UnreadableExample(str(error).split("\n")[0] or type(error).__name__) from error
         if isinstance(pixels, Image.Image):
@@ -186,7 +178,7 @@ class DatasetSource(ImageSource):
             except Exception as error:  # the scan says what is wrong with it
                 problem = error
                 continue
-            return _pixels(_image_of(item))
+            return pixels_of(_image_of(item))
         raise DataError("a data set with images that can be read", f"none: {problem}")
 
 
@@ -235,54 +227,10 @@ def _channels_first(images: np.ndarray) -> np.ndarray:
     return images if first else np.moveaxis(images, 3, 1)
 
 
-def _check_values(images: np.ndarray, name: str) -> None:
-    """Types and ranges that have one meaning as pixels, and no other."""
-    if images.dtype in (np.uint8, np.bool_):
-        return
-    if images.dtype.kind != "f":
-        raise DataError(
-            f"{name} as uint8, bool, or floats in [0, 1]",
-            f"dtype {images.dtype}",
-            "Convert them: `images.astype(np.uint8)` for values in 0..255",
-        )
-    for rows in row_blocks(len(images), images.nbytes // max(1, len(images))):
-        block = np.asarray(images[rows])
-        if not np.isfinite(block).all():
-            raise DataError(f"{name} of finite numbers", f"NaN or infinity in {name}")
-        if block.size and not (block.min() >= 0 and block.max() <= 1):
-            raise DataError(
-                f"{name} as floats in [0, 1]",
-                f"values in [{block.min():g}, {block.max():g}]",
-                "Divide by 255, or leave out the normalisation",
-            )
-
-
 def _image_of(item: Any) -> Any:
     if not isinstance(item, (tuple, list)) or len(item) < 2:
         raise DataError("items of a data set as (image, label)", type(item).__name__)
     return item[0]
-
-
-def _pixels(image: Any) -> Any:
-    """A Pillow image as it is; an array or tensor as [H, W, C]."""
-    if isinstance(image, Image.Image):
-        return image
-    values = np.asarray(image)
-    is_tensor = hasattr(image, "detach")
-    if values.ndim == 2:
-        return values[:, :, None]
-    if values.ndim != 3 or values.shape[0 if is_tensor else 2] not in (1, 3):
-        layout = "[C, H, W]" if is_tensor else "[H, W, C]"
-        raise DataError(
-            f"images as {layout} with C = 1 or 3", f"{type(image).__name__} of shape {values.shape}"
-        )
-    return values.transpose(1, 2, 0) if is_tensor else values
-
-
-def _is_grey(pixels: Any) -> bool:
-    if isinstance(pixels, Image.Image):
-        return pixels.mode in ("1", "L", "I", "F", "LA") or pixels.mode.startswith("I;16")
-    return pixels.shape[2] == 1
 
 
 def _length(values: Any) -> int:
