@@ -32,6 +32,8 @@ def array_pool(
     test: tuple[Any, Any] | None = None,
     name: str = "array",
     content: tuple[bytes, ...] = (),
+    *,
+    labelled: bool = True,
 ) -> Whole:
     """A pool of the images of one array.
 
@@ -42,6 +44,7 @@ def array_pool(
         test: held-out images and their labels.
         name: what to call it.
         content: what to fingerprint in place of the pixels.
+        labelled: whether labels are wanted; without, they are not looked at.
 
     Raises:
         DataError: another shape or type, NaN, values out of range, or labels that do not match.
@@ -50,7 +53,7 @@ def array_pool(
     check_values(images, "images")
     check_enough(len(source), "images", name)
     ids = [str(row) for row in range(len(source))]
-    if labels is None:
+    if labels is None or (test is None and not labelled):
         return Whole(source, name, ids)
     if test is None:
         codes, names = encode_labels(labels)
@@ -63,6 +66,9 @@ def array_pool(
             f"test images with {source.channels} channel(s), like the others",
             f"{test_source.channels}",
         )
+    test_ids = [f"test/{row}" for row in range(len(test_source))]
+    if not labelled:
+        return Whole(source, name, ids, test=Whole(test_source, name, test_ids))
     train_labels, test_labels = np.asarray(labels), np.asarray(test[1])
     check_label_count(len(train_labels), len(source), name)
     check_label_count(len(test_labels), len(test_source), f"the test set of {name}")
@@ -70,18 +76,22 @@ def array_pool(
     held_out = Whole(
         test_source,
         name,
-        [f"test/{row}" for row in range(len(test_source))],
+        test_ids,
         codes[len(source) :],
         names,
     )
     return Whole(source, name, ids, codes[: len(source)], names, test=held_out)
 
 
-def file_pool(path: Path) -> Whole:
+def file_pool(path: Path, *, labelled: bool = True) -> Whole:
     """A pool of a `.npy` file of images, or of a `.npz` with `images` (or `x`, `arr_0`).
 
     A `.npz` may also hold `labels` (or `y`), `test_images` and `test_labels`. A `.npy` file is
     memory-mapped, and fingerprinted by its name, size and modification time.
+
+    Args:
+        path: the file.
+        labelled: whether labels are wanted; without, they are not looked at.
 
     Raises:
         DataError: it cannot be read, or holds no such arrays.
@@ -112,7 +122,7 @@ def file_pool(path: Path) -> Whole:
     test = None
     if "test_images" in arrays and "test_labels" in arrays and labels is not None:
         test = (arrays["test_images"], arrays["test_labels"])
-    return array_pool(images, labels, test, name=path.stem)
+    return array_pool(images, labels, test, name=path.stem, labelled=labelled)
 
 
 class DatasetSource(ImageSource):
@@ -182,12 +192,16 @@ class DatasetSource(ImageSource):
         raise DataError("a data set with images that can be read", f"none: {problem}")
 
 
-def dataset_pool(dataset: Any) -> Whole:
+def dataset_pool(dataset: Any, *, labelled: bool = True) -> Whole:
     """A pool of a torch-style data set of (image, label).
 
     Labels are taken from `targets` or `labels` if the data set has them for every item, else from
     the items. Give it transforms that only load an image: augmentation and normalisation come
     later.
+
+    Args:
+        dataset: the data set.
+        labelled: whether labels are wanted; without, they are not looked at.
 
     Raises:
         DataError: fewer than two items, or items that are not pairs of an image and a label.
@@ -195,6 +209,9 @@ def dataset_pool(dataset: Any) -> Whole:
     name = type(dataset).__name__
     check_enough(len(dataset), "images", name)
     source = DatasetSource(dataset)
+    ids = [str(row) for row in range(len(source))]
+    if not labelled:
+        return Whole(source, name, ids)
     labels = next(
         (
             np.asarray(getattr(dataset, attribute))
@@ -211,7 +228,7 @@ def dataset_pool(dataset: Any) -> Whole:
     classes = getattr(dataset, "classes", None)
     if _length(classes) == len(names) and labels.dtype.kind in "iu":
         names = tuple(str(name) for name in classes)  # type: ignore[union-attr]
-    return Whole(source, name, [str(row) for row in range(len(source))], codes, names)
+    return Whole(source, name, ids, codes, names)
 
 
 def _channels_first(images: np.ndarray) -> np.ndarray:

@@ -87,7 +87,7 @@ class TarSource(EncodedSource):
         return int(np.searchsorted(self._starts, row, side="right")) - 1
 
 
-def tar_pool(shards: Sequence[Shard], name: str) -> Whole:
+def tar_pool(shards: Sequence[Shard], name: str, *, labelled: bool = True) -> Whole:
     """Every example of some tar shards, in the order of the shards and of their members.
 
     Members are one example when their names agree up to the first dot of the file's name. An
@@ -101,7 +101,7 @@ def tar_pool(shards: Sequence[Shard], name: str) -> Whole:
     indices = [index_shard(shard) for shard in shards]
     ids = [f"{s.name}/{key}" for s, i in zip(shards, indices, strict=True) for key in i.keys]
     check_enough(len(ids), "examples", name, "Members are named key.jpg, key.cls, ...")
-    codes, names = _labels(shards, indices)
+    codes, names = _labels(shards, indices) if labelled else (None, ())
     ignored = sum(index.ignored for index in indices)
     return Whole(TarSource(shards, indices), name, ids, codes, names, ignored=ignored)
 
