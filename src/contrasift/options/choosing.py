@@ -1,17 +1,14 @@
-"""From a pool to a selection: how it is embedded, parted into classes and chosen from."""
+"""From a pool to latent classes: which images, how they are embedded and parted."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
 
-from contrasift.catalogue import OBJECTIVES, refuse_unused
-from contrasift.errors import UsageError
 from contrasift.options.declaring import Options, option, require
 from contrasift.options.training import METHODS
+from contrasift.options.words import GraphKind, Layer, Metric, RunClassMethod
 
 
 @dataclass(frozen=True)
@@ -60,9 +57,7 @@ class EmbedOptions(Options):
         "same",
         "The encoder (named like --encoder; several with commas: their features side by side) in whose features classes are found; its embeddings of the images as they are go to class_embeddings.npy. `same`: that of --encoder; empty: classes are found in the views' embeddings, where similarities are.",
     )
-    classes_layer: str = option(
-        "backbone", "Layer of --classes-encoder.", choices=("head", "backbone")
-    )
+    classes_layer: Layer = option("backbone", "Layer of --classes-encoder.")
     classes_views: int = option(
         0, "Augmented views for --classes-encoder besides the image as it is."
     )
@@ -75,10 +70,9 @@ class EmbedOptions(Options):
     proxy_architecture: str = option(
         "", "The proxy's network, named like --architecture; default: that."
     )
-    layer: str = option(
+    layer: Layer = option(
         "head",
         "Embed with the encoder's `backbone` or with the projection `head` (encoders without one: backbone).",
-        choices=("head", "backbone"),
     )
     views: int = option(4, "Augmented views an example; their unit embeddings are averaged.")
     plain_view: bool = option(False, "Average in the un-augmented view as well.")
@@ -107,10 +101,9 @@ class EmbedOptions(Options):
 class ClassesOptions(Options):
     """How latent classes are found."""
 
-    classes: str = option(
+    classes: RunClassMethod = option(
         "auto",
         "`graph`: communities among nearest neighbours, which find their own number (extra `graph`); `kmeans`; `auto`: graph where installed, up to 200,000 examples and unless --n-classes is given, else kmeans; `few-labels`: a linear classifier from few labels; `propagate`: few labels spread over the graph; the pool's `labels`; `zero-shot`: the name in --class-names that an image resembles most.",
-        choices=("auto", "graph", "kmeans", "few-labels", "propagate", "labels", "zero-shot"),
     )
     class_names: str = option(
         "", "zero-shot: a file with the name of a class a line, or `imagenet-1k`."
@@ -128,10 +121,10 @@ class ClassesOptions(Options):
         "kmeans: a number, a range such as 50:400 or `auto` (√n / 10 to 2 √n): chosen by how few neighbours are cut apart; default: as many as the pool has labels, else `auto`.",
     )
     restarts: int = option(5, "k-means restarts; the best is kept.")
-    metric: str = option(
+    iterations: int = option(25, "k-means steps a restart.", later=True)
+    metric: Metric = option(
         "spherical",
         "Without --whiten: examples are compared by direction (`spherical`) or as points (`euclidean`).",
-        choices=("spherical", "euclidean"),
     )
     whiten: int = option(
         128, "Find classes in so many leading components, brought to equal variance; 0: not."
@@ -143,10 +136,9 @@ class ClassesOptions(Options):
         10,
         "graph, propagate: neighbours of an example; `auto` (graph): 10, 20 or 30, where two seeds agree best.",
     )
-    graph: str = option(
+    graph: GraphKind = option(
         "union",
         "graph, propagate: join two examples if one is a neighbour of the other (`union`), or if each is (`mutual`).",
-        choices=("union", "mutual"),
     )
     resolution: str | float | int = option(
         "3",
@@ -176,6 +168,7 @@ class ClassesOptions(Options):
         """Check counts."""
         super().__post_init__()
         require(self.restarts >= 1, "--restarts of at least 1", self.restarts)
+        require(self.iterations >= 1, "--iterations of at least 1", self.iterations)
         require(self.whiten >= 0, "--whiten of at least 0", self.whiten)
         require(
             self.max_class_size is None or self.max_class_size >= 1,
@@ -212,7 +205,7 @@ class ClassesOptions(Options):
 
     def fingerprint(self, *upstream: str) -> str:
         """Hash of these options, without `rounds`: every round is a stage with its own."""
-        values = {name: value for name, value in self.as_dict().items() if name != "rounds"}
+        values = {name: value for name, value in self.identity().items() if name != "rounds"}
         text = json.dumps([type(self).__name__, values, upstream], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -276,116 +269,3 @@ class ClassesOptions(Options):
             "--classes labels for --classes-file",
             self.classes,
         )
-
-
-@dataclass(frozen=True)
-class SelectOptions(Options):
-    """Which examples are kept."""
-
-    fraction: float | None = option(None, "Share of the pool to keep, in (0, 1].")
-    budget: int | None = option(None, "Number of examples to keep (instead of --fraction).")
-    objective: str = option(
-        "sas",
-        "What is kept: "
-        + "; ".join(f"`{one.name}`: {one.says}" for one in OBJECTIVES.values())
-        + ".",
-        choices=tuple(OBJECTIVES),
-    )
-    redundancy: float | None = option(
-        None,
-        "λ of F_λ: how much similarity among the selected counts against them; default: min(1, 1 / (4·fraction)).",
-    )
-    optimizer: str = option(
-        "greedy",
-        "`greedy` (nested ranking); for sas also `relaxed` (Frank–Wolfe: fastest, streams, leaves a linear rule); for coverage also `stochastic` (greedy over a random part of the candidates each time).",
-        choices=("greedy", "relaxed", "stochastic"),
-    )
-    threshold: float | None = option(
-        None,
-        "τ: averaged similarities below it count zero; for sas and published (the papers' experiments used 0 and 0.5). Where no similarity can be below it the linear path runs.",
-    )
-    coverage_weight: float = option(1.0, "Weight of coverage in coverage-centre.")
-    centre_weight: float = option(1.0, "Weight of centre in coverage-centre.")
-    epsilon: float | None = option(
-        None,
-        "semantic-dedup: two examples whose similarity exceeds 1 − ε are one, and how many are distinct is told (the budget decides what is kept). --optimizer stochastic: the part of the optimum that chance may cost (0.1).",
-    )
-    neighbours: int = option(20, "typicality: how many nearest neighbours tell the density.")
-    scores: str = option(
-        "",
-        "File with a score an example, for the objective scores: .parquet or .csv with columns `index` and the scores, .npy, or a number a line.",
-    )
-    scores_column: str = option("", "Column of the scores; default: the only one beside `index`.")
-    scores_keep: str = option("high", "Which scores are kept.", choices=("high", "low"))
-    refine: str = option(
-        "none",
-        "After greedy: `swaps` (same size), or the paper's `double-greedy` or `double-greedy-random` (both may shrink the set).",
-        choices=("none", "swaps", "double-greedy", "double-greedy-random"),
-    )
-    allocate: str = option(
-        "proportional",
-        "How the budget is shared among classes: `proportional`, `equal`, or `global` (one objective over the whole pool).",
-        choices=("proportional", "equal", "global"),
-    )
-    min_per_class: int = option(0, "At least this many from every class that has them.")
-    seed: int = option(0, "Seed of everything random.")
-
-    def __post_init__(self) -> None:
-        """Check the budget and that the choices go together."""
-        super().__post_init__()
-        if self.fraction is not None and self.budget is not None:
-            raise UsageError("--fraction or --budget", "both", "Give only one of them")
-        if self.fraction is not None:
-            require(
-                0 < self.fraction <= 1,
-                "--fraction in (0, 1]",
-                self.fraction,
-                "A fifth of the pool is 0.2",
-            )
-        require(self.budget is None or self.budget >= 0, "--budget of at least 0", self.budget)
-        require(
-            self.redundancy is None or 0 <= self.redundancy < float("inf"),
-            "--redundancy of at least 0",
-            self.redundancy,
-        )
-        require(self.min_per_class >= 0, "--min-per-class of at least 0", self.min_per_class)
-        require(
-            self.threshold is None or -1 <= self.threshold <= 1,
-            "--threshold in [-1, 1], a cosine",
-            self.threshold,
-        )
-        require(
-            0 < self.coverage_weight < float("inf"),
-            "--coverage-weight above 0",
-            self.coverage_weight,
-            "--objective centre has none",
-        )
-        require(
-            0 <= self.centre_weight < float("inf"),
-            "--centre-weight of at least 0",
-            self.centre_weight,
-        )
-        require(self.epsilon is None or 0 <= self.epsilon <= 2, "--epsilon in [0, 2]", self.epsilon)
-        require(self.neighbours >= 1, "--neighbours of at least 1", self.neighbours)
-        refuse_unused(self.objective, self._further())
-        require(
-            self.refine == "none" or self.optimizer == "greedy",
-            "--optimizer greedy for --refine",
-            self.optimizer,
-        )
-
-    def arguments(self) -> dict[str, Any]:
-        """What `contrasift.select` takes of these; the file of scores is read by the caller."""
-        return {
-            name: value
-            for name, value in self.as_dict().items()
-            if name not in ("scores", "scores_column")
-        }
-
-    def _further(self) -> list[str]:
-        """The options beyond their defaults that only some objectives take."""
-        names = ("threshold", "refine", "coverage_weight", "centre_weight", "epsilon")
-        names += ("neighbours", "scores", "scores_column", "scores_keep")
-        defaults = {item.name: item.default for item in dataclasses.fields(self)}
-        given = [name for name in names if getattr(self, name) != defaults[name]]
-        return given + ([self.optimizer] if self.optimizer != "greedy" else [])

@@ -7,6 +7,13 @@ import math
 from dataclasses import dataclass
 
 from contrasift.options.declaring import Options, option, require
+from contrasift.options.words import (
+    AugmentationName,
+    Precision,
+    Schedule,
+    StepRule,
+    TrainingMethod,
+)
 
 
 @dataclass(frozen=True)
@@ -77,10 +84,9 @@ LEARNING_RATES = {"adam": 3e-3, "sgd": 0.05, "lars": 0.3}
 class TrainOptions(Options):
     """One pre-training run (defaults: the SAS paper's settings, scaled to a CPU)."""
 
-    method: str = option(
+    method: TrainingMethod = option(
         "simclr",
         "How it learns: " + "; ".join(f"`{name}`: {it.says}" for name, it in METHODS.items()) + ".",
-        choices=tuple(METHODS),
     )
     architecture: str = option(
         "narrow",
@@ -95,10 +101,9 @@ class TrainOptions(Options):
         256,
         "Examples in a step, on all devices together; for simclr the other 2·(batch − 1) views are the negatives.",
     )
-    optimizer_name: str = option(
+    optimizer_name: StepRule = option(
         "adam",
         "`adam`, `sgd` (momentum 0.9) or `lars` (SGD with layer-wise rates, for large batches).",
-        choices=tuple(LEARNING_RATES),
     )
     learning_rate: float | None = option(
         None, "Peak learning rate; default: 0.003 for adam, 0.05 for sgd, 0.3 for lars."
@@ -106,10 +111,9 @@ class TrainOptions(Options):
     scale_learning_rate: bool = option(
         False, "Multiply the learning rate by batch / 256 (the linear rule of SGD and LARS)."
     )
-    schedule: str = option(
+    schedule: Schedule = option(
         "cosine",
         "How the learning rate goes on after its warm-up: down along half a `cosine`, or `constant`.",
-        choices=("cosine", "constant"),
     )
     warmup_epochs: int | None = option(
         None, "Epochs in which the learning rate rises; default: a twentieth of all steps."
@@ -128,10 +132,9 @@ class TrainOptions(Options):
         None,
         "byol, simsiam: width of the predictor's hidden layer; default: twice the features' width for byol, a quarter of --projection-dim for simsiam.",
     )
-    augmentation: str = option(
+    augmentation: AugmentationName = option(
         "auto",
         "How views are made; `auto`: `small-grey` for grey images up to 32 pixels, else `simclr`.",
-        choices=("auto", "simclr", "small-grey", "moco-v2"),
     )
 
     negatives: str = option(
@@ -164,10 +167,9 @@ class TrainOptions(Options):
     devices: int = option(
         1, "Devices (on a CPU: processes) that share each batch; negatives are gathered from all."
     )
-    precision: str = option(
+    precision: Precision = option(
         "32-true",
         "Arithmetic of the network; losses are always in float32.",
-        choices=("32-true", "bf16-mixed", "16-mixed"),
     )
 
     def __post_init__(self) -> None:
