@@ -276,8 +276,14 @@ def test_lists_speak_of_pool_indices(rng):
         ({"budget": 5, "redundancy": float("nan")}, "at least 0"),
         ({"budget": 5, "redundancy": 1e308}, r"at most 1e\+09"),
         ({"budget": 5, "objective": "published", "optimizer": "relaxed"}, "objective='published'"),
-        ({"budget": 5, "optimizer": "relaxed", "refine": "swaps"}, "optimizer='greedy' for refine='swaps'"),
-        ({"budget": 5, "objective": "random", "min_per_class": 1}, "got min_per_class=1. .*random-per-class"),
+        (
+            {"budget": 5, "optimizer": "relaxed", "refine": "swaps"},
+            "optimizer='greedy' for refine='swaps'",
+        ),
+        (
+            {"budget": 5, "objective": "random", "min_per_class": 1},
+            "got min_per_class=1. .*random-per-class",
+        ),
         ({"budget": 5, "allocate": "global", "min_per_class": 1}, "no budgets by class"),
         ({"budget": 5, "min_per_class": 2}, "at least 8"),
         ({"budget": 5, "class_weights": {"x": 1.0}}, "class x"),

@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from contrasift.cli.console import show_error
 from contrasift.cli.faults import explain
+from contrasift.cli.flags import RUNNING
 from contrasift.errors import ContrasiftError, missing_extra
 
 # Threads that spin while they wait make training many times slower where cores are shared; a short
@@ -23,6 +24,13 @@ class _Group(TyperGroup):
     """Turns our errors and Ctrl-C into one message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
+        speaking = RUNNING.set(ctx)
+        try:
+            return self._explained(ctx)
+        finally:
+            RUNNING.reset(speaking)
+
+    def _explained(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except ContrasiftError as error:

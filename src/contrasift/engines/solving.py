@@ -264,7 +264,7 @@ class RayEngine:
                 f"latent classes that fit a node, which gives {self.cluster.memory / 2**30:.1f} GiB",
                 f"class {plan.pool.names[largest]} of {plan.partition.sizes[largest]:,} examples, "
                 f"which needs {needed / 2**30:.1f} GiB",
-                "Use --optimizer relaxed, which needs no class to fit, or more classes",
+                "Use optimizer='relaxed', which needs no class to fit, or more classes",
             )
 
     def _announcement(self, plan: Plan, groups: list[list[int]], finished: set[int]) -> str:

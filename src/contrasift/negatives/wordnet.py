@@ -17,7 +17,7 @@ from contrasift.errors import DataError
 FOLDERS = (Path("/usr/share/wordnet"), Path("/usr/local/share/wordnet"))
 HOW_TO_GET = (
     "Install WordNet 3.0, on Debian for example: apt-get install wordnet-base; or name its "
-    "data.noun with --wordnet"
+    "data.noun with wordnet="
 )
 _SYNSET = re.compile(r"n(\d{8})")
 

@@ -36,13 +36,13 @@ class PoolOptions(Options):
     def __post_init__(self) -> None:
         """Check counts and shares."""
         super().__post_init__()
-        require(self.limit is None or self.limit >= 1, "--limit of at least 1", self.limit)
+        require(self.limit is None or self.limit >= 1, "limit= of at least 1", self.limit)
         require(
             self.image_size is None or self.image_size >= 8,
-            "--image-size of at least 8",
+            "image_size= of at least 8",
             self.image_size,
         )
-        require(0 < self.holdout < 1, "--holdout in (0, 1)", self.holdout)
+        require(0 < self.holdout < 1, "holdout= in (0, 1)", self.holdout)
 
 
 @dataclass(frozen=True)
@@ -76,23 +76,23 @@ class EmbedOptions(Options):
     )
     views: int = option(4, "Augmented views an example; their unit embeddings are averaged.")
     plain_view: bool = option(False, "Average in the un-augmented view as well.")
-    embed_batch_size: int = option(256, "Examples embedded at a time.")
+    embed_batch_size: int = option(256, "Examples embedded at a time.", argument="batch_size")
     seed: int = option(0, "Seed of everything random.")
 
     def __post_init__(self) -> None:
         """Check that there is at least one view."""
         super().__post_init__()
-        require(self.views >= 0, "--views of at least 0", self.views)
-        require(self.classes_views >= 0, "--classes-views of at least 0", self.classes_views)
+        require(self.views >= 0, "views= of at least 0", self.views)
+        require(self.classes_views >= 0, "classes_views= of at least 0", self.classes_views)
         require(
-            self.views > 0 or self.plain_view, "at least one view", "--views 0 without --plain-view"
+            self.views > 0 or self.plain_view, "at least one view", "views=0 and plain_view=False"
         )
         require(
-            self.embed_batch_size >= 1, "--embed-batch-size of at least 1", self.embed_batch_size
+            self.embed_batch_size >= 1, "embed_batch_size= of at least 1", self.embed_batch_size
         )
         require(
             self.proxy_epochs is None or self.proxy_epochs >= 1,
-            "--proxy-epochs of at least 1",
+            "proxy_epochs= of at least 1",
             self.proxy_epochs,
         )
 
@@ -104,6 +104,7 @@ class ClassesOptions(Options):
     classes: RunClassMethod = option(
         "auto",
         "`graph`: communities among nearest neighbours, which find their own number (extra `graph`); `kmeans`; `auto`: graph where installed, up to 200,000 examples and unless --n-classes is given, else kmeans; `few-labels`: a linear classifier from few labels; `propagate`: few labels spread over the graph; the pool's `labels`; `zero-shot`: the name in --class-names that an image resembles most.",
+        argument="method",
     )
     class_names: str = option(
         "", "zero-shot: a file with the name of a class a line, or `imagenet-1k`."
@@ -150,9 +151,12 @@ class ClassesOptions(Options):
     few_labels: str = option(
         "",
         "few-labels, propagate: a file of labels, one `index,label` a line, instead of --label-share.",
+        argument="known",
     )
     classes_file: str = option(
-        "", "labels: take the classes from this file (.npy, .parquet or lines) instead of the pool."
+        "",
+        "labels: take the classes from this file (.npy, .parquet or lines) instead of the pool.",
+        argument="labels",
     )
     stability: int | None = option(
         None,
@@ -167,24 +171,24 @@ class ClassesOptions(Options):
     def __post_init__(self) -> None:
         """Check counts."""
         super().__post_init__()
-        require(self.restarts >= 1, "--restarts of at least 1", self.restarts)
-        require(self.iterations >= 1, "--iterations of at least 1", self.iterations)
-        require(self.whiten >= 0, "--whiten of at least 0", self.whiten)
+        require(self.restarts >= 1, "restarts= of at least 1", self.restarts)
+        require(self.iterations >= 1, "iterations= of at least 1", self.iterations)
+        require(self.whiten >= 0, "whiten= of at least 0", self.whiten)
         require(
             self.max_class_size is None or self.max_class_size >= 1,
-            "--max-class-size of at least 1",
+            "max_class_size= of at least 1",
             self.max_class_size,
         )
         require(
             self.stability is None or self.stability >= 0,
-            "--stability of at least 0",
+            "stability= of at least 0",
             self.stability,
         )
-        require(self.rounds >= 0, "--rounds of at least 0", self.rounds)
+        require(self.rounds >= 0, "rounds= of at least 0", self.rounds)
         require(
             self.rounds == 0 or self.classes not in ("labels", "zero-shot"),
-            "--rounds with --classes that are found in embeddings",
-            self.classes,
+            "rounds= with classes that are found in embeddings",
+            f"classes='{self.classes}'",
         )
         self._settle_texts()
         self._check_n_classes()
@@ -192,14 +196,14 @@ class ClassesOptions(Options):
         zero_shot = self.classes == "zero-shot"
         require(
             bool(self.class_names) or not zero_shot,
-            "--class-names for --classes zero-shot",
+            "class_names= for classes='zero-shot'",
             "none",
             "A file with one name a line, or imagenet-1k",
         )
         given = [self.class_names, self.templates, self.clip]
         require(
             zero_shot or not any(given),
-            "--classes zero-shot for --class-names, --templates and --clip",
+            "classes='zero-shot' for class_names=, templates= and clip=",
             self.classes,
         )
 
@@ -216,11 +220,11 @@ class ClassesOptions(Options):
         if self.graph_neighbours != "auto":
             text = str(self.graph_neighbours)
             count = int(text) if text.isdecimal() else 0
-            require(count >= 1, "--graph-neighbours of at least 1, or auto", text)
+            require(count >= 1, "graph_neighbours= of at least 1, or auto", text)
             object.__setattr__(self, "graph_neighbours", count)
         require(
             self.graph_neighbours != "auto" or self.classes != "propagate",
-            "a number of --graph-neighbours for --classes propagate",
+            "a number of graph_neighbours= for classes='propagate'",
             "auto",
         )
         if self.resolution in ("auto", "consensus"):
@@ -231,7 +235,7 @@ class ClassesOptions(Options):
             value = 0.0
         require(
             0 < value < float("inf"),
-            "--resolution above 0, auto or consensus",
+            "resolution= above 0, auto or consensus",
             repr(self.resolution),
         )
         object.__setattr__(self, "resolution", f"{value:g}")
@@ -242,30 +246,28 @@ class ClassesOptions(Options):
         ends = str(self.n_classes).split(":")
         require(
             len(ends) <= 2 and all(end.isdecimal() and int(end) >= 1 for end in ends),
-            "--n-classes of at least 1, a range such as 50:400, or `auto`",
+            "n_classes= of at least 1, a range such as 50:400, or `auto`",
             self.n_classes,
         )
-        require(
-            self.classes in ("auto", "kmeans"), "--classes kmeans for --n-classes", self.classes
-        )
+        require(self.classes in ("auto", "kmeans"), "classes='kmeans' for n_classes=", self.classes)
 
     def _check_few_labels(self) -> None:
         few = self.classes in ("few-labels", "propagate")
         require(
             self.label_share is None or 0 < self.label_share <= 1,
-            "--label-share in (0, 1]",
+            "label_share= in (0, 1]",
             self.label_share,
             "One in a hundred is 0.01",
         )
         require(
             few == ((self.label_share is not None) or bool(self.few_labels))
             and not (self.label_share is not None and self.few_labels),
-            "--label-share or --few-labels for --classes few-labels and propagate, and for no other",
-            f"--classes {self.classes}, --label-share {self.label_share}, "
-            f"--few-labels {self.few_labels or 'none'}",
+            "label_share= or few_labels= for classes='few-labels' and classes='propagate', and for no other",
+            f"classes='{self.classes}', label_share={self.label_share}, "
+            f"few_labels='{self.few_labels}'",
         )
         require(
             not self.classes_file or self.classes == "labels",
-            "--classes labels for --classes-file",
+            "classes='labels' for classes_file=",
             self.classes,
         )

@@ -25,6 +25,7 @@ def option(
     short: str = "",
     metavar: str = "",
     later: bool = False,
+    argument: str = "",
 ) -> Any:
     """A dataclass field that carries what its flag, its recipe key and its check need.
 
@@ -34,6 +35,7 @@ def option(
         choices: the legal words, where they are not those of a `Literal` type.
         short: a one-letter flag.
         metavar: what the flag takes, e.g. `FILE`.
+        argument: its name in the Python function, where that is another.
         later: it came after runs had been made without it: at its default it is in no fingerprint.
     """
     return dataclasses.field(
@@ -44,6 +46,7 @@ def option(
             "short": short,
             "metavar": metavar,
             "later": later,
+            "argument": argument,
         },
     )
 

@@ -28,7 +28,7 @@ class CompareOptions(Options):
     def __post_init__(self) -> None:
         """Check that something is compared."""
         super().__post_init__()
-        require(self.seeds >= 1, "--seeds of at least 1", self.seeds)
+        require(self.seeds >= 1, "seeds= of at least 1", self.seeds)
 
 
 GROUPS: dict[str, type[Options]] = {

@@ -82,6 +82,11 @@ class ChoiceOptions(Options):
             f"optimizer='greedy' for refine='{self.refine}'",
             f"optimizer='{self.optimizer}'",
         )
+        require(
+            self.steps == 20 or self.optimizer == "relaxed",
+            "optimizer='relaxed' for steps=",
+            f"optimizer='{self.optimizer}'",
+        )
 
     def _check_budget(self) -> None:
         if self.fraction is not None and self.budget is not None:

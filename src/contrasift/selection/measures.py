@@ -285,7 +285,7 @@ def _measured(
             raise DataError(
                 "something kept of every class",
                 "a class of which nothing is kept",
-                "Select with --min-per-class 1",
+                "Select with min_per_class=1",
             )
         drawn = _drawn(members, sample, generator)
         nearest, mean = np.empty(drawn.size), np.empty(drawn.size)

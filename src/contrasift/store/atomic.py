@@ -19,7 +19,7 @@ from contrasift.errors import ContrasiftError, DataError, UsageError
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path, elsewhere: str = "choose another --out") -> Iterator[Path]:
+def atomic_path(path: Path, elsewhere: str = "choose another place") -> Iterator[Path]:
     """Hand out a temporary path beside `path`; rename it there when the block ends well.
 
     Args:

@@ -62,6 +62,6 @@ class TextOptions(Options):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UsageError(f"--{name.replace('_', '-')} above 0", str(getattr(self, name)))
         if not 0 < self.rate < 1:
-            raise UsageError("--rate in (0, 1)", str(self.rate))
+            raise UsageError("rate= in (0, 1)", str(self.rate))
         if self.batch_size < 2:
-            raise UsageError("--batch-size of at least 2", str(self.batch_size))
+            raise UsageError("batch_size= of at least 2", str(self.batch_size))
