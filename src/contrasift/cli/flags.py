@@ -142,7 +142,7 @@ def _flags_in_reach() -> dict[str, tuple[str, str]]:
     commands: dict[str, Any] = dict(getattr(program.command, "commands", {}))
     own = commands.pop(program.invoked_subcommand or "", None)
     flags: dict[str, tuple[str, str]] = {}
-    for command in (own, *commands.values()):
+    for command in (own, program.command, *commands.values()):
         for given in command.params if command else ():
             if given.param_type_name == "option" and given.name:
                 off = next(iter(given.secondary_opts), f"no {given.opts[0]}")
