@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -12,8 +12,15 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from contrasift.options.declaring import plain
-from contrasift.options.words import Allocation, ObjectiveName, Optimizer, Refinement, Scaling
 from contrasift.selection.select import select
+
+if TYPE_CHECKING:
+    from typing import SupportsFloat, SupportsIndex
+
+    from contrasift.options.words import Allocation, ObjectiveName, Optimizer, Refinement, Scaling
+else:  # scikit-learn hands in whatever it likes, and wants it checked in `fit`
+    Allocation = ObjectiveName = Optimizer = Refinement = Scaling = Any
+    SupportsFloat = SupportsIndex = Any
 
 
 class AugmentationSimilaritySelector(BaseEstimator):

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import typer
 
@@ -45,7 +46,7 @@ def explain(error: OSError) -> ContrasiftError | None:
 
 
 @contextlib.contextmanager
-def explained(context: typer.Context) -> Iterator[None]:
+def explained(context: Any) -> Iterator[None]:
     """Turn our errors, faults of the machine and Ctrl-C into one message and an exit code.
 
     Messages are in terms of the flags of the program that is running.

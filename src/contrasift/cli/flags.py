@@ -108,7 +108,7 @@ _ARGUMENT = re.compile(
 
 
 # The context of the whole program while a command runs.
-RUNNING: ContextVar[typer.Context | None] = ContextVar("RUNNING", default=None)
+RUNNING: ContextVar[Any] = ContextVar("RUNNING", default=None)
 
 
 def as_flags(text: str) -> str:

@@ -42,4 +42,4 @@ class NegativesRequest(Options):
             raise UsageError("arm= or encoder=", "both", "Give only one of them")
         for name in ("queries", "negatives", "replicates"):
             if getattr(self, name) < 1:
-                raise UsageError(f"--{name} of at least 1", str(getattr(self, name)))
+                raise UsageError(f"{name}= of at least 1", str(getattr(self, name)))

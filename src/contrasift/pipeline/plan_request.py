@@ -39,7 +39,7 @@ class PlanRequest(Options):
         for name, least in (("seeds", 1), ("epochs", 1), ("sample", 2), ("draws", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise UsageError(f"--{name} of at least {least}", str(value))
+                raise UsageError(f"{name}= of at least {least}", str(value))
         if not 0 < self.loss < 100:
             raise UsageError("loss= in points between 0 and 100", f"{self.loss}")
         self.shares()
