@@ -84,7 +84,7 @@ class AugmentationSimilaritySelector(BaseEstimator):
         centre_weight: SupportsFloat = 1.0,
         epsilon: SupportsFloat | None = None,
         neighbours: SupportsIndex = 20,
-        threads: int | None = None,
+        threads: SupportsIndex | None = None,
         random_state: Any = None,
     ):
         # scikit-learn wants arguments kept as they came, and checked in `fit`.

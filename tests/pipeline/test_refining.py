@@ -150,8 +150,8 @@ def test_a_run_with_rounds(tmp_path, contrasift):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--rounds", -1], "rounds= of at least 0"),
-        (["--rounds", 1, "--classes", "labels"], "rounds= with classes that are found"),
+        (["--rounds", -1], "--rounds of at least 0"),
+        (["--rounds", 1, "--classes", "labels"], "--rounds with classes that are found"),
     ],
 )  # fmt: skip
 def test_rounds_that_cannot_be(folder, contrasift, more, words):
