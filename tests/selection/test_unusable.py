@@ -49,7 +49,7 @@ def test_dropped_rows_that_are_no_numbers_are_as_if_not_there(rng, kind, objecti
     how = {"objective": objective, "budget": 7}
     scores = {"scores": np.arange(N, dtype=float)} if objective == "scores" else {}
     if not objective.startswith("random"):
-        with pytest.raises(DataError, match="must-drop"):
+        with pytest.raises(DataError, match="must_drop="):
             cs.select(values, classes, **how, **scores)
     dropped = cs.select(values, classes, **how, **scores, must_drop=BAD)
     fewer = {name: part[usable] for name, part in scores.items()}
@@ -123,7 +123,7 @@ def test_dropped_examples_need_no_score(rng, keep):
     scores = rng.normal(size=N)
     scores[BAD] = np.nan
     how = {"objective": "scores", "budget": 5, "scores_keep": keep}
-    with pytest.raises(DataError, match="must-drop list"):
+    with pytest.raises(DataError, match="must_drop="):
         cs.select(values, scores=scores, **how)
     chosen = cs.select(values, scores=scores, must_drop=BAD, **how)
     order = np.argsort(scores, kind="stable")

@@ -344,7 +344,7 @@ def read_scores(
         raise DataError(
             "a score for every example",
             f"{path} with NaN for {missing.size} of them, the first {index[missing[0]]}",
-            "Write inf for what is hardest of all, or put these examples on a --must-drop list",
+            "Write inf for what is hardest of all, or put these examples on the list must_drop=",
         )
     return scores
 
@@ -356,7 +356,7 @@ def _scores_of_table(path: Path, index: np.ndarray, column: str, needed: np.ndar
         raise DataError(f"a column `index` in {path}", ", ".join(table) or "no column")
     if not column and len(others) != 1:
         raise UsageError(
-            f"--scores-column, one of those in {path}: {', '.join(others)}", "none of them"
+            f"scores_column=, one of those in {path}: {', '.join(others)}", "none of them"
         )
     column = column or others[0]
     if column not in others:
