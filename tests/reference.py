@@ -83,3 +83,16 @@ def subset_values(
         value(values, kept + list(chosen), redundancy)
         for chosen in combinations(free, budget - len(kept))
     ]
+
+
+def nearest(queries: np.ndarray, points: np.ndarray, k: int, own: np.ndarray | None) -> list:
+    """The k nearest points of each query, one pair after the other, the lower row first."""
+    found = []
+    for i, query in enumerate(queries.astype(np.float64)):
+        lengths = [
+            (float(((query - point) ** 2).sum()), j)
+            for j, point in enumerate(points.astype(np.float64))
+            if own is None or j != own[i]
+        ]
+        found.append([j for _, j in sorted(lengths)[:k]])
+    return found

@@ -57,8 +57,8 @@ _EXTRA_OF = {
     "safetensors": "train",
     "open_clip": "clip",
     "mlxtend": "demo",
-    "igraph": "graph",
-    "leidenalg": "graph",
+    "igraph": "bench",
+    "leidenalg": "bench",
     "ray": "ray",
 }
 
