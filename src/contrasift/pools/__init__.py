@@ -202,7 +202,7 @@ def _with_labels(whole: Whole, labels: Any, source: Any) -> Whole:
                 "class sub-folders", f"all images directly in {source}", "Use labels=none"
             )
     elif isinstance(labels, (str, Path)):
-        values, where = read_label_file(Path(labels).expanduser()), str(labels)
+        values, where = read_label_file(Path(labels).expanduser(), len(whole.ids)), str(labels)
     else:
         values, where = labels, "labels"
     if whole.test is not None:

@@ -192,4 +192,4 @@ def _json_label(data: bytes) -> str:
         return ""
     found = next((value[key] for key in _LABEL_KEYS if key in value), "")
     is_label = isinstance(found, (str, int)) and not isinstance(found, bool)
-    return str(found).strip() if is_label else ""
+    return str(found) if is_label else ""
