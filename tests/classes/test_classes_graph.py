@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from contrasift.classes import class_agreement, class_stability, latent_classes
 from contrasift.arrays import row_blocks
+from contrasift.classes import class_agreement, class_stability, latent_classes
 from contrasift.classes import communities as communities_module
 from contrasift.classes import graph as graph_module
 from contrasift.classes import graph_classes as module
@@ -388,7 +388,7 @@ class TestCopies:
         assert class_agreement(found.codes, labels)["purity"] == 1.0
 
     def test_a_few_of_each_change_nothing(self):
-        rows, labels = planted(300)
+        rows, _ = planted(300)
         once = latent_classes(rows, resolution=1.0, whiten=0, metric="euclidean")
         twice = latent_classes(
             np.concatenate([rows, rows]), resolution=1.0, whiten=0, metric="euclidean"

@@ -25,7 +25,6 @@ RESOLUTIONS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 NEIGHBOURS = (10, 20, 30)
 
 
-
 def graph_classes(
     rows: Rows,
     *,

@@ -76,7 +76,9 @@ def nearest_rows(
         names = np.arange(stripe.start, stripe.stop)
         columns = Columns.of(frame.put(right[stripe]), names)
         map_rows(
-            lambda some, columns=columns: best.improve(frame.put(left[some]), some, itself, columns),
+            lambda some, columns=columns: best.improve(
+                frame.put(left[some]), some, itself, columns
+            ),
             left.shape[0],
             threads,
         )
@@ -189,9 +191,7 @@ class Best:
         similar = np.empty((left.shape[0], width), np.float32)
         for start in range(0, panels, columns.group):
             group = slice(start, start + columns.group)
-            products.store_products(
-                left, columns.packed[group], np.float32(-np.inf), similar
-            )
+            products.store_products(left, columns.packed[group], np.float32(-np.inf), similar)
             keep_nearest(
                 similar, columns.halves[group], columns.names[group], own[rows],
                 self.closeness[rows], self.found[rows],

@@ -47,9 +47,7 @@ def typicality(values: EmbeddingMatrix, neighbours: int = 20, threads: int | Non
     mean_gap = np.empty(n)
     for block in row_blocks(n, 12 * (count + _SPARE)):
         itself = np.arange(block.start, block.stop)
-        found = nearest_rows(
-            z[block], z, min(count + _SPARE, n - 1), own=itself, threads=threads
-        )
+        found = nearest_rows(z[block], z, min(count + _SPARE, n - 1), own=itself, threads=threads)
 
         def measure(start: int, stop: int, block: slice = block, found: np.ndarray = found) -> None:
             _mean_gap_block(z, squares, found, block.start, start, stop, count, mean_gap)
