@@ -32,7 +32,7 @@ ROW_BLOCK = 20 * products.TILE.rows
 _GROUP_BYTES = 256 << 10
 _STRIPE_BYTES = 64 << 20
 # A common mean takes digits from every similarity; beyond this share of the mean square it goes.
-_COMMON = 0.25
+_COMMON = 0.96
 # Powers of two between which entries are left as they are: their products neither over- nor underflow.
 _SMALLEST, _LARGEST = -30, 40
 
