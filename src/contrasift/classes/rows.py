@@ -16,6 +16,9 @@ METRICS = ("spherical", "euclidean")
 _WHITENING_ROWS = 262_144
 # Entries from 2^-40 to 2^40 can be squared and summed in float32, however many there are.
 _USUAL_EXPONENT = 40
+# Rows for each component that is kept. With as many components as rows, whitened rows would all be
+# equally far from each other: there would be nothing to find.
+_ROWS_A_COMPONENT = 8
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,8 @@ def prepare_rows(embeddings: object, *, whiten: int, metric: str, seed: int) -> 
 
     Args:
         embeddings: real [n, d].
-        whiten: leading components to keep; 0: rows are left as they are.
+        whiten: leading components to keep, but one for 8 rows at most (2 if that is more); 0: rows
+            are left as they are.
         metric: `spherical` or `euclidean`.
         seed: of the sample on which whitening is fitted when there are more than 262,144 rows.
 
@@ -105,7 +109,8 @@ def prepare_rows(embeddings: object, *, whiten: int, metric: str, seed: int) -> 
     if not whiten:
         return Rows(values, None, spherical, shift)
     which = sample_of(values.shape[0], _WHITENING_ROWS, seed)
-    return Rows(values, fit_whitening(values, whiten, which, shift), spherical, shift)
+    width = min(whiten, max(2, values.shape[0] // _ROWS_A_COMPONENT))
+    return Rows(values, fit_whitening(values, width, which, shift), spherical, shift)
 
 
 def _shift_of(values: np.ndarray) -> int:
