@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from contrasift.cli.flags import as_flags
-from contrasift.errors import ContrasiftError, visible
+from contrasift.errors import ContrasiftError, UsageError, visible
 
 _PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
 
@@ -97,4 +97,15 @@ def _line_callback(say: Callable[[str], None], title: str, unit: str) -> Progres
 
 def print_json(text: str) -> None:
     """Machine-readable output goes to standard output alone."""
+    check_output()
     sys.stdout.write(text + "\n")
+
+
+def check_output() -> None:
+    """Stop where nobody could read results.
+
+    Raises:
+        UsageError: standard output is closed.
+    """
+    if sys.stdout is None:
+        raise UsageError("a standard output for json=", "a closed one", "Write to a file: > FILE")
