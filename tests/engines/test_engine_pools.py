@@ -141,9 +141,9 @@ def test_a_pool_of_each_kind_is_the_same_on_ray(cluster, tmp_path, kind):
 
         def interrupt(done, total):
             if done >= 8:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt("half-way")
 
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="half-way"):
             on_ray(progress=interrupt)
         assert not (tmp_path / "ray.npy").exists()
     on_ray(say=said.append)
