@@ -83,6 +83,7 @@ _EXTRA_OF = {
     "igraph": "graph",
     "leidenalg": "graph",
     "ray": "ray",
+    "pi_heif": "heif",
 }
 
 
