@@ -21,7 +21,8 @@ from contrasift.negatives import (
 from contrasift.options import PoolOptions, RunOptions, TrainOptions
 from contrasift.pipeline.preparation import proxy_options
 from contrasift.training.choosing import ChosenNegatives, PoolTags
-from contrasift.training.encoders import load_encoder, weights_sha256
+from contrasift.training.encoders import weights_sha256
+from contrasift.training.loading import load_encoder
 from contrasift.training.pretrain import pretrain
 
 

@@ -15,8 +15,8 @@ from contrasift.errors import ContrasiftError, UsageError
 from contrasift.options import METHODS, TrainOptions
 from contrasift.training import pretrain as module
 from contrasift.training.devices import errors_of_processes, reports, where_to_train
-from contrasift.training.encoders import load_encoder
 from contrasift.training.joining import JoinedBatchNorm
+from contrasift.training.loading import load_encoder
 
 
 class Noise:

@@ -14,7 +14,8 @@ from contrasift.errors import ContrasiftError, RunFolderError, UsageError
 from contrasift.negatives.losses import InfoNCE
 from contrasift.options import METHODS, TrainOptions
 from contrasift.training.byol import byol_loss
-from contrasift.training.encoders import HEADS, load_encoder, weights_sha256
+from contrasift.training.encoders import HEADS, weights_sha256
+from contrasift.training.loading import load_encoder
 from contrasift.training.method import spread
 from contrasift.training.methods import MODULES
 from contrasift.training.pretrain import pretrain, untrained_encoder

@@ -23,7 +23,8 @@ from contrasift.training.batches import (
     epoch_order,
     load_batches,
 )
-from contrasift.training.encoders import build_encoder, load_encoder, weights_sha256
+from contrasift.training.encoders import build_encoder, weights_sha256
+from contrasift.training.loading import load_encoder
 from contrasift.training.method import learning_rate_factor
 from contrasift.training.pretrain import choose_device, pretrain
 
