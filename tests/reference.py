@@ -36,7 +36,8 @@ def greedy(
     eligible: np.ndarray | None = None,
 ) -> tuple[list[int], list[float]]:
     """Plain argmax of every row's gain at every step; the library's own row kernel computes it."""
-    from contrasift.selection import kernels, objectives
+    from contrasift.selection.kernels import dots as kernels
+    from contrasift.selection.kernels import linear_form as objectives
 
     scale = kernels.fixed_point_scale(values)
     total = objectives.total_of(values)

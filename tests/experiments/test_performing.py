@@ -15,7 +15,7 @@ from contrasift.experiments.page.gathered import Table, compute_spent
 from contrasift.experiments.page.pictures import draw, pictured
 from contrasift.experiments.performing import Sitting, perform, read_results
 from contrasift.experiments.workshop import Busy, Workshop
-from contrasift.pipeline.comparing import pool_latent_classes
+from contrasift.pipeline.stages.train import pool_latent_classes
 from contrasift.store.atomic import read_json
 
 FAST = {"pool.limit": 120, "measure.test_limit": 50}

@@ -17,7 +17,7 @@ from contrasift.experiments.declared.catalogue import EXPERIMENTS
 from contrasift.experiments.page.texts import text_studies
 from contrasift.experiments.page.verdicts import decided
 from contrasift.experiments.page.write import write_page
-from contrasift.pipeline.bounding import describe_terms
+from contrasift.pipeline.studies.bounds import describe_terms
 from contrasift.store.atomic import read_json, write_json
 from contrasift.theory.bounds import label_views, measure_terms
 

@@ -8,8 +8,8 @@ import pytest
 
 from contrasift.errors import DataError, UsageError
 from contrasift.options import ClassesOptions, EmbedOptions, PoolOptions, RunOptions, SelectOptions
-from contrasift.pipeline.clustering import classes
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.classes import classes
 from contrasift.store.inputs import load_few_labels_file
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import read_table, write_table

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 import reference
 from contrasift.errors import DataError, UsageError
-from contrasift.selection import kernels, objectives
 from contrasift.selection.checks import check_places
-from contrasift.selection.greedy import greedy
+from contrasift.selection.kernels import dots as kernels
+from contrasift.selection.kernels import linear_form as objectives
+from contrasift.selection.optimizers.greedy import greedy
 
 KINDS = [
     "positive", "mixed", "relu", "tight", "duplicates", "clusters", "binary", "opposite", "axes",

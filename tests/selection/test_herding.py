@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from contrasift.errors import DataError, UsageError
-from contrasift.selection import kernels
-from contrasift.selection.herding import herding
+from contrasift.selection.kernels import dots as kernels
+from contrasift.selection.objectives.herding import herding
 
 
 def make_rows(n, d, seed, unit=True):

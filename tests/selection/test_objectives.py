@@ -7,7 +7,7 @@ import pytest
 
 import reference
 from contrasift.errors import UsageError
-from contrasift.selection import objectives
+from contrasift.selection.kernels import linear_form as objectives
 
 
 def rows_of(n, d, seed=0, positive=False):

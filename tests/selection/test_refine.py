@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from contrasift.selection.objectives import sum_of, total_of, value
-from contrasift.selection.refine import double_greedy, replay, swap
+from contrasift.selection.kernels.linear_form import sum_of, total_of, value
+from contrasift.selection.optimizers.refine import double_greedy, replay, swap
 
 # mathematics.md A: s12 = .8, s13 = .6, s14 = .1, s23 = .4, s24 = .2, s34 = .3; unit diagonal.
 EXAMPLE = np.array([[1, 0.8, 0.6, 0.1], [0.8, 1, 0.4, 0.2], [0.6, 0.4, 1, 0.3], [0.1, 0.2, 0.3, 1]])

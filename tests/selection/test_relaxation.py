@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 import reference
 from contrasift.errors import DataError, UsageError
-from contrasift.selection import kernels, objectives
-from contrasift.selection.greedy import greedy
-from contrasift.selection.relaxation import apply_rule, relax, upper_bound
+from contrasift.selection.kernels import dots as kernels
+from contrasift.selection.kernels import linear_form as objectives
+from contrasift.selection.optimizers.greedy import greedy
+from contrasift.selection.optimizers.relaxation import apply_rule, relax, upper_bound
 
 
 def make_rows(n, d, seed, positive=True):

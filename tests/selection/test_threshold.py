@@ -14,15 +14,18 @@ from hypothesis import strategies as st
 from numba import njit
 
 from contrasift.errors import DataError, UsageError
-from contrasift.selection import kernels, objectives, products, threshold
-from contrasift.selection.greedy import greedy
-from contrasift.selection.threshold import greedy_thresholded, is_no_op, row_sums
-from contrasift.selection.threshold_values import (
+from contrasift.selection.kernels import dots as kernels
+from contrasift.selection.kernels import linear_form as objectives
+from contrasift.selection.kernels import products
+from contrasift.selection.objectives import threshold
+from contrasift.selection.objectives.threshold import greedy_thresholded, is_no_op, row_sums
+from contrasift.selection.objectives.threshold_values import (
     mean_thresholded,
     parts_thresholded,
     upper_bound_thresholded,
     value_thresholded,
 )
+from contrasift.selection.optimizers.greedy import greedy
 
 THRESHOLDS = [-1.0, -0.2, 0.0, 0.3, 0.5, 1.0]
 KINDS = ["positive", "mixed", "duplicates", "clusters", "dyadic", "opposite", "lengths"]

@@ -9,7 +9,7 @@ import numpy as np
 from contrasift.arrays import row_blocks
 from contrasift.classes.graph import NeighbourGraph, build_graph, class_means, propagate
 from contrasift.classes.rows import Rows
-from contrasift.softmax import LinearFit, covariance_of, fit_softmax
+from contrasift.evaluation.softmax import LinearFit, covariance_of, fit_softmax
 
 # Inverse strengths of regularisation that are tried, from strong to weak; features have a mean
 # square of 1 a column.

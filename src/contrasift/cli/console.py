@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from contrasift import narration
 from contrasift.errors import ContrasiftError
 
 _PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
 
-ProgressCallback = Callable[[int, int], None]
 
 # Whoever names a file must not move the cursor, colour the screen or ring the bell.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -51,7 +51,7 @@ class Narrator:
             self._console.print(visible(text), markup=False)
 
     @contextlib.contextmanager
-    def progress(self, title: str, unit: str = "examples") -> Iterator[ProgressCallback]:
+    def progress(self, title: str, unit: str = "examples") -> Iterator[narration.Progress]:
         """A callback `(done, total)` that draws a bar with rate and time left, or prints lines."""
         if self.quiet:
             yield lambda done, total: None
@@ -73,7 +73,7 @@ class Narrator:
         )
 
 
-def _bar_callback(bar: Progress, title: str, unit: str) -> ProgressCallback:
+def _bar_callback(bar: Progress, title: str, unit: str) -> narration.Progress:
     task = bar.add_task(title, total=None, rate="")
 
     def update(done: int, total: int) -> None:
@@ -85,7 +85,7 @@ def _bar_callback(bar: Progress, title: str, unit: str) -> ProgressCallback:
     return update
 
 
-def _line_callback(say: Callable[[str], None], title: str, unit: str) -> ProgressCallback:
+def _line_callback(say: Callable[[str], None], title: str, unit: str) -> narration.Progress:
     begun = last = time.monotonic()
     first: int | None = None
 

@@ -298,7 +298,7 @@ def _select_in_run(
     from contrasift.cli.common import continue_run
 
     with continue_run(folder, given, update=update, quiet=quiet, connect=connect) as run:
-        from contrasift.pipeline.selecting import select
+        from contrasift.pipeline.stages.select import select
 
         select(run)
 

@@ -16,9 +16,10 @@ import numpy as np
 
 from contrasift.engines.files import SharedMatrix, SharedRows
 from contrasift.engines.tasks import RETRIES, in_tasks
-from contrasift.selection import kernels, objectives
 from contrasift.selection.gather import gather
-from contrasift.selection.passes import Best, replay_block, sum_chosen_block
+from contrasift.selection.kernels import dots as kernels
+from contrasift.selection.kernels import linear_form as objectives
+from contrasift.selection.kernels.passes import Best, replay_block, sum_chosen_block
 
 _BINS = 1 << 16
 # So many different scores of one part are sent to be ordered; more are narrowed down further.

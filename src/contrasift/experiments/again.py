@@ -11,7 +11,7 @@ from contrasift.errors import DataError, UsageError
 from contrasift.experiments.declared.declaring import Planned
 from contrasift.experiments.performing import Sitting, do_cell
 from contrasift.experiments.workshop import Workshop
-from contrasift.pipeline.run import Narrator
+from contrasift.narration import Narrator
 from contrasift.store.atomic import read_json, write_json
 from contrasift.store.provenance import made_with
 

@@ -14,7 +14,7 @@ from contrasift.errors import UsageError
 from contrasift.experiments.cells import Cell
 from contrasift.experiments.workshop import schedule
 from contrasift.options import TrainOptions
-from contrasift.pipeline.preparation import proxy_options
+from contrasift.pipeline.stages.proxy import proxy_options
 from contrasift.pools import Pool
 
 # Of what is no training: embedding, classes, selection, judging.

@@ -19,7 +19,7 @@ from contrasift.experiments.measuring import judge
 from contrasift.experiments.readings.extras import read_extras
 from contrasift.experiments.readings.subject import Subject
 from contrasift.experiments.workshop import Busy, Workshop
-from contrasift.pipeline.run import Narrator
+from contrasift.narration import Narrator
 from contrasift.store.atomic import read_json, write_json
 from contrasift.store.provenance import made_with, processor
 

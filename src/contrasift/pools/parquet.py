@@ -24,7 +24,7 @@ from contrasift.pools.encoded import EncodedSource
 from contrasift.pools.labels import encode_labels
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 from contrasift.pools.shards import Shard
-from contrasift.remote import RemoteFile
+from contrasift.store.objects import RemoteFile
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 LABEL_COLUMNS = ("label", "labels", "cls", "class", "fine_label")

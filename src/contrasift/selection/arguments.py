@@ -9,8 +9,8 @@ import numpy as np
 
 from contrasift.catalogue import OBJECTIVES
 from contrasift.errors import DataError, UsageError
-from contrasift.selection import objectives
 from contrasift.selection.checks import check_redundancy
+from contrasift.selection.kernels import linear_form as objectives
 from contrasift.selection.task import Method
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Int64
 
 from contrasift.arrays import check_budget
 from contrasift.errors import UsageError
-from contrasift.selection import objectives
+from contrasift.selection.kernels import linear_form as objectives
 
 # λ‖M‖² must stay finite for all rows that float32 holds; above 1, λ hardly means anything.
 MOST_REDUNDANCY = 1e9

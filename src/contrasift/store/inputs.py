@@ -14,16 +14,10 @@ import numpy as np
 
 from contrasift.arrays import Columns, HeldColumns, column_blocks, forget_pages
 from contrasift.errors import DataError, UsageError
-from contrasift.remote import (
-    Progress,
-    RemoteFile,
-    file_name,
-    is_local_url,
-    is_url,
-    local_path,
-)
+from contrasift.narration import Progress
 from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of
+from contrasift.store.objects import RemoteFile, file_name, is_local_url, is_url, local_path
 from contrasift.store.remote import RemoteMatrix, beside, exists, local_file
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import read_table

@@ -6,9 +6,10 @@ import numpy as np
 
 from contrasift.arrays import EmbeddingMatrix
 from contrasift.errors import UsageError
-from contrasift.selection import kernels, objectives
 from contrasift.selection.baselines.nearest import improve, product_slack, with_offsets
 from contrasift.selection.baselines.ranked import Ranked, ranked_by
+from contrasift.selection.kernels import dots as kernels
+from contrasift.selection.kernels import linear_form as objectives
 
 _TILE = 2048
 

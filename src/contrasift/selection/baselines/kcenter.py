@@ -10,10 +10,11 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from contrasift.arrays import EmbeddingMatrix, IndexVector, RowMask
-from contrasift.selection import kernels, objectives
 from contrasift.selection.baselines.nearest import improve, product_slack, with_offsets
 from contrasift.selection.baselines.ranked import Ranked
-from contrasift.selection.kernels import available_threads, compiled, row_dot
+from contrasift.selection.kernels import dots as kernels
+from contrasift.selection.kernels import linear_form as objectives
+from contrasift.selection.kernels.dots import available_threads, compiled, row_dot
 
 _CANDIDATES = 1024  # rows that are brought up to date together before some of them are chosen
 _MOST_CANDIDATES = 16_384

@@ -6,8 +6,8 @@ import numpy as np
 
 from contrasift.arrays import EmbeddingMatrix
 from contrasift.errors import UsageError
-from contrasift.selection import objectives
 from contrasift.selection.baselines.ranked import Ranked, ranked_by
+from contrasift.selection.kernels import linear_form as objectives
 
 _TIE_DECIMALS = 12  # duplicates of different length divide to cosines that differ in the last bits
 

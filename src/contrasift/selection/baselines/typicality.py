@@ -6,9 +6,10 @@ import numpy as np
 
 from contrasift.arrays import EmbeddingMatrix, row_blocks
 from contrasift.errors import UsageError
-from contrasift.selection import kernels, objectives
 from contrasift.selection.baselines.ranked import Ranked, ranked_by
-from contrasift.selection.kernels import compiled, map_blocks, row_dot
+from contrasift.selection.kernels import dots as kernels
+from contrasift.selection.kernels import linear_form as objectives
+from contrasift.selection.kernels.dots import compiled, map_blocks, row_dot
 
 # faiss finds neighbours in float32: so many more are asked for, and the nearest of all are taken
 # in float64.
