@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 EXTRA_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak results docs clean
+.PHONY: help demo test lint bench soak reproduce results docs clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -25,8 +25,8 @@ test: $(VENV)/dev.stamp lint  ## every check and test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev.stamp  ## format, style, types, direction of imports
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src reproduce tests benchmarks
+	$(BIN)/ruff check src reproduce tests benchmarks
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
@@ -40,8 +40,11 @@ bench: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## speed beside the peers and the 
 	$(BIN)/python benchmarks/bench_theory.py
 	$(BIN)/python benchmarks/bench_ray.py
 
+reproduce: $(VENV)/demo.stamp  ## a table or figure of the papers: make reproduce ARGS="goal --scale cpu"
+	$(BIN)/python -m reproduce $(ARGS)
+
 results: $(VENV)/demo.stamp  ## experiments/RESULTS.md and its plots, from the JSON of finished cells
-	$(BIN)/contrasift experiment --write-results
+	$(BIN)/python -m reproduce --write-results
 
 soak: $(VENV)/dev.stamp  ## kills at random, and inputs that nobody should give (about 15 minutes)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py

@@ -15,8 +15,6 @@ from typer.testing import CliRunner
 from contrasift.cli import app
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-# Their results are files; `stages.json` of the run says what they did.
-WITHOUT_JSON = {"experiment"}
 
 
 def _run(*arguments, code=0):
@@ -42,7 +40,7 @@ def test_every_help_has_an_example_that_parses(name):
         assert given <= _flags(name), line
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_JSON))
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_can_speak_json(name):
     assert "--json" in _flags(name)
 
@@ -127,3 +125,9 @@ def test_stages_as_json(rng):
     assert trained["facts"]["examples"] == 20
     page = json.loads(_run("report", "r", "--json").stdout)
     assert Path(page["report"]).exists()
+
+
+@pytest.mark.parametrize("arguments", [(), ("goal", "--scale", "cpu"), ("--help",)])
+def test_what_has_left_the_product_says_where_it_is(arguments):
+    result = _run("experiment", *arguments, code=2)
+    assert "python -m reproduce" in result.output

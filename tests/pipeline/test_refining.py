@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
-from tests.pipeline.conftest import TINY
 
 from contrasift.cli.console import Narrator
 from contrasift.errors import UsageError
@@ -17,6 +16,7 @@ from contrasift.pipeline.stages import rounds as refining
 from contrasift.store.inputs import load_embeddings_file
 from contrasift.store.run import RunFolder, StageRecord
 from contrasift.store.tables import read_table
+from tests.pipeline.conftest import TINY
 
 POOL = ["digits", *TINY[: TINY.index("--restarts")]]
 FIND = ["--n-classes", 5, "--restarts", 1, "--stability", 0]

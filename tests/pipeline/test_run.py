@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tests.pipeline.conftest import TINY
 
 from contrasift.store.tables import read_table
+from tests.pipeline.conftest import TINY
 
 ARMS = ("selected-seed0", "random-per-class-seed0", "full-seed0", "untrained-seed0")
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.report.conftest import HOSTILE, sample, sample_gallery
 
 from contrasift.evaluation import mean_and_interval
 from contrasift.report import (
@@ -16,6 +15,7 @@ from contrasift.report import (
     Tile,
     TrainingCurve,
 )
+from tests.report.conftest import HOSTILE, sample, sample_gallery
 
 pytestmark = pytest.mark.browser
 

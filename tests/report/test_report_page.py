@@ -6,7 +6,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from tests.report.conftest import HOSTILE, sample, sample_gallery
 
 from contrasift.errors import ContrasiftError
 from contrasift.report import (
@@ -24,6 +23,7 @@ from contrasift.report import (
     write_report,
 )
 from contrasift.report import page as module
+from tests.report.conftest import HOSTILE, sample, sample_gallery
 
 
 class Page(HTMLParser):

@@ -3,46 +3,37 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from contrasift.cli.console import show_error
-from contrasift.cli.faults import explain
-from contrasift.errors import ContrasiftError, missing_extra
+from contrasift.cli.faults import explained
+from contrasift.errors import UsageError
 
 # Threads that spin while they wait make training many times slower where cores are shared; a short
 # spin costs nothing elsewhere. GNU OpenMP and OpenBLAS read these once, when they are loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
 
+# Commands of earlier versions, and what to type now.
+_MOVED = {
+    "experiment": "The papers' tables and figures are made in a clone of the repository: "
+    "python -m reproduce NAME, or --help"
+}
+
 
 class _Group(TyperGroup):
     """Turns our errors and Ctrl-C into one message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with explained():
             return super().invoke(ctx)
-        except ContrasiftError as error:
-            show_error(error)
-            raise typer.Exit(error.exit_code) from None
-        except ModuleNotFoundError as error:
-            missing = missing_extra(error)
-            if missing is None:
-                raise
-            show_error(missing)
-            raise typer.Exit(missing.exit_code) from None
-        except OSError as error:
-            fault = explain(error)
-            if fault is None:
-                raise
-            show_error(fault)
-            raise typer.Exit(fault.exit_code) from None
-        except KeyboardInterrupt:
-            print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
-            raise typer.Exit(130) from None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] in _MOVED:
+            raise UsageError("a command of contrasift", args[0], _MOVED[args[0]])
+        return super().resolve_command(ctx, args)
 
 
 class _Command(TyperCommand):
@@ -95,7 +86,6 @@ def _register() -> None:
         compare_selections,
         doctor,
         dynamics,
-        experiment,
         explore,
         export,
         extend,
@@ -135,8 +125,7 @@ def _register() -> None:
             "extend": extend.extend_command,
             "export": export.export_command,
         },
-        "Papers, data, machine": {
-            "experiment": experiment.experiment_command,
+        "Data, machine": {
             "datasets": stages.datasets_command,
             "doctor": doctor.doctor_command,
         },

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import sys
+from collections.abc import Iterator
 
-from contrasift.errors import ContrasiftError
+import typer
+
+from contrasift.cli.console import show_error
+from contrasift.errors import ContrasiftError, missing_extra
 
 _REMEDY = {
     errno.ENOSPC: "Make room, then",
@@ -35,3 +41,32 @@ def explain(error: OSError) -> ContrasiftError | None:
         f"{error.strerror or error}{where}",
         f"{remedy} repeat the command: it goes on from what is finished",
     )
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn our errors, faults of the machine and Ctrl-C into one message and an exit code.
+
+    Raises:
+        typer.Exit: with the error's own code; 130 after Ctrl-C.
+    """
+    try:
+        yield
+    except ContrasiftError as error:
+        show_error(error)
+        raise typer.Exit(error.exit_code) from None
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        show_error(missing)
+        raise typer.Exit(missing.exit_code) from None
+    except OSError as error:
+        fault = explain(error)
+        if fault is None:
+            raise
+        show_error(fault)
+        raise typer.Exit(fault.exit_code) from None
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
+        raise typer.Exit(130) from None
