@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contrasift.errors import DataError, UsageError
-from contrasift.selection.kernels import dots as kernels
 from contrasift.selection.kernels.dots import scores_block
 from contrasift.selection.objectives import coverage
 from contrasift.selection.objectives.coverage import centre_gains, greedy_coverage

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from contrasift.errors import DataError, UsageError
-from contrasift.selection.kernels import dots as kernels
 from contrasift.selection.objectives.herding import herding
 
 

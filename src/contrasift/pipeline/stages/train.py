@@ -56,7 +56,7 @@ def check_batch(run: Run, n: int) -> None:
         raise UsageError(
             f"a subset of at least one batch ({batch} examples)",
             f"{n} examples",
-            f"Pass --batch-size {n} or less, or select more" if n > 1 else "Select more",
+            f"Pass batch_size={n} or less, or select more" if n > 1 else "Select more",
         )
 
 

@@ -191,7 +191,7 @@ def _pool_of(listed: Sequence[Listed], source: Path | None, classes: Path | None
         labels, n_labels = _labels(source if source.is_dir() else source.parent, index)
     elif first is None or first.index is None:
         raise UsageError(
-            "--embeddings, or a selection with its ranking, to know the pool",
+            "embeddings=, or a selection with its ranking, to know the pool",
             "lists of indices alone",
         )
     else:
@@ -303,12 +303,12 @@ def _measure_class(
     seed: int,
 ) -> list[dict[str, float | int]]:
     from contrasift.selection.diagnostics.measures import centre_of, coverage_of, herding_gap
-    from contrasift.selection.kernels import linear_form as objectives
+    from contrasift.selection.kernels import linear_form
     from contrasift.selection.optimizers.relaxation import upper_bound
 
     n = values.shape[0]
-    total = objectives.total_of(values)
-    squares = float(objectives.squared_norms(values).sum())
+    total = linear_form.total_of(values)
+    squares = float(linear_form.squared_norms(values).sum())
     bounds: dict[int, float] = {}
     found = []
     for chosen in selections:
@@ -320,8 +320,8 @@ def _measure_class(
         found.append(
             {
                 "size": n,
-                "value": objectives.value(total, objectives.sum_of(values, chosen), redundancy),
-                "random": objectives.random_value(total, squares, n, k, redundancy),
+                "value": linear_form.value(total, linear_form.sum_of(values, chosen), redundancy),
+                "random": linear_form.random_value(total, squares, n, k, redundancy),
                 "bound": bounds[k],
                 "coverage": coverage.value,
                 "half_width": (coverage.high - coverage.low) / 2,

@@ -21,8 +21,7 @@ from jaxtyping import Float32, Int64
 
 from contrasift.arrays import row_blocks
 from contrasift.errors import UsageError
-from contrasift.selection.kernels import dots as kernels
-from contrasift.selection.kernels import linear_form as objectives
+from contrasift.selection.kernels import dots, linear_form
 
 _NORMAL_95 = 1.959963984540054
 _BLOCK_BYTES = 16 << 20
@@ -69,9 +68,9 @@ def coverage_of(
     Raises:
         UsageError: a row that does not exist, or a sample below two rows.
     """
-    rows = kernels.embedding_rows(values)
+    rows = dots.embedding_rows(values)
     n = rows.shape[0]
-    chosen = np.unique(objectives.checked_rows(selected, n))
+    chosen = np.unique(linear_form.checked_rows(selected, n))
     if chosen.size == 0:
         return Estimate(0.0, 0.0, 0.0, n, True)
     drawn = _drawn(np.arange(n), sample, np.random.default_rng(seed))
@@ -115,7 +114,7 @@ def centre_of(
         DataError: NaN or infinity.
     """
     total, selected_sum, k = _sums(values, selected, threads)
-    return float(kernels.dot(selected_sum, total)) / (values.shape[0] * k) if k else 0.0
+    return float(dots.dot(selected_sum, total)) / (values.shape[0] * k) if k else 0.0
 
 
 def herding_gap(
@@ -137,17 +136,17 @@ def herding_gap(
     """
     total, selected_sum, k = _sums(values, selected, threads)
     gap = total / max(1, values.shape[0]) - selected_sum / max(1, k)
-    return float(np.sqrt(kernels.dot(gap, gap)))
+    return float(np.sqrt(dots.dot(gap, gap)))
 
 
 def _sums(
     values: np.ndarray, selected: np.ndarray, threads: int | None
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    rows = kernels.embedding_rows(values)
-    chosen = np.unique(objectives.checked_rows(selected, rows.shape[0]))
-    scale = kernels.fixed_point_scale(rows, threads)
-    total = objectives.fixed_total(rows, scale, threads) / scale
-    return total, objectives.sum_of(rows, chosen, scale, threads), chosen.size
+    rows = dots.embedding_rows(values)
+    chosen = np.unique(linear_form.checked_rows(selected, rows.shape[0]))
+    scale = dots.fixed_point_scale(rows, threads)
+    total = linear_form.fixed_total(rows, scale, threads) / scale
+    return total, linear_form.sum_of(rows, chosen, scale, threads), chosen.size
 
 
 def _drawn(rows: np.ndarray, sample: int | None, generator: np.random.Generator) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contrasift.selection.kernels import dots as kernels
+from contrasift.selection.kernels import dots
 from contrasift.selection.kernels.dots import add_row, compiled, row_dot, row_square, vector_dot
 
 LEVELS = 4
@@ -70,7 +70,7 @@ class Levels(NamedTuple):
 
 def unit(vector: np.ndarray) -> np.ndarray:
     """The vector scaled to length one; zero stays zero."""
-    norm = float(np.sqrt(kernels.dot(vector, vector)))
+    norm = float(np.sqrt(dots.dot(vector, vector)))
     return vector / norm if norm > 0 else vector.copy()
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from contrasift.arrays import check_fraction
 from contrasift.errors import UsageError
-from contrasift.selection.kernels import dots as kernels
+from contrasift.selection.kernels import dots
 
 Rows = Float32[np.ndarray, "n d"]
 Sum = Float64[np.ndarray, " d"]
@@ -30,13 +30,13 @@ def total_of(values: Rows, threads: int | None = None) -> Sum:
 
     Returns:
         float64 [d]; off by at most n·2^-43·2^e per entry for a million rows below 2^e (see
-        `kernels.fixed_point_scale`).
+        `dots.fixed_point_scale`).
 
     Raises:
         DataError: NaN or infinity.
     """
-    rows = kernels.embedding_rows(values)
-    scale = kernels.fixed_point_scale(rows, threads)
+    rows = dots.embedding_rows(values)
+    scale = dots.fixed_point_scale(rows, threads)
     return fixed_total(rows, scale, threads) / scale
 
 
@@ -51,37 +51,37 @@ def sum_of(
     Args:
         values: z, float32 [n, d].
         rows: S, int64 [k].
-        scale: `kernels.fixed_point_scale(values)`, if it is known: saves a pass over the rows.
+        scale: `dots.fixed_point_scale(values)`, if it is known: saves a pass over the rows.
         threads: None for all processors.
 
     Raises:
         DataError: NaN or infinity.
         UsageError: a row that does not exist.
     """
-    z = kernels.embedding_rows(values)
+    z = dots.embedding_rows(values)
     if scale is None:
-        scale = kernels.fixed_point_scale(z, threads)
+        scale = dots.fixed_point_scale(z, threads)
     return fixed_sum(z, checked_rows(rows, z.shape[0]), scale, threads) / scale
 
 
 def fixed_total(values: Rows, scale: float, threads: int | None = None) -> Int64[np.ndarray, " d"]:
     """Σ_i round(z_i · scale), int64."""
-    parts = kernels.map_blocks(
-        lambda start, stop: kernels.sum_block(values, start, stop, scale), values.shape[0], threads
+    parts = dots.map_blocks(
+        lambda start, stop: dots.sum_block(values, start, stop, scale), values.shape[0], threads
     )
-    return kernels.add_exactly(parts, values.shape[1])
+    return dots.add_exactly(parts, values.shape[1])
 
 
 def fixed_sum(
     values: Rows, rows: Int64[np.ndarray, " k"], scale: float, threads: int | None = None
 ) -> Int64[np.ndarray, " d"]:
     """Σ_{j∈rows} round(z_j · scale), int64; rows must exist."""
-    parts = kernels.map_blocks(
-        lambda start, stop: kernels.sum_rows_block(values, rows, start, stop, scale),
+    parts = dots.map_blocks(
+        lambda start, stop: dots.sum_rows_block(values, rows, start, stop, scale),
         rows.shape[0],
         threads,
     )
-    return kernels.add_exactly(parts, values.shape[1])
+    return dots.add_exactly(parts, values.shape[1])
 
 
 def checked_rows(rows: np.ndarray, n: int, name: str = "rows") -> Int64[np.ndarray, " k"]:
@@ -98,10 +98,10 @@ def checked_rows(rows: np.ndarray, n: int, name: str = "rows") -> Int64[np.ndarr
 
 def squared_norms(values: Rows, threads: int | None = None) -> Float64[np.ndarray, " n"]:
     """‖z_i‖² of every row."""
-    rows = kernels.embedding_rows(values)
+    rows = dots.embedding_rows(values)
     squares = np.empty(rows.shape[0])
-    kernels.map_blocks(
-        lambda start, stop: kernels.squares_block(rows, start, stop, squares),
+    dots.map_blocks(
+        lambda start, stop: dots.squares_block(rows, start, stop, squares),
         rows.shape[0],
         threads,
     )
@@ -110,20 +110,20 @@ def squared_norms(values: Rows, threads: int | None = None) -> Float64[np.ndarra
 
 def largest_norm(values: Rows, threads: int | None = None) -> float:
     """Largest ‖z_i‖; 0 of no rows."""
-    rows = kernels.embedding_rows(values)
-    squares = kernels.map_blocks(
-        lambda start, stop: kernels.largest_square_block(rows, start, stop), rows.shape[0], threads
+    rows = dots.embedding_rows(values)
+    squares = dots.map_blocks(
+        lambda start, stop: dots.largest_square_block(rows, start, stop), rows.shape[0], threads
     )
     return float(np.sqrt(max(squares, default=0.0)))
 
 
 def scores(values: Rows, direction: Sum, threads: int | None = None) -> Float64[np.ndarray, " n"]:
     """⟨z_i, direction⟩ of every row, by the one kernel."""
-    rows = kernels.embedding_rows(values)
+    rows = dots.embedding_rows(values)
     result = np.empty(rows.shape[0])
     vector = np.ascontiguousarray(direction, dtype=np.float64)
-    kernels.map_blocks(
-        lambda start, stop: kernels.scores_block(rows, start, stop, vector, result),
+    dots.map_blocks(
+        lambda start, stop: dots.scores_block(rows, start, stop, vector, result),
         rows.shape[0],
         threads,
     )
@@ -138,9 +138,7 @@ def value(total: Sum, selected_sum: Sum, redundancy: float) -> float:
         selected_sum: M.
         redundancy: λ.
     """
-    return float(
-        kernels.dot(selected_sum, total) - redundancy * kernels.dot(selected_sum, selected_sum)
-    )
+    return float(dots.dot(selected_sum, total) - redundancy * dots.dot(selected_sum, selected_sum))
 
 
 def random_value(
@@ -159,7 +157,7 @@ def random_value(
     """
     if n == 0:
         return 0.0
-    square = float(kernels.dot(total, total))
+    square = float(dots.dot(total, total))
     if n == 1:
         return budget * (square - redundancy * square)
     overlap = budget * (n - budget) * sum_of_squares + budget * (budget - 1) * square

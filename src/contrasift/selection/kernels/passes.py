@@ -12,8 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from contrasift.selection.kernels import dots as kernels
-from contrasift.selection.kernels import linear_form as objectives
+from contrasift.selection.kernels import dots, linear_form
 from contrasift.selection.kernels.dots import add_row, compiled, row_dot, row_square
 
 
@@ -45,7 +44,7 @@ class Passes(Protocol):
 
     @property
     def scale(self) -> float:
-        """Of fixed-point sums: `kernels.fixed_point_scale` of all rows."""
+        """Of fixed-point sums: `dots.fixed_point_scale` of all rows."""
         ...
 
     def fixed_total(self) -> np.ndarray:
@@ -85,10 +84,10 @@ class HeldRows:
     """
 
     def __init__(self, values: np.ndarray, threads: int | None = None) -> None:
-        self.rows = kernels.embedding_rows(values)
+        self.rows = dots.embedding_rows(values)
         self.threads = threads
         self.n, self.width = self.rows.shape
-        self._scale = kernels.fixed_point_scale(self.rows, threads)
+        self._scale = dots.fixed_point_scale(self.rows, threads)
 
     @property
     def scale(self) -> float:
@@ -97,19 +96,19 @@ class HeldRows:
 
     def fixed_total(self) -> np.ndarray:
         """See `Passes`."""
-        return objectives.fixed_total(self.rows, self.scale, self.threads)
+        return linear_form.fixed_total(self.rows, self.scale, self.threads)
 
     def fixed_sum(self, rows: np.ndarray) -> np.ndarray:
         """See `Passes`."""
-        return objectives.fixed_sum(self.rows, rows, self.scale, self.threads)
+        return linear_form.fixed_sum(self.rows, rows, self.scale, self.threads)
 
     def squares(self) -> np.ndarray:
         """See `Passes`."""
-        return objectives.squared_norms(self.rows, self.threads)
+        return linear_form.squared_norms(self.rows, self.threads)
 
     def scores(self, direction: np.ndarray) -> np.ndarray:
         """See `Passes`."""
-        return objectives.scores(self.rows, direction, self.threads)
+        return linear_form.scores(self.rows, direction, self.threads)
 
     def best(self, direction: np.ndarray, free: np.ndarray, places: int) -> Best:
         """See `Passes`."""
@@ -123,14 +122,14 @@ class HeldRows:
         if not all_free:
             ties = ties[free[ties]]
         last_tie = int(ties[missing - 1])
-        parts = kernels.map_blocks(
+        parts = dots.map_blocks(
             lambda start, stop: sum_chosen_block(
                 self.rows, scores, free, start, stop, theta, last_tie, self.scale
             ),
             self.n,
             self.threads,
         )
-        return Best(kernels.add_exactly(parts, self.width), theta, last_tie)
+        return Best(dots.add_exactly(parts, self.width), theta, last_tie)
 
     def replay(self, order: np.ndarray, total: np.ndarray, redundancy: float) -> np.ndarray:
         """See `Passes`."""

@@ -10,7 +10,7 @@ first by the same constant, hence changes no choice, and is left out of the valu
 over S; at the size k = budget it is modular, and that is how it is weighed here: an order with b > 0
 belongs to its budget, one with b = 0 to all smaller budgets too.
 
-**What is exact.** A similarity is ⟨z_i, z_j⟩ in float64 in the order of `kernels.row_dot`, rounded to a
+**What is exact.** A similarity is ⟨z_i, z_j⟩ in float64 in the order of `dots.row_dot`, rounded to a
 multiple of 2⁻³⁰·max‖z‖² (within a factor of two). Sums of these are sums of integers, free of order. The
 rows taken are those of naive greedy on these similarities, the lowest row among equal gains, for every
 block size and number of threads and whatever matrix products return within their proven error.
@@ -34,8 +34,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from contrasift.errors import DataError, UsageError
 from contrasift.selection.checks import check_places
-from contrasift.selection.kernels import dots as kernels
-from contrasift.selection.kernels import linear_form as objectives
+from contrasift.selection.kernels import dots, linear_form
 from contrasift.selection.kernels.coverage_steps import (
     COLUMN,
     DONE,
@@ -143,7 +142,7 @@ def greedy_coverage(
             or self-similarity out of range.
         DataError: NaN, infinity, or rows so long that a float32 cannot hold their square.
     """
-    rows = kernels.embedding_rows(values)
+    rows = dots.embedding_rows(values)
     keep, open_rows = check_places(rows.shape[0], budget, keep, eligible)
     _check_options(coverage_weight, centre_weight, self_similarity, epsilon, block)
     run = _Run(
@@ -202,9 +201,9 @@ def centre_gains(
     Raises:
         DataError: NaN or infinity.
     """
-    rows = kernels.embedding_rows(values)
-    total = objectives.total_of(rows, threads)
-    return objectives.scores(rows, total, threads) / max(1, rows.shape[0])
+    rows = dots.embedding_rows(values)
+    total = linear_form.total_of(rows, threads)
+    return linear_form.scores(rows, total, threads) / max(1, rows.shape[0])
 
 
 class _Run:
@@ -229,8 +228,8 @@ class _Run:
         self.block = block
         self.products = 0
         self.packed_at = 0
-        self.total = objectives.total_of(rows, threads)
-        square = max(objectives.largest_norm(rows, threads) ** 2, abs(self_similarity or 0.0))
+        self.total = linear_form.total_of(rows, threads)
+        square = max(linear_form.largest_norm(rows, threads) ** 2, abs(self_similarity or 0.0))
         if not square < _LARGEST_SQUARE:
             raise DataError(
                 f"rows whose squared length is below {_LARGEST_SQUARE:g}",
@@ -331,15 +330,15 @@ class _Run:
         """The row of largest gain while nothing is selected: Σ_i s_ie, near ⟨z_e, T⟩."""
         n, d = self.rows.shape
         setting = self.setting
-        near = objectives.scores(self.rows, self.total, self.threads)[candidates]
+        near = linear_form.scores(self.rows, self.total, self.threads)[candidates]
         if setting.own_given:
             near += setting.own / setting.scale
-            near -= objectives.squared_norms(self.rows, self.threads)[candidates]
+            near -= linear_form.squared_norms(self.rows, self.threads)[candidates]
         near = setting.weight * near + setting.modular[candidates]
         # Every similarity is rounded to an integer, and T and sums of n terms to float64.
-        norm = objectives.largest_norm(self.rows, self.threads)
+        norm = linear_form.largest_norm(self.rows, self.threads)
         slack = (n + 2) / setting.scale + 16.0 * (d + n) * 2.0**-53 * n * norm * norm
-        slack += 8.0 * d * n * norm / kernels.fixed_point_scale(self.rows, self.threads)
+        slack += 8.0 * d * n * norm / dots.fixed_point_scale(self.rows, self.threads)
         slack = 2.0 * setting.weight * slack + 1e-12 * float(np.abs(near).max(initial=0.0))
         best, best_row = -np.inf, -1
         for row in candidates[near >= near.max() - 2.0 * slack]:
@@ -376,7 +375,7 @@ class _Run:
     # --- passes over all rows ------------------------------------------------------------------------
 
     def _map(self, work: Callable[[int, int], Any]) -> list[Any]:
-        return kernels.map_blocks(work, self.rows.shape[0], self.threads)
+        return dots.map_blocks(work, self.rows.shape[0], self.threads)
 
     def _evaluate(self, row: int) -> None:
         """The exact gain of a row that has no list."""
@@ -435,7 +434,7 @@ class _Run:
 
     def _map_candidates(self, count: int, work: Callable[[int, int], None]) -> None:
         """Work on candidates start..stop in threads, if they and their rows are worth it."""
-        workers = min(kernels.available_threads(self.threads), count)
+        workers = min(dots.available_threads(self.threads), count)
         if workers <= 1 or count * self.rows.shape[0] < _ENTRIES_WORTH_A_THREAD:
             work(0, count)
             return

@@ -19,8 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from contrasift.selection.checks import check_places
-from contrasift.selection.kernels import dots as kernels
-from contrasift.selection.kernels import linear_form as objectives
+from contrasift.selection.kernels import dots, linear_form
 from contrasift.selection.kernels.dots import compiled, row_dot
 
 
@@ -71,13 +70,13 @@ def herding(
         UsageError: a budget above the rows that may be taken or below those to keep.
         DataError: NaN or infinity.
     """
-    rows = kernels.embedding_rows(values)
+    rows = dots.embedding_rows(values)
     n, d = rows.shape
     keep, open_rows = check_places(n, budget, keep, eligible)
-    scale = kernels.fixed_point_scale(rows, threads)
-    total = objectives.fixed_total(rows, scale, threads) / scale
+    scale = dots.fixed_point_scale(rows, threads)
+    total = linear_form.fixed_total(rows, scale, threads) / scale
     mean = total / max(1, n)
-    halves = np.zeros(n) if welling else 0.5 * objectives.squared_norms(rows, threads)
+    halves = np.zeros(n) if welling else 0.5 * linear_form.squared_norms(rows, threads)
     fixed = np.zeros(d, dtype=np.int64)
     order, gaps = np.empty(budget, dtype=np.int64), np.empty(budget)
     for position in range(budget):
@@ -87,7 +86,7 @@ def herding(
             weight = (position + 1) * mean - fixed / scale
             row = _best_row(rows, weight, halves, open_rows, threads)
         open_rows[row] = False
-        fixed += kernels.sum_block(rows, row, row + 1, scale)
+        fixed += dots.sum_block(rows, row, row + 1, scale)
         order[position] = row
         gaps[position] = _length(mean - fixed / scale / (position + 1))
     selected_sum = fixed / scale
@@ -95,7 +94,7 @@ def herding(
     return HerdingPath(
         order=order,
         gaps=gaps,
-        final_scores=objectives.scores(rows, weight, threads) - halves,
+        final_scores=linear_form.scores(rows, weight, threads) - halves,
         total=total,
         selected_sum=selected_sum,
         value=float(gaps[-1]) if budget else _length(mean),
@@ -109,7 +108,7 @@ def _best_row(
     open_rows: np.ndarray,
     threads: int | None,
 ) -> int:
-    blocks = kernels.map_blocks(
+    blocks = dots.map_blocks(
         lambda start, stop: best_block(rows, weight, halves, open_rows, start, stop),
         rows.shape[0],
         threads,
@@ -122,7 +121,7 @@ def _best_row(
 
 
 def _length(vector: np.ndarray) -> float:
-    return float(np.sqrt(kernels.dot(vector, vector)))
+    return float(np.sqrt(dots.dot(vector, vector)))
 
 
 @compiled

@@ -31,9 +31,7 @@ from jaxtyping import Bool, Float64, Int64
 from contrasift.arrays import EmbeddingMatrix
 from contrasift.errors import DataError, UsageError
 from contrasift.selection.checks import check_places, check_redundancy
-from contrasift.selection.kernels import dots as kernels
-from contrasift.selection.kernels import linear_form as objectives
-from contrasift.selection.kernels import products
+from contrasift.selection.kernels import dots, linear_form, products
 from contrasift.selection.kernels.dots import compiled
 
 _PANEL_BYTES = 512 << 10  # of packed columns: what the second cache holds
@@ -86,21 +84,21 @@ def is_no_op(values: EmbeddingMatrix, threshold: float, threads: int | None = No
         DataError: NaN or infinity.
     """
     tau = check_threshold(threshold)
-    rows = kernels.embedding_rows(values)
+    rows = dots.embedding_rows(values)
     if rows.shape[0] == 0:
         return "there are no rows"
     if tau <= 0 and _none_negative(rows, threads):
         return "no coordinate is negative"
-    squares = objectives.squared_norms(rows, threads)
+    squares = linear_form.squared_norms(rows, threads)
     longest = float(squares.max())
     if -tau >= longest * (1.0 - _UNIT_ERROR):
         return f"no similarity can be below −max‖z‖² = {-longest:.4g}"
-    total = objectives.total_of(rows, threads)
-    length = float(np.sqrt(kernels.dot(total, total)))
+    total = linear_form.total_of(rows, threads)
+    length = float(np.sqrt(dots.dot(total, total)))
     if length == 0.0 or squares.min() == 0.0:
         return None
     lengths = np.sqrt(squares)
-    cosine = float((objectives.scores(rows, total / length, threads) / lengths).min())
+    cosine = float((linear_form.scores(rows, total / length, threads) / lengths).min())
     if cosine < 0:
         return None
     least = 2.0 * cosine * cosine - 1.0  # cos 2θ
@@ -129,7 +127,7 @@ def row_sums(
         UsageError: τ outside [−1, 1].
         DataError: NaN, infinity, or rows so long that products overflow.
     """
-    rows = kernels.embedding_rows(values)
+    rows = dots.embedding_rows(values)
     table = Table.of(rows, threshold, threads)
     return table.row_sums(rows) / table.scale
 
@@ -147,9 +145,9 @@ class Table:
     def of(cls, rows: np.ndarray, threshold: float, threads: int | None) -> Table:
         """The table of a pool, with as fine a unit as its sums allow."""
         tau = check_threshold(threshold)
-        kernels.fixed_point_scale(rows, threads)  # raises for NaN and infinity
+        dots.fixed_point_scale(rows, threads)  # raises for NaN and infinity
         n, d = rows.shape
-        largest = objectives.largest_norm(rows, threads) ** 2 if n else 0.0
+        largest = linear_form.largest_norm(rows, threads) ** 2 if n else 0.0
         if largest > _LARGEST_SQUARE:
             raise DataError(
                 f"rows shorter than {_LARGEST_SQUARE**0.5:.2g}",
@@ -168,7 +166,7 @@ class Table:
         n, d = rows.shape
         columns = _columns_a_block(d)
         waiting = deque(range(0, n, columns))
-        count = 1 if len(waiting) < 2 else kernels.available_threads(self.threads)
+        count = 1 if len(waiting) < 2 else dots.available_threads(self.threads)
 
         def work(_: int) -> np.ndarray:
             sums = np.zeros(n, np.int64)
@@ -190,11 +188,11 @@ class Table:
         if count == 1:
             return work(0)
         with ThreadPoolExecutor(count) as pool:
-            return kernels.add_exactly(list(pool.map(work, range(count))), n)
+            return dots.add_exactly(list(pool.map(work, range(count))), n)
 
     def add_penalties(self, left: np.ndarray, chosen: np.ndarray, penalties: np.ndarray) -> None:
         """Add Σ_j round(s'_ij · scale) over the chosen rows j to each left row's penalty."""
-        left = kernels.embedding_rows(left)
+        left = dots.embedding_rows(left)
         for start in range(0, chosen.shape[0], _PENDING_BLOCK):
             packed = products.packed_rows(chosen[start : start + _PENDING_BLOCK])
 
@@ -202,7 +200,7 @@ class Table:
                 unused = np.zeros(packed.shape[0] * packed.shape[2], np.int64)
                 self._add(left, first, last, packed, penalties, unused)
 
-            kernels.map_blocks(work, left.shape[0], self.threads)
+            dots.map_blocks(work, left.shape[0], self.threads)
 
     def penalties(self, left: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """Σ_j round(s'_ij · scale) over the chosen rows j, for each left row i, int64."""
@@ -220,14 +218,14 @@ class Table:
         """s'_ij of all pairs of a few rows, float32 [c, ≥ c]."""
         packed = products.packed_rows(rows)
         similar = np.empty((rows.shape[0], packed.shape[0] * packed.shape[2]), np.float32)
-        left = kernels.embedding_rows(rows)
+        left = dots.embedding_rows(rows)
         products.store_products(left, packed, self.cut, similar)
         return similar
 
     def own(self, rows: np.ndarray) -> np.ndarray:
         """round(s'_ee · scale) of every row, int64 [n]."""
         result = np.empty(rows.shape[0], np.int64)
-        kernels.map_blocks(
+        dots.map_blocks(
             lambda start, stop: products.own_products(
                 rows, start, stop, self.cut, self.scale, result
             ),
@@ -254,7 +252,7 @@ def _empty_panels(columns: int, d: int) -> np.ndarray:
 def _none_negative(rows: np.ndarray, threads: int | None) -> bool:
     if rows.shape[1] == 0:
         return True
-    parts = kernels.map_blocks(
+    parts = dots.map_blocks(
         lambda start, stop: bool(rows[start:stop].min() >= 0), rows.shape[0], threads
     )
     return all(parts)
@@ -331,7 +329,7 @@ def greedy_thresholded(
             row sums of another length.
         DataError: NaN, infinity, or rows so long that products overflow.
     """
-    rows = kernels.embedding_rows(values)
+    rows = dots.embedding_rows(values)
     kept, open_rows = check_places(rows.shape[0], budget, keep, eligible)
     check_redundancy(redundancy)
     table = Table.of(rows, threshold, threads)

@@ -12,8 +12,7 @@ from jaxtyping import Float64, Int64
 
 from contrasift.arrays import EmbeddingMatrix, RowMask
 from contrasift.selection.checks import check_places, check_redundancy
-from contrasift.selection.kernels import dots as kernels
-from contrasift.selection.kernels import linear_form as objectives
+from contrasift.selection.kernels import dots, linear_form
 from contrasift.selection.objectives.threshold import Table, checked_sums, product_error
 
 
@@ -52,8 +51,8 @@ def _sums_of_chosen(
     threads: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """R_e and c_e(S) of every e in S."""
-    rows = kernels.embedding_rows(values)
-    picked = objectives.checked_rows(chosen, rows.shape[0], "chosen rows")
+    rows = dots.embedding_rows(values)
+    picked = linear_form.checked_rows(chosen, rows.shape[0], "chosen rows")
     table = Table.of(rows, threshold, threads)
     if row_sums is None:
         sums = table.penalties(rows[picked], rows) / table.scale
@@ -96,7 +95,7 @@ def mean_thresholded(
         UsageError: a budget that cannot be met, a bad λ or τ, row sums of another length.
         DataError: NaN, infinity, or rows so long that products overflow.
     """
-    rows = kernels.embedding_rows(values)
+    rows = dots.embedding_rows(values)
     kept, free = check_places(rows.shape[0], budget, keep, eligible)
     check_redundancy(redundancy)
     table = Table.of(rows, threshold, threads)
@@ -108,7 +107,7 @@ def mean_thresholded(
     if kept.size or count < rows.shape[0]:
         shut = np.flatnonzero(~free)
         if count < 2 * shut.size:
-            within = fsum(table.row_sums(kernels.embedding_rows(rows[free])) / table.scale)
+            within = fsum(table.row_sums(dots.embedding_rows(rows[free])) / table.scale)
         else:
             within -= fsum((table.penalties(rows, rows[shut]) / table.scale)[free])
     share = drawn / max(count, 1)
@@ -163,14 +162,14 @@ def upper_bound_thresholded(
         UsageError: rows that do not exist, a bad λ or τ, row sums of another length.
         DataError: NaN, infinity, or rows so long that products overflow.
     """
-    rows = kernels.embedding_rows(values)
-    picked = objectives.checked_rows(chosen, rows.shape[0], "chosen rows")
+    rows = dots.embedding_rows(values)
+    picked = linear_form.checked_rows(chosen, rows.shape[0], "chosen rows")
     kept, free = check_places(rows.shape[0], picked.size, keep, eligible)
     check_redundancy(redundancy)
     table = Table.of(rows, threshold, threads)
     modular = checked_sums(rows, row_sums, table)
     modular = modular - redundancy * (table.own(rows) / table.scale)
-    squares = objectives.squared_norms(rows, threads)
+    squares = linear_form.squared_norms(rows, threads)
     pairs = picked.size * (picked.size - 1)
     tau, largest = float(threshold), table.largest
     steepest = largest / (largest - tau) if 0 < tau < 0.9 * largest else 1.0
@@ -180,22 +179,22 @@ def upper_bound_thresholded(
         if weight > 0:
             offset += (weight + 3.0) * product_error(rows.shape[1], largest)
         constant = redundancy * offset * pairs
-        point = objectives.sum_of(rows, picked, threads=threads)
+        point = linear_form.sum_of(rows, picked, threads=threads)
         pull = redundancy * weight
         fixed = modular + pull * squares
         linear = fsum(fixed[picked])
         for _ in range(steps if pull > 0 else 1):
-            gains = fixed - 2.0 * pull * objectives.scores(rows, point, threads)
+            gains = fixed - 2.0 * pull * linear_form.scores(rows, point, threads)
             best = _largest_places(gains, free, picked.size - kept.size)
             best = np.concatenate([kept, best])
-            bound = fsum(gains[best]) + pull * float(kernels.dot(point, point)) + constant
+            bound = fsum(gains[best]) + pull * float(dots.dot(point, point)) + constant
             least = min(least, bound)
-            target = objectives.sum_of(rows, best, threads=threads)
+            target = linear_form.sum_of(rows, best, threads=threads)
             # The best point between P and the M of these rows: the bound is a parabola there.
             ahead = target - point
             linear_ahead = fsum(fixed[best])
-            rise = linear_ahead - linear - 2.0 * pull * float(kernels.dot(point, ahead))
-            bend = 2.0 * pull * float(kernels.dot(ahead, ahead))
+            rise = linear_ahead - linear - 2.0 * pull * float(dots.dot(point, ahead))
+            bend = 2.0 * pull * float(dots.dot(ahead, ahead))
             if rise <= 0 or bend == 0:
                 break
             share = min(1.0, rise / bend)

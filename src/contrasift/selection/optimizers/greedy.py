@@ -34,8 +34,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from contrasift.selection.checks import check_places, check_redundancy
-from contrasift.selection.kernels import dots as kernels
-from contrasift.selection.kernels import linear_form as objectives
+from contrasift.selection.kernels import dots, linear_form
 from contrasift.selection.kernels.greedy_steps import (
     LEVELS,
     MOST_ATTEMPTS,
@@ -117,7 +116,7 @@ def greedy(
         UsageError: a budget above the rows that may be taken or below those to keep, a bad λ.
         DataError: NaN or infinity.
     """
-    rows = kernels.embedding_rows(values)
+    rows = dots.embedding_rows(values)
     n, dimension = rows.shape
     keep, open_rows = check_places(n, budget, keep, eligible)
     check_redundancy(redundancy)
@@ -131,8 +130,8 @@ def greedy(
         else:
             run.select_by_windows(capacity)
     total, selected_sum = run.setting.total, run.state.selected
-    final_gains = objectives.scores(rows, total - (2.0 * redundancy) * selected_sum, threads)
-    final_gains -= redundancy * objectives.squared_norms(rows, threads)
+    final_gains = linear_form.scores(rows, total - (2.0 * redundancy) * selected_sum, threads)
+    final_gains -= redundancy * linear_form.squared_norms(rows, threads)
     negative = np.flatnonzero(run.state.gains < 0)
     return GreedyPath(
         order=run.state.order,
@@ -140,7 +139,7 @@ def greedy(
         final_gains=final_gains,
         total=total,
         selected_sum=selected_sum,
-        value=objectives.value(total, selected_sum, redundancy),
+        value=linear_form.value(total, selected_sum, redundancy),
         turn=int(negative[0]) if negative.size else None,
         evaluations=run.evaluations,
         refreshes=run.refreshes,
@@ -172,12 +171,12 @@ class _Run:
         self.rows = rows
         self.open_rows = open_rows
         self.threads = threads
-        scale = kernels.fixed_point_scale(rows, threads)
-        total = objectives.fixed_total(rows, scale, threads) / scale
+        scale = dots.fixed_point_scale(rows, threads)
+        total = linear_form.fixed_total(rows, scale, threads) / scale
         # A dot product is off by at most (d + 8)·2⁻⁵³·‖z‖·‖w‖, with ‖w‖ ≤ ‖T‖ + 2λk·max‖z‖, and a
         # bound is made of fewer than sixteen terms of that size.
-        norm = objectives.largest_norm(rows, threads)
-        reach = float(np.sqrt(kernels.dot(total, total))) + 2.0 * redundancy * budget * norm
+        norm = linear_form.largest_norm(rows, threads)
+        reach = float(np.sqrt(dots.dot(total, total))) + 2.0 * redundancy * budget * norm
         slack = 16.0 * (d + 16) * 2.0**-53 * norm * reach
         self.setting = Setting(total, redundancy, scale, norm, slack, smallest_level)
         self.state = State(
@@ -205,7 +204,7 @@ class _Run:
         """Close all but the first of every group of equal open rows, and chain the group."""
         # Equal rows have equal scores in any direction, and other rows hardly ever do.
         probe = np.random.default_rng(0).standard_normal(self.rows.shape[1])
-        scores = objectives.scores(self.rows, probe, self.threads)
+        scores = linear_form.scores(self.rows, probe, self.threads)
         scores = scores if self.open_rows.all() else scores[self.open_rows]
         ascending = np.sort(scores)
         if not (ascending[1:] == ascending[:-1]).any():
@@ -230,7 +229,7 @@ class _Run:
         n = self.rows.shape[0]
         budget = self.state.order.size
         gains, alpha = np.empty(n), np.empty(n, dtype=np.float32)
-        norm = float(np.sqrt(kernels.dot(self.setting.total, self.setting.total)))
+        norm = float(np.sqrt(dots.dot(self.setting.total, self.setting.total)))
         direction = unit(self.setting.total)
         # The mean row lies ‖T‖/n along T, and a window gives an eighth of its rows or so.
         advance = norm / n * capacity / 8
@@ -248,7 +247,7 @@ class _Run:
             before = self.evaluations
             self._run_window(self._gathered(chosen), chosen, limit, reference, direction)
             moved = self.state.selected - reference
-            advance = float(kernels.dot(moved, direction))
+            advance = float(dots.dot(moved, direction))
             below = self.evaluations - before
             depth *= 0.85 if below > _STREAMED_ROW_COST * n else 1.2
             direction = unit(moved)
@@ -258,7 +257,7 @@ class _Run:
     ) -> _Found:
         """Exact gains and α of all open rows, and the best now and at the horizon."""
         self.refreshes += 1
-        blocks = kernels.map_blocks(
+        blocks = dots.map_blocks(
             lambda start, stop: refresh_block(
                 self.rows, start, stop, self.state.weight, direction, self.setting.redundancy,
                 horizon, self.open_rows, self.member, gains, alpha,
@@ -312,7 +311,7 @@ class _Run:
         """Rows for a window, the limit of all others, and the depth that gave them."""
         slope = 2.0 * self.setting.redundancy * horizon
         for _ in range(MOST_ATTEMPTS):
-            blocks = kernels.map_blocks(
+            blocks = dots.map_blocks(
                 partial(
                     candidates_block, gains, alpha, slope, found.top - depth, found.far_top - depth,
                     capacity,
@@ -338,7 +337,7 @@ class _Run:
     def _gathered(self, chosen: np.ndarray) -> np.ndarray:
         window = np.empty((chosen.size, self.rows.shape[1]), dtype=np.float32)
         gather(self.rows, chosen, window)
-        return kernels.embedding_rows(window)
+        return dots.embedding_rows(window)
 
     def _run_window(
         self,
@@ -350,7 +349,7 @@ class _Run:
     ) -> None:
         window = Window(
             rows=window_rows,
-            squares=objectives.squared_norms(window_rows, self.threads),
+            squares=linear_form.squared_norms(window_rows, self.threads),
             alpha=np.empty(chosen.size),
             spread=np.empty(chosen.size),
             member=self.member[chosen] if self.member.size else chosen,

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from contrasift.errors import UsageError
 from contrasift.selection.checks import check_places, check_redundancy
-from contrasift.selection.kernels import linear_form as objectives
+from contrasift.selection.kernels import linear_form
 from contrasift.selection.kernels.dots import dot
 from contrasift.selection.kernels.passes import HeldRows, Passes
 
@@ -125,7 +125,7 @@ def upper_bound_by(
     """`upper_bound` for rows wherever they lie."""
     problem = _problem(passes, budget, redundancy, keep, eligible, total)
     search = _Search(problem, steps, target_share)
-    search.best_value = objectives.value(problem.total, selected_sum, redundancy)
+    search.best_value = linear_form.value(problem.total, selected_sum, redundancy)
     search.run(selected_sum)
     return max(search.bound, search.best_value)
 
@@ -242,7 +242,7 @@ class _Problem:
         squares = self.passes.squares()
         n = squares.size
         self.norm = float(np.sqrt(squares.max())) if n else 0.0
-        self.random_value = objectives.random_value(
+        self.random_value = linear_form.random_value(
             self.total, float(squares.sum()), n, self.budget, self.redundancy
         )
 
@@ -340,7 +340,7 @@ class _Search:
         length = float(np.sqrt(dot(weight, weight)))
         bound = float(problem.redundancy * dot(point, point) + dot(best_sum, weight))
         self.bound = min(self.bound, bound + self._allowance(point, length))
-        found = objectives.value(problem.total, best_sum, problem.redundancy)
+        found = linear_form.value(problem.total, best_sum, problem.redundancy)
         # Where w is rounding noise, so is the selection; where it points away from T, it inverts.
         usable = not self._flat(weight) and dot(weight, problem.total) > 0
         better = usable and found > self.best_value
