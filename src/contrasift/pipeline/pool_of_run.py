@@ -161,7 +161,7 @@ def changed(folder: RunFolder, verdict: Verdict) -> RunFolderError:
     return RunFolderError(
         f"the pool that {folder.path} was made from",
         f"another: {'; '.join(verdict.changes)}",
-        f"Bring it back, or begin a new run with another --out. New examples are added from a place "
+        f"Bring it back, or begin a new run with another out=. New examples are added from a place "
         f"of their own: contrasift extend {folder.path} NEWPOOL --out DIR",
     )
 
