@@ -106,7 +106,10 @@ def keep_content(folder: Path, pool: Pool, progress: Progress | None = None) -> 
 
 def compare_pool(folder: RunFolder, pool: Pool) -> Verdict:
     """How a pool compares with the one that a run was made from; content is read if need be."""
-    facts = folder.records()["scan"].facts
+    scan = folder.records().get("scan")
+    if scan is None:  # a folder that was put together from files
+        return Verdict(tuple(_of_examples(folder.path, pool)))
+    facts = scan.facts
     if facts.get("pool", pool.fingerprint) == pool.fingerprint:
         return Verdict()
     parts = facts.get("parts")
