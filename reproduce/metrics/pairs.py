@@ -31,7 +31,7 @@ def read_pairs(subject: Subject) -> dict[str, float]:
         DataError: no labels, nothing held out, or fewer than two classes.
     """
     from contrasift.embedding import features
-    from contrasift.evaluation.checks import Task, standardisation, standardise
+    from contrasift.evaluation.checks import ProbeData, standardisation, standardise
     from contrasift.softmax import fit_softmax
 
     parts = []
@@ -43,7 +43,7 @@ def read_pairs(subject: Subject) -> dict[str, float]:
             pool, positions, subject.encoder, "backbone", device=subject.workshop.device
         )
         parts += [rows, labels]
-    task = Task.of(*parts)
+    task = ProbeData.of(*parts)
     task.require_two_classes()
     centre, scale = standardisation(task.train)
     train, test = (standardise(rows, centre, scale) for rows in (task.train, task.test))
