@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contrasift.errors import RunFolderError
+from contrasift.options.words import Layer
 from contrasift.pipeline.comparing import (
     Arm,
     evaluate,
@@ -134,7 +135,7 @@ def unit_views(
     *,
     seed: int,
     title: str,
-    layer: str = "head",
+    layer: Layer = "head",
 ) -> np.ndarray:
     """Features of length one for several random views of every example, [n, VIEWS, d]."""
     from contrasift.embedding import embed
