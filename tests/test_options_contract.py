@@ -91,9 +91,9 @@ MISSING = {
     },
     # latent_classes
     ("classes", "python"): {
-        "class_names": "`contrasift.zero_shot` is the function for names",
-        "templates": "`contrasift.zero_shot` is the function for names",
-        "clip": "`contrasift.zero_shot` is the function for names",
+        "class_names": "`contrasift.classes.zero_shot` is the function for names",
+        "templates": "`contrasift.classes.zero_shot` is the function for names",
+        "clip": "`contrasift.classes.zero_shot` is the function for names",
         "stability": "`contrasift.classes.class_stability` is the function for several seeds",
         "rounds": "a loop over `pretrain`, `embed`, `select`: the pipeline's",
     },

@@ -13,7 +13,7 @@ from contrasift.evaluation.checks import (
     validation_split,
 )
 from contrasift.evaluation.linear import ProbeResult
-from contrasift.softmax import LinearFit
+from contrasift.evaluation.softmax import LinearFit
 
 _LEARNING_RATES = (0.3, 1.0, 3.0, 10.0, 30.0)  # the smallest wins a tie; 30 is MoCo's own
 _FALLBACK_LEARNING_RATE = 3.0
