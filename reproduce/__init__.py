@@ -1,7 +1,9 @@
-"""The papers' tables and figures as grids of cells: declared, run, kept as JSON, told as a page.
+"""The papers' tables and figures as grids of cells: declared, run, kept as JSONL, written as pages.
 
-declared ──> cells ──> performing ──> one JSON a cell ──> page ──> RESULTS.md
-│
-workshop (trainings, embeddings, classes, selections, each made once)
-measuring, readings (what an encoder is worth, and what else it is asked)
+`python -m reproduce` in a clone of the repository; no part of the installed package.
+
+    declared ──> cell ──> runner ──> cell_store (cells/*.jsonl) ──> render ──> pages/*.md
+                            │
+                 artifacts (trainings, embeddings, classes, selections, each made once)
+                 evaluate, metrics (accuracies of an encoder, and what else is measured of it)
 """
