@@ -1,4 +1,9 @@
-"""Naive versions of the selection algorithms: loops over rows and subsets, nothing clever."""
+"""Naive versions of the selection algorithms: loops over rows and subsets, nothing clever.
+
+Independent of what they judge: nothing here imports contrasift (`test_reference.py`). Where results
+have to agree to the last bit, the arithmetic that the library promises is written out in NumPy:
+sums in fixed point (`fixed_point`), products in one order of additions (`dots`).
+"""
 
 from __future__ import annotations
 
@@ -28,6 +33,50 @@ def value(values: np.ndarray, subset: list[int], redundancy: float) -> float:
     return similarity_value(wide @ wide.T, subset, redundancy)
 
 
+def dots(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """⟨row, vector⟩ of every row (or each with a vector of its own), in the promised order.
+
+    Four groups of eight running sums, a fixed tree over them, then the tail.
+    """
+    return _dots_by_column(np.ascontiguousarray(rows.T.astype(np.float64)), vector.T)
+
+
+def _dots_by_column(columns: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    products = columns * (vector[:, None] if vector.ndim == 1 else vector)
+    d, n = products.shape
+    whole, eights = d - d % 32, d - d % 8
+    sums = np.zeros((4, 8, n))
+    for start in range(0, whole, 32):
+        sums += products[start : start + 32].reshape(4, 8, n)
+    for start in range(whole, eights, 8):
+        sums[0] += products[start : start + 8]
+    lanes = (sums[0] + sums[1]) + (sums[2] + sums[3])
+    for half in (4, 2, 1):
+        lanes = lanes[:half] + lanes[half:]
+    tail = np.zeros(n)
+    for place in range(eights, d):
+        tail += products[place]
+    return lanes[0] + tail
+
+
+def fixed_point(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Entries as integers of 2^(e − min(50, 62 − b)), for entries below 2^e and n ≤ 2^b; the scale.
+
+    Sums of these integers have no rounding and no order.
+    """
+    exponent = int(np.frexp(float(np.abs(values).max()))[1])
+    scale = 2.0 ** (min(50, 62 - (len(values) - 1).bit_length()) - exponent)
+    return np.rint(values.astype(np.float64) * scale).astype(np.int64), scale
+
+
+def gains(values: np.ndarray, subset: list[int], redundancy: float) -> np.ndarray:
+    """gain(e | S) = ⟨z_e, T − 2λM⟩ − λ‖z_e‖² of every row."""
+    whole, scale = fixed_point(values)
+    total, selected = whole.sum(axis=0) / scale, whole[subset].sum(axis=0) / scale
+    squares = dots(values, values.astype(np.float64))
+    return dots(values, total - (2.0 * redundancy) * selected) - redundancy * squares
+
+
 def greedy(
     values: np.ndarray,
     budget: int,
@@ -35,24 +84,23 @@ def greedy(
     keep: list[int] | None = None,
     eligible: np.ndarray | None = None,
 ) -> tuple[list[int], list[float]]:
-    """Plain argmax of every row's gain at every step; the library's own row kernel computes it."""
-    from contrasift.selection import kernels, objectives
-
-    scale = kernels.fixed_point_scale(values)
-    total = objectives.total_of(values)
-    squares = objectives.squared_norms(values)
+    """Plain argmax of every row's gain at every step; the lowest row among equals."""
+    whole, scale = fixed_point(values)
+    columns = np.ascontiguousarray(values.T.astype(np.float64))
+    total, squares = whole.sum(axis=0) / scale, _dots_by_column(columns, columns)
+    selected = np.zeros_like(whole[0])
     order = sorted(keep or [])
     open_rows = np.ones(len(values), bool) if eligible is None else eligible.copy()
     open_rows[order] = False
     found = []
     for step in range(budget):
-        selected = objectives.sum_of(values, np.array(order[:step], np.int64), scale)
-        gains = objectives.scores(values, total - (2.0 * redundancy) * selected)
-        gains -= redundancy * squares
+        direction = total - (2.0 * redundancy) * (selected / scale)
+        now = _dots_by_column(columns, direction) - redundancy * squares
         if step >= len(order):
-            order.append(int(np.argmax(np.where(open_rows, gains, -np.inf))))
+            order.append(int(np.argmax(np.where(open_rows, now, -np.inf))))
             open_rows[order[-1]] = False
-        found.append(float(gains[order[step]]))
+        found.append(float(now[order[step]]))
+        selected += whole[order[step]]
     return order, found
 
 
@@ -83,3 +131,39 @@ def subset_values(
         value(values, kept + list(chosen), redundancy)
         for chosen in combinations(free, budget - len(kept))
     ]
+
+
+def view_distances(views: np.ndarray) -> np.ndarray:
+    """d_ij = E‖x − x'‖ over views x of i and x' of j, [n, n]."""
+    n = len(views)
+    table = np.empty((n, n))
+    for i in range(n):
+        for j in range(n):
+            table[i, j] = np.mean([np.linalg.norm(a - b) for a in views[i] for b in views[j]])
+    return table
+
+
+def mean_distances(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """‖z̄_i − z̄_j‖ and √(2 − 2z̄_iᵀz̄_j), between which d_ij lies, [n, n] each."""
+    wide = means.astype(np.float64)
+    lower = np.linalg.norm(wide[:, None] - wide[None], axis=2)
+    return lower, np.sqrt(np.maximum(0.0, 2.0 - 2.0 * wide @ wide.T))
+
+
+def nu(
+    distances: np.ndarray, kept: np.ndarray, codes: np.ndarray | None = None
+) -> tuple[list[float], list[float], float, float]:
+    """ν_align^k/η and ν_div^k of every class, and both weighted by the classes' shares p_k.
+
+    ν_align^k/η = (2/n_k) Σ_{i∈V_k∖S_k} min_{j∈S_k} d_ij       ν_div^k = E_{i∈V_k, j∈S_k} d_ij
+    """
+    codes = np.zeros(len(kept), np.int64) if codes is None else codes
+    align, div, shares = [], [], []
+    for code in np.unique(codes):
+        members = np.flatnonzero(codes == code)
+        chosen = members[kept[members]]
+        nearest = [distances[i, chosen].min() for i in members if not kept[i]]
+        align.append(float(2.0 * sum(nearest) / members.size))
+        div.append(float(distances[np.ix_(members, chosen)].mean()))
+        shares.append(members.size / len(kept))
+    return align, div, float(np.dot(shares, align)), float(np.dot(shares, div))

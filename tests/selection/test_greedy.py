@@ -57,7 +57,8 @@ def assert_same_as_naive(rows, budget, redundancy, keep=None, eligible=None, **o
 
 
 def test_published_example_of_four():
-    # Mathematics A: s12=.8, s13=.6, s14=.1, s23=.4, s24=.2, s34=.3. Greedy: 1 (F = 1.5), 4 (1.9),
+    # docs/mathematics.md#example-four-examples
+    # s12=.8, s13=.6, s14=.1, s23=.4, s24=.2, s34=.3. Greedy: 1 (F = 1.5), 4 (1.9),
     # 3 (1.4), 2 (0). s_ee never enters at λ = 1, so a large diagonal makes a Gram matrix of s.
     similarity = np.array(
         [[2, 0.8, 0.6, 0.1], [0.8, 2, 0.4, 0.2], [0.6, 0.4, 2, 0.3], [0.1, 0.2, 0.3, 2]]
@@ -184,7 +185,7 @@ def test_path_is_consistent():
     assert np.array_equal(path.total, objectives.total_of(rows))
     assert path.value == pytest.approx(path.gains.sum(), rel=1e-12)
     assert path.value == pytest.approx(reference.value(rows, path.order.tolist(), 1.0), rel=1e-9)
-    expected = objectives.gains(rows, path.total, path.selected_sum, 1.0)
+    expected = reference.gains(rows, path.order.tolist(), 1.0)
     assert np.array_equal(path.final_gains, expected)
     assert path.turn is not None
     assert (path.gains[: path.turn] >= 0).all()

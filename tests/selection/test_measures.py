@@ -1,20 +1,15 @@
-"""Coverage, centre and ν of any selection, whole and sampled."""
+"""Coverage and centre of any selection, whole and sampled; ν against its naive version."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+import reference
 from contrasift.errors import DataError, UsageError
 from contrasift.selection.coverage import greedy_coverage
 from contrasift.selection.herding import herding
-from contrasift.selection.measures import (
-    centre_of,
-    coverage_of,
-    herding_gap,
-    nu_bracket,
-    nu_of_views,
-)
+from contrasift.selection.measures import centre_of, coverage_of, herding_gap
 from contrasift.theory.guarantees import subset_class
 
 
@@ -36,7 +31,7 @@ def flags(n, rows):
 
 
 def circle():
-    """Mathematics A, example to (36): views at {0°, 20°}, {10°, 50°}, {70°, 80°}."""
+    """Views at {0°, 20°}, {10°, 50°}, {70°, 80°}: docs/mathematics.md#example-three-examples-on-the-circle."""
     angles = np.deg2rad([[0.0, 20.0], [10.0, 50.0], [70.0, 80.0]])
     return np.stack([np.cos(angles), np.sin(angles)], axis=2)
 
@@ -46,62 +41,42 @@ def circle():
     [([1], 0.7873, 0.5076), ([0, 2], 0.2852, 0.5968), ([0, 1, 2], 0.0, 0.5671)],
 )
 def test_example_on_the_circle(chosen, align, div):
-    found = nu_of_views(circle(), flags(3, chosen))
-    assert found.align[0].value == pytest.approx(align, abs=5e-5)
-    assert found.div[0].value == pytest.approx(div, abs=5e-5)
-    assert found.total_align == found.align[0]
-    assert found.div[0].whole
-    low, high = nu_bracket(circle().mean(axis=1), flags(3, chosen))
-    for name in ("total_align", "total_div"):
-        whole = getattr(found, name).value
-        assert getattr(low, name).value <= whole + 1e-12
-        assert whole <= getattr(high, name).value + 1e-12
+    kept = flags(3, chosen)
+    found = subset_class(circle(), kept)
+    assert found.nu_align == pytest.approx(align, abs=5e-5)
+    assert found.nu_div == pytest.approx(div, abs=5e-5)
+    _, _, naive_align, naive_div = reference.nu(reference.view_distances(circle()), kept)
+    assert (found.nu_align, found.nu_div) == pytest.approx((naive_align, naive_div))
+    low, high = reference.mean_distances(circle().mean(axis=1))
+    for place, whole in ((2, naive_align), (3, naive_div)):
+        assert reference.nu(low, kept)[place] <= whole + 1e-12
+        assert whole <= reference.nu(high, kept)[place] + 1e-12
 
 
-def test_classes_are_weighed_by_their_share():
+def test_every_class_on_its_own_and_between_what_means_tell():
     views = make_views(30, 3, 4, seed=1)
     codes = np.repeat([0, 1, 2], [5, 10, 15])
     kept = flags(30, [0, 3, 7, 8, 20, 21, 22])
-    found = nu_of_views(views, kept, codes)
+    align, div, *_ = reference.nu(reference.view_distances(views), kept, codes)
     parts = [subset_class(views[codes == k], kept[codes == k]) for k in range(3)]
+    assert [part.nu_align for part in parts] == pytest.approx(align)
+    assert [part.nu_div for part in parts] == pytest.approx(div)
+    low, high = (
+        reference.nu(table, kept, codes) for table in reference.mean_distances(views.mean(axis=1))
+    )
     for k in range(3):
-        assert found.align[k].value == pytest.approx(parts[k].nu_align)
-        assert found.div[k].value == pytest.approx(parts[k].nu_div)
-    shares = np.array([5, 10, 15]) / 30
-    assert found.total_align.value == pytest.approx(shares @ [part.nu_align for part in parts])
-    assert found.total_div.value == pytest.approx(shares @ [part.nu_div for part in parts])
-    assert found.total_div.rows == 30
-    low, high = nu_bracket(views.mean(axis=1), kept, codes)
-    for k in range(3):
-        assert low.align[k].value <= found.align[k].value <= high.align[k].value
-        assert low.div[k].value <= found.div[k].value <= high.div[k].value
+        assert low[0][k] <= align[k] <= high[0][k]
+        assert low[1][k] <= div[k] <= high[1][k]
 
 
-def test_bracket_closes_for_single_views():
+def test_means_of_single_views_tell_all():
     views = make_views(20, 1, 4, seed=2)
     kept = flags(20, [1, 4, 9])
-    low, high = nu_bracket(views[:, 0], kept)
-    whole = nu_of_views(views, kept)
-    for found in (low, high):
-        assert found.total_align.value == pytest.approx(whole.total_align.value, abs=1e-6)
-        assert found.total_div.value == pytest.approx(whole.total_div.value, abs=1e-6)
-
-
-def test_nu_of_samples_covers_the_whole():
-    views = make_views(120, 2, 4, seed=3)
-    codes = np.arange(120) % 2
-    kept = flags(120, range(15))
-    whole = nu_of_views(views, kept, codes)
-    hits = np.zeros(2)
-    for seed in range(100):
-        found = nu_of_views(views, kept, codes, sample=30, seed=seed)
-        assert not found.total_div.whole
-        assert found.total_div.rows == 60
-        for i, name in enumerate(("total_align", "total_div")):
-            part, all_of_it = getattr(found, name), getattr(whole, name).value
-            hits[i] += part.low <= all_of_it <= part.high
-    assert (hits >= 86).all()  # 95 of 100, less four standard deviations
-    assert nu_of_views(views, kept, codes, sample=60) == whole
+    found = subset_class(views, kept)
+    for table in reference.mean_distances(views[:, 0]):
+        _, _, align, div = reference.nu(table, kept)
+        assert align == pytest.approx(found.nu_align, abs=1e-6)
+        assert div == pytest.approx(found.nu_div, abs=1e-6)
 
 
 @pytest.mark.parametrize("own", [None, 1.0, -1.0])
@@ -167,10 +142,8 @@ def test_bad_input():
         coverage_of(rows, np.array([5]))
     with pytest.raises(UsageError, match="at least two rows"):
         coverage_of(rows, np.array([1]), sample=1)
-    with pytest.raises(UsageError, match="a class for each"):
-        nu_of_views(views, np.ones(4, bool))
     with pytest.raises(DataError, match="nothing is kept"):
-        nu_of_views(views, flags(5, [0]), np.array([0, 0, 0, 1, 1]))
+        subset_class(views, flags(5, []))
     rows[1, 1] = np.nan
     with pytest.raises(DataError, match="NaN or infinity"):
         centre_of(rows, np.array([0]))

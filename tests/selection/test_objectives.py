@@ -39,7 +39,9 @@ def test_gain_is_the_difference_of_values_and_they_add_up(redundancy):
     running = 0.0
     for row in np.random.default_rng(3).permutation(15):
         selected = objectives.sum_of(rows, np.array(subset, np.int64))
-        gains = objectives.gains(rows, total, selected, redundancy)
+        direction = total - 2.0 * redundancy * selected
+        gains = objectives.scores(rows, direction) - redundancy * objectives.squared_norms(rows)
+        assert gains.tolist() == reference.gains(rows, subset, redundancy).tolist()
         for other in set(range(15)) - set(subset):
             difference = reference.value(rows, [*subset, other], redundancy) - reference.value(
                 rows, subset, redundancy
@@ -51,7 +53,7 @@ def test_gain_is_the_difference_of_values_and_they_add_up(redundancy):
 
 
 def test_value_of_a_set_and_of_the_rest_agree_at_redundancy_one():
-    # Mathematics A: F(S) = F(V∖S), F(∅) = F(V) = 0 (graph cut).
+    # docs/mathematics.md#the-objective: F(S) = F(V∖S), F(∅) = F(V) = 0 (graph cut).
     rows = rows_of(20, 4)
     subset = [1, 5, 6, 19]
     rest = [i for i in range(20) if i not in subset]
@@ -76,7 +78,7 @@ def test_random_value_of_nothing():
 
 
 def test_mean_of_views_gives_the_mean_cosine():
-    # Mathematics A, "m views": {0°, 60°} against {30°, 120°}: mean cosine .4330, ‖z̄‖² = .75.
+    # docs/mathematics.md#means-of-views: {0°, 60°} against {30°, 120°}: .4330, ‖z̄‖² = .75.
     def circle(*degrees):
         angles = np.deg2rad(degrees)
         return np.stack([np.cos(angles), np.sin(angles)], axis=1)

@@ -11,7 +11,7 @@ import reference
 from contrasift.errors import DataError, UsageError
 from contrasift.selection import kernels, objectives
 from contrasift.selection.greedy import greedy
-from contrasift.selection.relaxation import apply_rule, relax, upper_bound
+from contrasift.selection.relaxation import relax, upper_bound
 
 
 def make_rows(n, d, seed, positive=True):
@@ -100,7 +100,7 @@ def test_the_rule_gives_the_selection_back(duplicated, budget):
     if duplicated:
         rows = np.repeat(rows[:20], 10, axis=0)
     relaxed = relax(rows, budget, redundancy=1.0)
-    judged = apply_rule(rows, relaxed.direction, relaxed.threshold)
+    judged = objectives.scores(rows, relaxed.direction) >= relaxed.threshold
     again = np.flatnonzero(judged & (relaxed.scores > relaxed.threshold))
     assert np.array_equal(np.union1d(again, relaxed.tie_rows), relaxed.selected)
     assert (relaxed.scores[relaxed.tie_rows] == relaxed.threshold).all()
@@ -110,7 +110,7 @@ def test_the_rule_gives_the_selection_back(duplicated, budget):
     if not duplicated:
         assert np.array_equal(np.flatnonzero(judged), relaxed.selected)
         one_by_one = [
-            bool(apply_rule(rows[i : i + 1], relaxed.direction, relaxed.threshold)[0])
+            bool(objectives.scores(rows[i : i + 1], relaxed.direction)[0] >= relaxed.threshold)
             for i in range(len(rows))
         ]
         assert one_by_one == judged.tolist()
@@ -123,7 +123,7 @@ def test_keep_and_eligible_lie_outside_the_rule():
     eligible[::3] = False
     keep = np.array([0, 50])
     relaxed = relax(rows, 20, redundancy=1.0, keep=keep, eligible=eligible)
-    judged = apply_rule(rows, relaxed.direction, relaxed.threshold) & eligible
+    judged = (objectives.scores(rows, relaxed.direction) >= relaxed.threshold) & eligible
     judged[keep] = True
     assert np.array_equal(np.flatnonzero(judged), relaxed.selected)
     only_kept = relax(rows, 2, redundancy=1.0, keep=keep)

@@ -21,7 +21,6 @@ from contrasift.selection.threshold_values import (
     mean_thresholded,
     parts_thresholded,
     upper_bound_thresholded,
-    value_thresholded,
 )
 
 THRESHOLDS = [-1.0, -0.2, 0.0, 0.3, 0.5, 1.0]
@@ -187,7 +186,8 @@ def test_pairs_exactly_at_the_threshold_count(tau):
 
 
 def test_the_threshold_comes_after_averaging():
-    # Mathematics A, {0°, 60°} vs {30°, 120°}: mean cosine .4330; under .6 it counts nothing, where
+    # docs/mathematics.md#means-of-views
+    # {0°, 60°} vs {30°, 120°}: mean cosine .4330; under .6 it counts nothing, where
     # thresholding the four pairs would leave .4330; ‖z̄‖² = .75 of each stays.
     angles = np.radians([[0, 60], [30, 120]])
     views = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
@@ -316,7 +316,8 @@ def test_same_for_every_block_size_and_thread_count(monkeypatch, kind, tau):
 
 
 def test_golden_example_under_a_threshold():
-    # Mathematics A: s12=.8, s13=.6, s14=.1, s23=.4, s24=.2, s34=.3. Under τ = .35 only .8, .6 and
+    # docs/mathematics.md#example-four-examples
+    # s12=.8, s13=.6, s14=.1, s23=.4, s24=.2, s34=.3. Under τ = .35 only .8, .6 and
     # .4 count: R = 1.4, 1.2, 1.0, 0. Greedy at λ = 1: 1 (F = 1.4), then gains 1.2 − 1.6, 1 − 1.2,
     # 0: row 4 (1.4), 3 (1.2), 2 (0).
     similarity = np.array(
@@ -377,9 +378,6 @@ def test_value_mean_and_bound_against_all_subsets(data):
     assert bound >= max(values) - 1e-9 * (1 + abs(max(values)))
     value = naive_value(table, chosen, redundancy)
     for sums in (None, row_sums(rows, tau)):
-        assert value_thresholded(rows, chosen, **settled, row_sums=sums) == pytest.approx(
-            value, rel=1e-6, abs=1e-6
-        )
         parts = parts_thresholded(rows, chosen, **settled, row_sums=sums)
         assert parts.sum() == pytest.approx(value, rel=1e-6, abs=1e-6)
 
@@ -417,7 +415,7 @@ def test_bad_arguments():
     with pytest.raises(UsageError, match="row sums of the 4 rows"):
         greedy_thresholded(rows, 2, threshold=0.5, redundancy=1.0, row_sums=np.zeros(3))
     with pytest.raises(UsageError, match="chosen rows"):
-        value_thresholded(rows, np.array([4]), threshold=0.5, redundancy=1.0)
+        parts_thresholded(rows, np.array([4]), threshold=0.5, redundancy=1.0)
     with pytest.raises(DataError, match="finite"):
         row_sums(np.array([[np.nan, 1]], np.float32), 0.5)
     with pytest.raises(DataError, match="rows shorter"):

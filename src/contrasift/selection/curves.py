@@ -90,8 +90,8 @@ def coverage_and_centre_curve(
         centre = E_{i∈V, j∈S} s_ij                         ν_div = E_{i∈V, j∈S} d_ij
 
     ((20), (36) of Joshi & Mirzasoleiman 2023). For means of several views d_ij is an upper bound of
-    the papers' mean distance between views (see `selection.measures.nu_bracket`). A class of which
-    nothing is kept counts with s = 0 and d = √2. Random selections keep as many of every class as the
+    the papers' mean distance between views: ‖z̄_i − z̄_j‖ ≤ E‖x − x'‖ ≤ d_ij. A class of which nothing
+    is kept counts with s = 0 and d = √2. Random selections keep as many of every class as the
     ranking does at that fraction. The centre is whole; the others are over the sample's rows i.
 
     Time O(m·n_V·(d + draws)) for the m rows drawn of each class; memory O(m·fractions·draws).

@@ -20,7 +20,7 @@ is above the bound of all others, it is the best of all. Candidates have candida
 that the work of a step is a few dozen dot products and a few bounds, however many rows there are.
 
 Nothing is approximate. Bounds carry an allowance for rounding, and only decide where to look; the
-row that is taken has the largest gain as `objectives.gains` computes it, bit for bit. Rows that
+row that is taken has the largest gain as the kernels of `objectives` compute it, bit for bit. Rows that
 equal each other are taken as one with several places, so that they do not hold each other up.
 """
 

@@ -73,7 +73,9 @@ class LocalEngine:
             DataError: rows that cannot be used.
         """
         pool, sizes = plan.pool, plan.partition.sizes
-        rows = np.asanyarray(pool.values)  # of a matrix that lies elsewhere, all of it
+        rows = pool.values
+        if not getattr(rows, "in_place", False):
+            rows = np.asanyarray(rows)  # of a matrix that lies elsewhere, all of it
         in_place = sizes.size == 1 and fits_in_place(rows, scale=pool.scale, threads=self.threads)
         memory = plan_memory(rows, sizes, in_place=in_place, limit=self.memory_limit)
         if announce is not None:

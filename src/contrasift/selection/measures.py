@@ -5,12 +5,8 @@ In similarities of embeddings z:
     coverage C(S) = Σ_{i∈V} max_{j∈S} s_ij        centre A(S) = E_{i∈V, j∈S} s_ij = ⟨M, T⟩/(nk)
     gap ‖μ − μ_S‖ = ‖T/n − M/k‖
 
-In distances, as in (20) and (36) of Joshi & Mirzasoleiman 2023, for each class k:
-
-    ν_align^k/η = (2/n_k) Σ_{i∈V_k∖S_k} min_{j∈S_k} d_ij       ν_div^k = E_{i∈V_k, j∈S_k} d_ij
-
-with d_ij = E‖f(x) − f(x')‖ over views x of i and x' of j. Where only means of unit views are at hand, the
-triangle inequality and Jensen's give ‖z̄_i − z̄_j‖ ≤ d_ij ≤ √(2 − 2z̄_iᵀz̄_j).
+In distances, as ν_align and ν_div, they are in `curves` and `theory.guarantees`.
+In short: docs/mathematics.md#coverage-and-centre.
 
 Sums over i are whole, or estimated from rows drawn at random without replacement, with a normal 95 %
 interval that is corrected for the finite pool.
@@ -18,14 +14,13 @@ interval that is corrected for the finite pool.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Float32, Int64
 
 from contrasift.arrays import row_blocks
-from contrasift.errors import DataError, UsageError
+from contrasift.errors import UsageError
 from contrasift.selection import kernels, objectives
 
 _NORMAL_95 = 1.959963984540054
@@ -49,23 +44,6 @@ class Estimate:
     high: float
     rows: int
     whole: bool
-
-
-@dataclass(frozen=True)
-class ClassMeasures:
-    """ν of every class, and the average weighted by p_k = n_k/n.
-
-    Attributes:
-        align: ν_align^k/η.
-        div: ν_div^k.
-        total_align: Σ_k p_k ν_align^k/η; ν_R/η of theorem 4.3.
-        total_div: Σ_k p_k ν_div^k.
-    """
-
-    align: tuple[Estimate, ...]
-    div: tuple[Estimate, ...]
-    total_align: Estimate
-    total_div: Estimate
 
 
 def coverage_of(
@@ -171,134 +149,6 @@ def _sums(
     return total, objectives.sum_of(rows, chosen, scale, threads), chosen.size
 
 
-def nu_of_views(
-    views: Float[np.ndarray, "n m d"],
-    kept: Bool[np.ndarray, " flags"],
-    codes: Int64[np.ndarray, " labels"] | None = None,
-    *,
-    sample: int | None = None,
-    seed: int = 0,
-) -> ClassMeasures:
-    """ν_align/η (20) and ν_div (36) of any selection, from the views' embeddings.
-
-    Args:
-        views: [n, m, d]; unit rows.
-        kept: S; one flag an example.
-        codes: int64 [n]; classes 0..K−1; None for one class.
-        sample: how many rows i to draw of each class; None for all.
-        seed: of the draw.
-
-    Returns:
-        The same as `theory.guarantees.subset_class` without `sample`.
-
-    Raises:
-        UsageError: lengths that differ, or a sample below two rows.
-        DataError: a class of which nothing is kept, or without members.
-    """
-
-    def distances(i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        return _view_distances(views[i], views[j])
-
-    m = views.shape[1]
-    return _measured(distances, 8 * m * m, views.shape[0], kept, codes, sample, seed)
-
-
-def nu_bracket(
-    means: Float[np.ndarray, "n d"],
-    kept: Bool[np.ndarray, " flags"],
-    codes: Int64[np.ndarray, " labels"] | None = None,
-    *,
-    sample: int | None = None,
-    seed: int = 0,
-) -> tuple[ClassMeasures, ClassMeasures]:
-    """Between which numbers ν_align/η and ν_div lie, from means of unit views alone.
-
-    From ‖z̄_i − z̄_j‖ ≤ d_ij ≤ √(2 − 2z̄_iᵀz̄_j); both are d_ij where every example has one view. Both
-    are over the same rows, so that lower ≤ upper holds for samples too.
-
-    Args:
-        means: z̄, [n, d]; at most of length one.
-        kept: S; one flag an example.
-        codes: int64 [n]; classes 0..K−1; None for one class.
-        sample: how many rows i to draw of each class; None for all.
-        seed: of the draw.
-
-    Returns:
-        Lower and upper.
-
-    Raises:
-        UsageError: lengths that differ, or a sample below two rows.
-        DataError: a class of which nothing is kept, or without members.
-    """
-    # In float64: squares that cancel would be rounding in float32.
-    wide = np.asarray(means)
-
-    def products(i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        a, b = wide[i].astype(np.float64), wide[j].astype(np.float64)
-        return a @ b.T, (a * a).sum(axis=1), (b * b).sum(axis=1)
-
-    def lower(i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        cross, a, b = products(i, j)
-        return np.sqrt(np.maximum(0.0, a[:, None] + b - 2.0 * cross))
-
-    def upper(i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        return np.sqrt(np.maximum(0.0, 2.0 - 2.0 * products(i, j)[0]))
-
-    low, high = (
-        _measured(each, 32, wide.shape[0], kept, codes, sample, seed) for each in (lower, upper)
-    )
-    return low, high
-
-
-def _view_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """d_ij = E‖x − x'‖ over views x of i and x' of j (14), float64 [p, q]."""
-    p, m, d = first.shape
-    q, other, _ = second.shape
-    # In float64: 2 − 2 cos of near views would be rounding in float32.
-    left, right = first.reshape(p * m, d), second.reshape(q * other, d)
-    cosines = left.astype(np.float64) @ right.T.astype(np.float64)
-    distances = np.sqrt(np.maximum(0.0, 2.0 - 2.0 * cosines))
-    return distances.reshape(p, m, q, other).mean(axis=(1, 3))
-
-
-def _measured(
-    distances: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    pair_bytes: int,
-    n: int,
-    kept: np.ndarray,
-    codes: np.ndarray | None,
-    sample: int | None,
-    seed: int,
-) -> ClassMeasures:
-    codes = np.zeros(n, dtype=np.int64) if codes is None else codes
-    if kept.shape != (n,) or codes.shape != (n,):
-        raise UsageError(
-            f"a flag and a class for each of the {n} examples",
-            f"{kept.shape} flags and {codes.shape} classes",
-        )
-    generator = np.random.default_rng(seed)
-    align, div, shares = [], [], []
-    for code in range(int(codes.max(initial=-1)) + 1):
-        members = np.flatnonzero(codes == code)
-        chosen = members[kept[members]]
-        if chosen.size == 0:
-            raise DataError(
-                "something kept of every class",
-                "a class of which nothing is kept",
-                "Select with --min-per-class 1",
-            )
-        drawn = _drawn(members, sample, generator)
-        nearest, mean = np.empty(drawn.size), np.empty(drawn.size)
-        for part in row_blocks(drawn.size, pair_bytes * chosen.size):
-            block = distances(drawn[part], chosen)
-            nearest[part] = np.where(kept[drawn[part]], 0.0, block.min(axis=1))
-            mean[part] = block.mean(axis=1)
-        align.append(_scaled(_mean(nearest, members.size), 2.0))
-        div.append(_mean(mean, members.size))
-        shares.append(members.size / n)
-    return ClassMeasures(tuple(align), tuple(div), _total(align, shares), _total(div, shares))
-
-
 def _drawn(rows: np.ndarray, sample: int | None, generator: np.random.Generator) -> np.ndarray:
     """Some of the rows, ascending."""
     if sample is None or sample >= rows.size:
@@ -326,12 +176,3 @@ def _scaled(estimate: Estimate, factor: float) -> Estimate:
         estimate.rows,
         estimate.whole,
     )
-
-
-def _total(parts: list[Estimate], shares: list[float]) -> Estimate:
-    """Σ p_k x_k; classes are drawn independently, so that variances add."""
-    value = sum(share * part.value for share, part in zip(shares, parts, strict=True))
-    halves = [share * (part.high - part.value) for share, part in zip(shares, parts, strict=True)]
-    half = float(np.sqrt(np.square(halves).sum()))
-    rows, whole = sum(part.rows for part in parts), all(part.whole for part in parts)
-    return Estimate(float(value), float(value) - half, float(value) + half, rows, whole)

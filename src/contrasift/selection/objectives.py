@@ -5,7 +5,7 @@ With s_ij = ⟨z_i, z_j⟩, T = Σ_{i∈V} z_i and M = Σ_{j∈S} z_j,
     F_λ(S) = Σ_{i∈V} Σ_{j∈S} s_ij − λ Σ_{i,j∈S} s_ij = ⟨M, T⟩ − λ‖M‖²
     gain(e | S) = F(S∪e) − F(S) = ⟨z_e, T − 2λM⟩ − λ‖z_e‖²
 
-λ = 1 is equation (39) of Joshi & Mirzasoleiman 2023.
+λ = 1 is equation (39) of Joshi & Mirzasoleiman 2023. In short: docs/mathematics.md#the-objective.
 """
 
 from __future__ import annotations
@@ -141,26 +141,6 @@ def value(total: Sum, selected_sum: Sum, redundancy: float) -> float:
     return float(
         kernels.dot(selected_sum, total) - redundancy * kernels.dot(selected_sum, selected_sum)
     )
-
-
-def gains(
-    values: Rows,
-    total: Sum,
-    selected_sum: Sum,
-    redundancy: float,
-    threads: int | None = None,
-) -> Float64[np.ndarray, " n"]:
-    """⟨z_e, T − 2λM⟩ − λ‖z_e‖² of every row: what adding it (once more) to S would bring.
-
-    Args:
-        values: z, float32 [n, d].
-        total: T.
-        selected_sum: M.
-        redundancy: λ.
-        threads: None for all processors.
-    """
-    direction = total - (2.0 * redundancy) * selected_sum
-    return scores(values, direction, threads) - redundancy * squared_norms(values, threads)
 
 
 def random_value(

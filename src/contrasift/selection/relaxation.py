@@ -10,6 +10,7 @@ M towards s is a Frank–Wolfe step for φ and a gradient step for D; limited-me
 (Nocedal 1980), falling back on Frank–Wolfe with exact line search, need fewer passes over the rows,
 and each pass gives a bound and a selection (the k rows). The selection is a linear rule: keep
 row e iff ⟨z_e, w⟩ ≥ θ, the k-th score.
+In short: docs/mathematics.md#bound-and-certificate.
 """
 
 from __future__ import annotations
@@ -222,26 +223,6 @@ def relax_by(
         total=problem.total,
         selected_sum=search.best_sum,
     )
-
-
-def apply_rule(
-    values: Float32[np.ndarray, "n d"],
-    direction: Float64[np.ndarray, " d"],
-    threshold: float,
-    threads: int | None = None,
-) -> Bool[np.ndarray, " n"]:
-    """⟨z_i, w⟩ ≥ θ for every row, by the kernel that made the rule.
-
-    Applied to the rows it was made from, it gives the selection (without `keep`, and with rows
-    that tie with the last one taken but were not: see `Relaxed.tie_rows`).
-
-    Args:
-        values: new rows, float32 [n, d], made by the same encoder and scaling.
-        direction: w.
-        threshold: θ.
-        threads: None for all processors.
-    """
-    return objectives.scores(values, direction, threads) >= threshold
 
 
 @dataclass

@@ -43,23 +43,6 @@ def parts_thresholded(
     return sums - redundancy * penalties
 
 
-def value_thresholded(
-    values: EmbeddingMatrix,
-    chosen: Int64[np.ndarray, " k"],
-    *,
-    threshold: float,
-    redundancy: float,
-    row_sums: Float64[np.ndarray, " r"] | None = None,
-    threads: int | None = None,
-) -> float:
-    """F_λτ(S) = Σ_{j∈S} R_j − λ Σ_{i,j∈S} s'_ij.
-
-    Args: and errors as in `parts_thresholded`.
-    """
-    sums, penalties = _sums_of_chosen(values, chosen, threshold, row_sums, threads)
-    return fsum(sums) - redundancy * fsum(penalties)
-
-
 def _sums_of_chosen(
     values: np.ndarray,
     chosen: np.ndarray,
