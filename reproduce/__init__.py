@@ -6,4 +6,26 @@
                             │
                  artifacts (trainings, embeddings, classes, selections, each made once)
                  evaluate, metrics (accuracies of an encoder, and what else is measured of it)
+
+Modules of the product that it uses; a test holds this list against the imports:
+
+    options and messages: contrasift.catalogue, contrasift.errors, contrasift.options
+    images, and mixtures of them: contrasift.pools, contrasift.pools.base,
+        contrasift.pools.prepare
+    stages of a run: contrasift.pipeline.bounding, contrasift.pipeline.clustering,
+        contrasift.pipeline.comparing, contrasift.pipeline.dynamics,
+        contrasift.pipeline.preparation, contrasift.pipeline.run, contrasift.pipeline.selecting
+    selections, and their baselines: contrasift.selection.baselines, contrasift.selection.budget,
+        contrasift.selection.objectives, contrasift.selection.select
+    encoders and their embeddings: contrasift.embedding, contrasift.projection,
+        contrasift.training.encoders, contrasift.training.pretrain
+    accuracies and intervals: contrasift.evaluation, contrasift.evaluation.checks,
+        contrasift.softmax
+    negatives and bounds: contrasift.negatives.class_pairs, contrasift.negatives.contrasts,
+        contrasift.negatives.profiles, contrasift.negatives.wordnet, contrasift.text.options,
+        contrasift.theory.bounds, contrasift.theory.guarantees
+    files and locks: contrasift.store.atomic, contrasift.store.lock, contrasift.store.provenance,
+        contrasift.store.run, contrasift.store.tables
+    the command line and pictures: contrasift.cli.common, contrasift.cli.console,
+        contrasift.cli.faults, contrasift.report.thumbnails
 """

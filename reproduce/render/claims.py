@@ -15,6 +15,7 @@ from reproduce.render.statistics import FAILS, HOLDS, OPEN
 
 WORDS = (HOLDS, FAILS, OPEN)
 _SHARE_MISSED = 0.05  # of 95 % intervals
+_ALL = {1: "", 2: " in both comparisons"}
 _USUAL_SCALE = "cpu"  # goes without saying
 
 
@@ -88,7 +89,7 @@ def answer(group: Sequence[Decided]) -> str:
     texts = {word: word + (seeds_text(group) if word == OPEN else "") for word in counts}
     if len(counts) == 1:
         (word,) = counts
-        return f"**{texts[word]}**" + (f" in all {len(group)} comparisons" * (len(group) > 1))
+        return f"**{texts[word]}**" + _ALL.get(len(group), f" in all {len(group)} comparisons")
     parts = [f"{texts[word]} in {counts[word]}" for word in WORDS if word in counts]
     return f"{', '.join(parts)} of {len(group)} comparisons"
 

@@ -51,7 +51,7 @@ def cost_table(experiment: Experiment, group: Sequence[CellTable]) -> Iterator[s
     assert experiment.target is not None
     seeds = set.intersection(*(table.seeds() for table in group))
     if not seeds:
-        yield "The cost of the target needs a seed that all arms have."
+        yield "The cost of the target needs a seed in common to all arms."
         return
     group = [table.at(seeds) for table in group]
     goal_arm, goal_label = experiment.target

@@ -70,7 +70,7 @@ def experiment_page(
     """
     lines = [f"# {experiment.title}", ""]
     lines += _answer(experiment, parts)
-    lines += [f"The question: {experiment.shows}.", "", _LEGEND, ""]
+    lines += [f"Shows: {experiment.shows}.", "", _LEGEND, ""]
     for part in parts:
         lines += _part(experiment, part, plots, shown)
     return "\n".join(lines)
@@ -110,9 +110,6 @@ def _part(experiment: Experiment, part: Part, plots: Path, shown: Plots) -> Iter
     yield from (f"## {_JUDGED_ON[part.phase].partition(':')[0]}, scale `{part.scale}`", "")
     yield f"{_JUDGED_ON[part.phase]} Scale: {SCALES[part.scale].description}."
     yield ""
-    if part.claims:
-        yield from folded("Where each claim holds", in_words(part.claims))
-        yield from folded("Every interval", intervals(part.claims))
     stem = f"{experiment.name}-{part.scale}-{part.phase}"
     for group, drawn in curves_of(experiment, part.tables):
         yield from _group(experiment, stem, group, drawn, shown)
@@ -120,6 +117,9 @@ def _part(experiment: Experiment, part: Part, plots: Path, shown: Plots) -> Iter
         for arm in table.records:
             names = picture_names(experiment.name, part.scale, part.phase, table.setting, arm)
             yield from _pictures(names, f"{setting_text(table.setting)}, {arm}", plots)
+    if part.claims:
+        yield from folded("Where each claim holds", in_words(part.claims))
+        yield from folded("Every interval", intervals(part.claims))
     yield from ("Reproduce:", "", "```")
     yield from sorted({_command(experiment, part, table) for table in part.tables})
     yield from ("```", "")
@@ -157,7 +157,7 @@ def text_page(study: TextStudy, claims: Sequence[Decided], shown: Plots) -> str:
         "",
         *answers(claims),
         "",
-        f"The questions: {TEXT_BOUNDS.shows}, and {TEXT_BATCHES.shows}.",
+        f"Shows: {TEXT_BOUNDS.shows}, and {TEXT_BATCHES.shows}.",
         "",
         _LEGEND,
         "",

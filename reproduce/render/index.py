@@ -34,8 +34,8 @@ _SECTIONS = {
 _COUNTED = {
     HOLDS: "hold",
     _IN_PART: "hold by some metrics",
-    OPEN: "are not significant",
-    FAILS: "do not hold",
+    OPEN: "not significant",
+    FAILS: "fail",
 }
 
 
@@ -73,7 +73,7 @@ def _statements(confirmed: Sequence[Decided]) -> Iterator[str]:
         f"{len(found[verdict])} {_COUNTED[verdict]}" for verdict in _SECTIONS if verdict in found
     )
     if counts:
-        yield from (f"Of the main statements {counts}: on small images, without GPUs.", "")
+        yield from (f"The main statements, on small images and without GPUs: {counts}.", "")
     for verdict, title in _SECTIONS.items():
         if verdict not in found:
             continue

@@ -80,9 +80,9 @@ def test_the_page_says_what_the_numbers_say(tmp_path):
     assert "python -m reproduce classes --scale cpu --seeds 3" in text
     assert "| [Where the latent classes come from](classes.md) |" in index
     assert "# Where the latent classes come from\n\n- SAS beats" in text
-    answers = (page.parent / "classes.md").read_text(encoding="utf-8").split("The question")[0]
-    assert "from labels (SAS, Fig. 5a): **holds** in all 2 comparisons." in answers
-    assert "without labels: **not significant (n = 3)** in all 2 comparisons." in answers
+    answers = (page.parent / "classes.md").read_text(encoding="utf-8").split("Shows:")[0]
+    assert "from labels (SAS, Fig. 5a): **holds** in both comparisons." in answers
+    assert "without labels: **not significant (n = 3)** in both comparisons." in answers
     count = len(CLASSES.plan("paper", seeds=1))
     row = f"| `python -m reproduce classes --scale paper --device cuda` | cifar100, cifar10, stl10, tiny-imagenet | {count} |"
     assert row in text.split("# On GPUs")[1]

@@ -257,7 +257,7 @@ def test_what_another_process_does_is_left_to_it(tmp_path, monkeypatch):
             raise Busy("elsewhere")
         return {"metrics": {}, "facts": {}, "parts": {}}
 
-    monkeypatch.setattr(runner, "do_cell", run_cell)
+    monkeypatch.setattr(runner, "run_cell", run_cell)
     assert run_cells(here, todo, ArtifactCache(tmp_path / "work", QUIET), QUIET) == 2
     assert order == ["random", "untrained", "random"]
 
@@ -271,7 +271,7 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
             raise DataError("images", "none")
         return {"metrics": {}, "facts": {}, "parts": {}}
 
-    monkeypatch.setattr(runner, "do_cell", run_cell)
+    monkeypatch.setattr(runner, "run_cell", run_cell)
     with pytest.raises(ContrasiftError, match="1 that failed; digits, 0.3.*random.*images"):
         run_cells(here, todo, ArtifactCache(tmp_path / "work", QUIET), QUIET)
     assert [record["arm"] for record in CellStore(tmp_path / "cells").records()] == [todo[1].arm]
