@@ -269,13 +269,13 @@ def test_the_cells_of_the_repository():
         assert planned[one["experiment"], one["key"]].agrees(one["options"]), place_name(one)
 
 
-def test_the_cells_of_the_repository_are_as_they_would_be_written(tmp_path):
-    source = CellStore(OURS)
-    for name in ("aims", "difficulty", "forgettable"):
-        store = CellStore(tmp_path)
-        own = [one for one in source.records() if one["experiment"] == name]
-        for one in own:
-            store.keep(one)
-        assert list(CellStore(tmp_path / ".").records())[-len(own) :]
-        again = [one for one in CellStore(tmp_path).records() if one["experiment"] == name]
-        assert json.dumps(again, sort_keys=True) == json.dumps(own, sort_keys=True)
+def test_cells_of_the_repository_go_through_once_more(tmp_path):
+    own = [one for one in CellStore(OURS).records() if one["experiment"] in ("aims", "forgettable")]
+    for one in own:
+        CellStore(tmp_path).keep(one)
+    found = list(CellStore(tmp_path).records())
+    # An option that is new since is at its default.
+    for one in own:
+        one["options"] = nested_options({**current_defaults(), **flat(one["options"])})
+    assert len(found) == len(own) > 0
+    assert json.dumps(found, sort_keys=True) == json.dumps(own, sort_keys=True)
