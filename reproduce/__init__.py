@@ -12,20 +12,22 @@ Modules of the product that it uses; a test holds this list against the imports:
     options and messages: contrasift.catalogue, contrasift.errors, contrasift.options
     images, and mixtures of them: contrasift.pools, contrasift.pools.base,
         contrasift.pools.prepare
-    stages of a run: contrasift.pipeline.bounding, contrasift.pipeline.clustering,
-        contrasift.pipeline.comparing, contrasift.pipeline.dynamics,
-        contrasift.pipeline.preparation, contrasift.pipeline.run, contrasift.pipeline.selecting
+    stages of a run: contrasift.pipeline.run, contrasift.pipeline.stages.classes,
+        contrasift.pipeline.stages.embed, contrasift.pipeline.stages.proxy,
+        contrasift.pipeline.stages.scan, contrasift.pipeline.stages.select,
+        contrasift.pipeline.stages.train, contrasift.pipeline.studies.bounds,
+        contrasift.pipeline.studies.dynamics
     selections, and their baselines: contrasift.selection.baselines, contrasift.selection.budget,
-        contrasift.selection.objectives, contrasift.selection.select
-    encoders and their embeddings: contrasift.embedding, contrasift.projection,
-        contrasift.training.encoders, contrasift.training.pretrain
+        contrasift.selection.kernels.linear_form, contrasift.selection.select
+    encoders and their embeddings: contrasift.embedding.embed, contrasift.embedding.projection,
+        contrasift.training.loading, contrasift.training.pretrain
     accuracies and intervals: contrasift.evaluation, contrasift.evaluation.checks,
-        contrasift.softmax
+        contrasift.evaluation.softmax
     negatives and bounds: contrasift.negatives.class_pairs, contrasift.negatives.contrasts,
         contrasift.negatives.profiles, contrasift.negatives.wordnet, contrasift.text.options,
         contrasift.theory.bounds, contrasift.theory.guarantees
     files and locks: contrasift.store.atomic, contrasift.store.lock, contrasift.store.provenance,
         contrasift.store.run, contrasift.store.tables
     the command line and pictures: contrasift.cli.common, contrasift.cli.console,
-        contrasift.cli.faults, contrasift.report.thumbnails
+        contrasift.cli.faults, contrasift.narration, contrasift.report.thumbnails
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from contrasift.errors import UsageError
-from contrasift.pipeline.run import Narrator
+from contrasift.narration import Narrator
 from contrasift.store.provenance import made_with
 from reproduce.artifacts import ArtifactCache
 from reproduce.cell_store import CellStore, locked, read_lines, write_lines

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import ContrasiftError
-from contrasift.pipeline.run import Narrator
+from contrasift.narration import Narrator
 from contrasift.store.atomic import read_json
 from contrasift.store.provenance import made_with, processor
 from reproduce.artifacts import ArtifactCache, Busy

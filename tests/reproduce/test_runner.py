@@ -8,7 +8,7 @@ import pytest
 
 from contrasift.cli.console import Narrator
 from contrasift.errors import ContrasiftError, DataError
-from contrasift.pipeline.comparing import pool_latent_classes
+from contrasift.pipeline.stages.train import pool_latent_classes
 from reproduce import artifacts as artifacts_module
 from reproduce import runner
 from reproduce.artifacts import ArtifactCache, Busy
@@ -231,10 +231,10 @@ def test_an_interrupted_cell_leaves_nothing_and_goes_on(finished, tmp_path, monk
     with monkeypatch.context() as patched:
 
         def interrupted(*_, **__):
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("half-way")
 
         patched.setattr(runner, "evaluate_encoder", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="half-way"):
             run_cells(here, todo, artifacts, QUIET)
     assert list(CellStore(tmp_path / "cells").records()) == []
     assert not list((tmp_path / "work").rglob("run.lock"))
@@ -285,7 +285,7 @@ def test_a_held_part_is_busy_and_a_folder_that_cannot_be_written_is_not(tmp_path
 
     monkeypatch.setattr(artifacts_module, "held", held)
     error = artifacts_module.RunFolderError("to hold it alone", "process 1")
-    with pytest.raises(Busy), artifacts.holding("cells", "a"):
+    with pytest.raises(Busy, match="to hold it alone"), artifacts.holding("cells", "a"):
         pass
     error = OSError(28, "No space left on device")
     with pytest.raises(ContrasiftError, match="No space"), artifacts.holding("cells", "a"):
