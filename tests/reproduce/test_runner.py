@@ -285,7 +285,7 @@ def test_a_held_part_is_busy_and_a_folder_that_cannot_be_written_is_not(tmp_path
 
     monkeypatch.setattr(artifacts_module, "held", held)
     error = artifacts_module.RunFolderError("to hold it alone", "process 1")
-    with pytest.raises(Busy, match="to hold it alone"), artifacts.holding("cells", "a"):
+    with pytest.raises(Busy, match="process 1"), artifacts.holding("cells", "a"):
         pass
     error = OSError(28, "No space left on device")
     with pytest.raises(ContrasiftError, match="No space"), artifacts.holding("cells", "a"):
