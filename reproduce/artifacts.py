@@ -270,7 +270,7 @@ class Workshop:
 
     def encoder(self, cell: Cell) -> Any:
         """The cell's encoder, trained or not."""
-        from contrasift.training.encoders import load_encoder
+        from contrasift.training.loading import load_encoder
         from contrasift.training.pretrain import untrained_encoder
 
         if cell.arm.trained:

@@ -30,7 +30,7 @@ _HOME = {
     "embed": "contrasift.embedding",
     "evaluate": "contrasift.evaluation",
     "latent_classes": "contrasift.classes",
-    "load_encoder": "contrasift.training.encoders",
+    "load_encoder": "contrasift.training.loading",
     "load_matrix": "contrasift.store.inputs",
     "open_pool": "contrasift.pools",
     "pretrain": "contrasift.training.pretrain",

@@ -279,7 +279,7 @@ def encoders_of_run(run: Path) -> dict[str, RunEncoder]:
         RunFolderError: the run is not embedded, or not from images.
         DataError: an encoder that is not there any more.
     """
-    from contrasift.training.encoders import load_encoder
+    from contrasift.training.loading import load_encoder
 
     folder = RunFolder.existing(run)
     options = folder.read_options()

@@ -225,16 +225,16 @@ def test_what_stands_beside_a_matrix_is_read_too(memory, rng):
     assert in_place.description["sha256"] == in_place.values.file.digest
     memory.pipe_file(
         "memory://bucket/values.json",
-        b'{"views": 2, "sha256": "%s"}' % here.description["sha256"].encode(),
+        b'{"normalised": "no", "sha256": "%s"}' % here.description["sha256"].encode(),
     )
     for options in ({}, {"in_place": True}):
         found, described = load_embeddings_file(URL, **options)
         assert described
-        assert found.description == {"views": 2, **here.description}
+        assert found.description == {"normalised": "no", **here.description}
         np.testing.assert_array_equal(found.values[:], values)
     assert load_classes_file("memory://bucket/classes.txt", there.index).tolist() == list("abba")
     assert load_indices_file("memory://bucket/keep.txt").tolist() == [3, 1]
-    memory.pipe_file("memory://bucket/values.json", b'{"sha256": "another"}')
+    memory.pipe_file("memory://bucket/values.json", b'{"normalised": "no", "sha256": "another"}')
     with pytest.raises(DataError, match="another sha256"):
         load_embeddings_file(URL)
     with pytest.raises(DataError, match=r"the address of a \.npy file"):

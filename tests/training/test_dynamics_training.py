@@ -76,9 +76,9 @@ def test_interrupted_it_goes_on_to_the_same_records():
 
     def stop(done: int, total: int) -> None:
         if done == 4:  # the last step of the second epoch, before its records are kept
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("half-way")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="half-way"):
         record("cut", progress=stop)
     assert [p.name for p in Path("cut/records").iterdir()] == ["epoch-0001.npz"]
     steps = []

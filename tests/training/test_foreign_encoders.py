@@ -15,8 +15,9 @@ from torchvision import models
 from contrasift.embedding import embed
 from contrasift.errors import DataError, UsageError
 from contrasift.pools import open_pool
-from contrasift.training.encoders import load_encoder, weights_sha256, wrap_encoder
+from contrasift.training.encoders import weights_sha256, wrap_encoder
 from contrasift.training.foreign import read_weights
+from contrasift.training.loading import load_encoder
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def evaluate_in_run(
             seeds = sorted({arm.seed for arm in trained} | {0})
             arms = [*trained, *(Arm("untrained", seed) for seed in seeds)]
         else:
-            from contrasift.training.encoders import load_encoder
+            from contrasift.training.loading import load_encoder
 
             encoder = load_encoder(source, channels=run.pool.channels)
             arms = [comparing.external_arm(source)]
@@ -63,7 +63,7 @@ def evaluate_on_pool(
     from contrasift.pipeline.comparing import Reading, evaluate_encoder, labels_and_test
     from contrasift.pipeline.run import open_run_pool
     from contrasift.pools import scan_pool
-    from contrasift.training.encoders import load_encoder
+    from contrasift.training.loading import load_encoder
 
     options = PoolOptions.from_mapping(given)
     pool = open_run_pool(options)

@@ -92,7 +92,7 @@ class ShardEmbedder:
     def _open(self) -> tuple[Any, Any]:
         if self._opened is None:
             pool = opened(self.job.pool)
-            from contrasift.training.encoders import load_encoder
+            from contrasift.training.loading import load_encoder
 
             self._opened = pool, load_encoder(self.job.encoder, channels=pool.channels)
         return self._opened

@@ -121,7 +121,7 @@ def held_out_views(run: Run, arm: Arm) -> LabelledViews:
 
 def arm_encoder(run: Run, arm: Arm) -> Encoder:
     """The trained encoder of one arm."""
-    from contrasift.training.encoders import load_encoder
+    from contrasift.training.loading import load_encoder
 
     return load_encoder(str(run.folder.path / "training" / arm.name / "encoder.safetensors"))
 

@@ -245,7 +245,7 @@ def external_arm(source: str) -> Arm:
 
 
 def _arm_encoder(run: Run, arm: Arm) -> Any:
-    from contrasift.training.encoders import load_encoder
+    from contrasift.training.loading import load_encoder
     from contrasift.training.pretrain import untrained_encoder
 
     if arm.subset == "untrained":

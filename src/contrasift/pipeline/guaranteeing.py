@@ -150,7 +150,7 @@ def _selection(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
 
 
 def _proxy_encoder(run: Run) -> Any:
-    from contrasift.training.encoders import load_encoder
+    from contrasift.training.loading import load_encoder
 
     source = run.options.embed.encoder
     if source == "proxy":

@@ -40,7 +40,7 @@ def analyse_negatives(run: Run, request: NegativesRequest) -> tuple[StageRecord,
     files = [f"{stem}{end}" for end in (".json", ".parquet", "-each.parquet", ".html")]
 
     def work() -> dict[str, Any]:
-        from contrasift.training.encoders import load_encoder
+        from contrasift.training.loading import load_encoder
 
         encoder = load_encoder(source, channels=run.pool.channels)
         study = Study(run, request, encoder)
@@ -51,7 +51,8 @@ def analyse_negatives(run: Run, request: NegativesRequest) -> tuple[StageRecord,
         write_table(path / files[2], study.by_negative())
         from contrasift.report.negatives import write_negatives_page
 
-        write_negatives_page(negatives_page(result, study), path / files[3])
+        page = negatives_page(result, study.measures, study.profiles, study.pictures())
+        write_negatives_page(page, path / files[3])
         return {"note": result["sentences"][0]}
 
     record = run.do(f"negatives {name}", fingerprint, files, work)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from contrasift.pipeline.negatives_study import Study
-    from contrasift.report.negatives import NegativesPage
+    from contrasift.negatives.profiles import Profile
+    from contrasift.report.negatives import ImagePair, NegativesPage
 
 LABEL, LATENT, BOTH, DEPTH = "same class", "same latent class", "both", "WordNet depth"
 AGREED = "same latent class twice"
@@ -68,18 +68,29 @@ def negative_sentences(result: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def negatives_page(result: Mapping[str, Any], study: Study) -> NegativesPage:
-    """The page of one encoder, from its numbers and what they were made of."""
+def negatives_page(
+    result: Mapping[str, Any],
+    measures: Sequence[str],
+    profiles: Sequence[Profile],
+    pairs: Sequence[ImagePair],
+) -> NegativesPage:
+    """The page of one encoder, from its numbers and what they were made of.
+
+    Args:
+        result: the numbers, as they are kept.
+        measures: names of what was measured.
+        profiles: one a replicate.
+        pairs: the likeliest false negatives.
+    """
     from contrasift.negatives.contrasts import consistency
     from contrasift.negatives.profiles import shape_over_difficulty
-    from contrasift.report.negatives import Curve, ImagePair, NegativesPage
-    from contrasift.report.thumbnails import thumbnail
+    from contrasift.report.negatives import Curve, NegativesPage
 
     titles = {"similarity": "mean cosine", LABEL: "share of the same class"}
     titles |= {LATENT: "share of the same latent class", DEPTH: "depth of the deepest common kind"}
     curves = []
-    for name in study.measures:
-        shape = shape_over_difficulty(study.profiles, name)
+    for name in measures:
+        shape = shape_over_difficulty(profiles, name)
         curves.append(
             Curve(
                 titles[name],
@@ -89,22 +100,15 @@ def negatives_page(result: Mapping[str, Any], study: Study) -> NegativesPage:
                 ),
             )
         )
-    steady = consistency(study.profiles[0])
-    pairs = []
-    for query, negative, similarity in study.likely:
-        names = study.names_of(query, negative)
-        images = study.run.pool.images(study.positions[[query, negative]])
-        first, second = (thumbnail(image.transpose(1, 2, 0), side=64) for image in images)
-        caption = " / ".join(dict.fromkeys(names.values()))
-        pairs.append(ImagePair(first, second, similarity, caption))
+    steady = consistency(profiles[0])
     return NegativesPage(
         title=f"Negatives of {result['encoder']}",
         summary=[*result["sentences"], *result["notes"]],
         curves=curves,
         hard_shares=steady.shares.tolist(),
         shuffled_shares=steady.shuffled.tolist(),
-        tables=_tables(result, study.measures),
-        pairs=pairs,
+        tables=_tables(result, measures),
+        pairs=list(pairs),
     )
 
 

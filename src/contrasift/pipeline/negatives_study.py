@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from contrasift.negatives.class_pairs import ClassPair
     from contrasift.negatives.false_negatives import LikelyPairs
     from contrasift.negatives.profiles import Profile, Relation
+    from contrasift.report.negatives import ImagePair
 
 _GALLERY, _OF_ONE_CLASS = 24, 3
 
@@ -275,6 +276,19 @@ class Study:
             if taken[group] <= _OF_ONE_CLASS:
                 pairs.append((int(queries[a]), int(negatives[b]), float(similarity)))
         return pairs[:_GALLERY]
+
+    def pictures(self) -> list[ImagePair]:
+        """The images of the likeliest false negatives, with the names of their labels."""
+        from contrasift.report.negatives import ImagePair
+        from contrasift.report.thumbnails import thumbnail
+
+        pairs = []
+        for query, negative, similarity in self.likely:
+            images = self.run.pool.images(self.positions[[query, negative]])
+            first, second = (thumbnail(image.transpose(1, 2, 0), side=64) for image in images)
+            caption = " / ".join(dict.fromkeys(self.names_of(query, negative).values()))
+            pairs.append(ImagePair(first, second, similarity, caption))
+        return pairs
 
     def names_of(self, query: int, negative: int) -> dict[str, str]:
         """The labels of a pair of rows, by name; empty without labels."""

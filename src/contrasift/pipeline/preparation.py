@@ -275,7 +275,7 @@ def embed_pool(
         embeddings = _embed_on_cluster(run, source, path, options)
     else:
         from contrasift.embedding import embed
-        from contrasift.training.encoders import load_encoder
+        from contrasift.training.loading import load_encoder
 
         encoder = load_encoder(source, channels=run.pool.channels)
         with run.narrator.progress("embedding") as progress:

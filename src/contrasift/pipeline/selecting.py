@@ -102,6 +102,7 @@ def select_from_matrix(
             in_place=connect is not None,
             progress=progress,
             columns=None if connect is None else MappedColumns(_what_is_there(out)),
+            say=narrator.say,
         )
     if not beside.classes and (Path(place) / "classes.parquet").exists():
         beside = dataclasses.replace(beside, classes=str(Path(place) / "classes.parquet"))
@@ -150,7 +151,8 @@ def _choosing(folder: Path, cluster: Cluster | None) -> Iterator[Callable[..., S
     ) -> Selection:
         scores = None
         if options.scores:
-            scores = read_scores(options.scores, embeddings.index, options.scores_column)
+            dropped = given.get("must_drop")
+            scores = read_scores(options.scores, embeddings.index, options.scores_column, dropped)
         return select_subset(
             embeddings, labels, scores=scores, engine=engine, **options.arguments(), **given
         )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import DataError, RunFolderError, UsageError
-from contrasift.store.atomic import atomic_path, read_json, write_json, write_text
+from contrasift.store.atomic import atomic_path, read_json, sha256_of, write_json, write_text
 from contrasift.store.provenance import made_with
 from contrasift.text.collection import Texts
 from contrasift.text.encoder import TrainedWords, load_words, save_words, train_words
@@ -73,6 +73,7 @@ def embed_texts(
         "vocabulary": len(trained.vocabulary) - 1,
         "views": VIEWS,
         "normalised": "mean of unit views",
+        "sha256": sha256_of(folder / "embeddings.npy"),
         "options": options.as_dict(),
         "seed": seed,
         "loss": trained.losses[-1],
