@@ -13,6 +13,7 @@ from contrasift.classes.few_labels import few_label_classes, propagate_classes
 from contrasift.classes.given import check_known, classes_from_labels, draw_known, named
 from contrasift.classes.graph_classes import graph_classes
 from contrasift.classes.kmeans import Assigned, choose_n_classes, kmeans, split_large
+from contrasift.classes.neighbours import Searching
 from contrasift.classes.rows import Rows, prepare_rows
 from contrasift.errors import UsageError
 from contrasift.results import LatentClasses
@@ -41,6 +42,7 @@ def latent_classes(
     graph: str = "union",
     seed: int = 0,
     assigning: Callable[[Rows, np.ndarray], Assigned] | None = None,
+    searching: Searching | None = None,
 ) -> LatentClasses:
     """Partition the pool into latent classes.
 
@@ -90,14 +92,16 @@ def latent_classes(
         seed: of everything random.
         assigning: where rows of `kmeans` get their centroids; default: in this process. See
             `contrasift.engines.assigning`.
+        searching: how `graph` and `propagate` find neighbours among more than 65,536 rows: the
+            wished recall, where pieces of the work are kept, a limit of memory.
 
     Returns:
         The classes. `facts` holds `sizes`, `seed`, `whiten` (what was kept, and the share of the
         variance in it), with labels `agreement`, and each method's own figures: for k-means
         `requested`, `empty_removed`, `inertia`, `restarts`, `iterations`, `metric`, `fitted_on`
         and `curve`; for the graph `resolution`, `edges`, `smallest`, `communities_joined`,
-        `rows_joined` (their share of all rows) and, where rows repeat others, `distinct`; for a few
-        labels `labelled` and `heldout_accuracy`.
+        `rows_joined` (their share of all rows), where rows repeat others `distinct`, and of many
+        rows `neighbours_search` with the measured `recall`; for a few labels `labelled` and `heldout_accuracy`.
 
     Raises:
         UsageError: an unknown method, a count below 1, more classes than examples, no labels.
@@ -124,11 +128,22 @@ def latent_classes(
             codes, score, facts = few_label_classes(rows, few, names.size, seed=seed)
         else:
             codes, score, facts = propagate_classes(
-                rows, few, names.size, n_neighbours=int(graph_neighbours), kind=graph, seed=seed
+                rows,
+                few,
+                names.size,
+                n_neighbours=int(graph_neighbours),
+                kind=graph,
+                seed=seed,
+                searching=searching,
             )
     elif method == "graph":
         codes, score, facts = graph_classes(
-            rows, n_neighbours=graph_neighbours, resolution=resolution, kind=graph, seed=seed
+            rows,
+            n_neighbours=graph_neighbours,
+            resolution=resolution,
+            kind=graph,
+            seed=seed,
+            searching=searching,
         )
     else:
         codes, score, facts = _kmeans_classes(

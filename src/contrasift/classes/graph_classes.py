@@ -18,6 +18,7 @@ from contrasift.classes.communities import (
 )
 from contrasift.classes.copies import Distinct, distinct_rows
 from contrasift.classes.graph import NeighbourGraph, build_graph, neighbour_graph, neighbour_share
+from contrasift.classes.neighbours import Searching, check_memory
 from contrasift.classes.rows import Rows
 from contrasift.errors import UsageError
 
@@ -33,6 +34,7 @@ def graph_classes(
     kind: str = "mutual",
     seed: int = 0,
     least: int | None = None,
+    searching: Searching | None = None,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Communities of the neighbour graph as classes, the small ones joined to the nearest large.
 
@@ -50,6 +52,7 @@ def graph_classes(
         kind: `mutual` or `union`: see `neighbour_graph`.
         seed: of Leiden and of approximate neighbours.
         least: rows of a community that stays; default: see `least_size`.
+        searching: how neighbours among many rows are searched.
 
     Returns:
         codes int64 [n], by size; score float32 [n], the share of the row's nearest neighbours that
@@ -62,11 +65,15 @@ def graph_classes(
         raise UsageError("neighbours of at least 1, or auto", repr(n_neighbours))
     if isinstance(resolution, str) and resolution not in ("auto", "consensus"):
         raise UsageError("a resolution above 0, auto or consensus", repr(resolution))
+    widest = max(NEIGHBOURS) if n_neighbours == "auto" else int(n_neighbours)
+    limit = searching.memory_limit if searching else None
+    check_memory(rows.shape[0], rows.shape[1], widest, limit)
     copies = distinct_rows(rows.values)
     points = rows.gather(None if copies is None else copies.first)
-    widest = max(NEIGHBOURS) if n_neighbours == "auto" else int(n_neighbours)
-    graph = build_graph(points, widest, kind, seed)
+    graph = build_graph(points, widest, kind, seed, searching)
     facts: dict[str, Any] = {"graph": kind}
+    if graph.search:
+        facts["neighbours_search"] = dict(graph.search)
     if copies is not None:
         facts["distinct"] = copies.first.size
     if n_neighbours != "auto":

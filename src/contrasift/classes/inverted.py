@@ -11,7 +11,6 @@ Time: n·(512·p + 2·n/512)·d multiply-adds. Memory: twice the rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,10 +32,13 @@ from contrasift.selection.products import store_products
 ROWS_A_LIST = 512
 _FIT_ROWS_A_LIST = 32
 _ITERATIONS = 8
-_SAMPLE = 1024
+SAMPLE = 1024
 # Lists whose rows are done as one piece of work, and kept as one.
 PIECE = 16
 _GROUP_PANELS = 64
+_ROWS = products.TILE.rows
+_TALL = 40 * _ROWS
+_EVERYTHING = np.float32(-np.inf)
 
 
 @dataclass(frozen=True)
@@ -66,25 +68,51 @@ class Lists:
         """L."""
         return self.centroids.shape[0]
 
+    @property
+    def pieces(self) -> int:
+        """Pieces of work: 16 lists each."""
+        return -(-self.count // PIECE)
 
-def make_lists(points: np.ndarray, seed: int, threads: int | None = None) -> Lists:
-    """Put rows into lists by k-means on a sample.
+    def rows_of(self, piece: int) -> np.ndarray:
+        """The rows of a piece."""
+        last = min((piece + 1) * PIECE, self.count)
+        return self.order[self.starts[piece * PIECE] : self.starts[last]]
+
+
+def centroids_and_home(
+    points: np.ndarray, frame: Frame, seed: int, threads: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centroids by k-means on a sample, and the nearest of them for each row.
 
     Args:
         points: float32 [n, d].
+        frame: of them.
         seed: of the sample and the starts.
         threads: None for all processors.
+
+    Returns:
+        float32 [L, d] in the frame, L = ⌈n / 512⌉; int32 [n].
     """
     n, d = points.shape
-    count = max(1, -(-n // ROWS_A_LIST))
-    frame = Frame.of(points)
+    count = -(-n // ROWS_A_LIST)
     which = sample_of(n, _FIT_ROWS_A_LIST * count, seed)
     centroids = _fit(frame.put(points if which is None else points[which]), count, seed, threads)
     home = np.empty(n, dtype=np.int32)
     for block in row_blocks(n, 8 * d):
         home[block] = nearest_rows(frame.put(points[block]), centroids, 1, threads=threads)[:, 0]
+    return centroids, home
+
+
+def make_lists(points: np.ndarray, seed: int, threads: int | None = None) -> Lists:
+    """Put rows into lists: `centroids_and_home`, then `lists_of`."""
+    frame = Frame.of(points)
+    return lists_of(points, frame, *centroids_and_home(points, frame, seed, threads))
+
+
+def lists_of(points: np.ndarray, frame: Frame, centroids: np.ndarray, home: np.ndarray) -> Lists:
+    """The rows in their lists."""
     order = np.argsort(home, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(home, minlength=count))])
+    starts = np.concatenate([[0], np.cumsum(np.bincount(home, minlength=centroids.shape[0]))])
     columns, panels = _packed(points, frame, order, starts)
     return Lists(frame, centroids, home, order, starts, columns, panels)
 
@@ -142,7 +170,7 @@ def lists_needed(
         threads: None for all processors.
     """
     n = points.shape[0]
-    which = sample_of(n, _SAMPLE, seed + 1)
+    which = sample_of(n, SAMPLE, seed + 1)
     which = np.arange(n) if which is None else which
     true = nearest_rows(points[which], points, k, own=which, threads=threads)
     near = Columns.of(lists.centroids, np.arange(lists.count))
@@ -162,46 +190,35 @@ def lists_needed(
     return probed, float((ranks < probed).mean())
 
 
-def search_piece(
-    points: np.ndarray,
-    lists: Lists,
-    piece: int,
-    k: int,
-    probed: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest others of the rows of some lists, in this thread.
+def search_lists(
+    queries: np.ndarray, own: np.ndarray, lists: Lists, k: int, probed: int
+) -> np.ndarray:
+    """The k nearest rows of the lists whose centroids are nearest to each query, in this thread.
 
     Args:
-        points: float32 [n, d].
-        lists: of them.
-        piece: which lists: the 16 from 16·piece on.
-        k: neighbours; −1 where the lists hold fewer.
-        probed: lists that are looked into for each row.
+        queries: float32 [m, d]; best near each other, so that they ask for the same lists.
+        own: int64 [m]; a row of each query that is left out: itself; −1 for none.
+        lists: of the rows.
+        k: neighbours.
+        probed: lists that are looked into for each query.
 
     Returns:
-        rows int64 [m] and their neighbours int64 [m, k].
+        int64 [m, k], nearest first; −1 where the lists hold fewer.
     """
-    first, last = piece * PIECE, min((piece + 1) * PIECE, lists.count)
-    rows = lists.order[lists.starts[first] : lists.starts[last]]
-    found = np.full((rows.size, k), -1, dtype=np.int64)
-    closeness = np.full((rows.size, k), -np.inf, dtype=np.float32)
-    if rows.size:
-        left = np.ascontiguousarray(lists.frame.put(points[rows]))
-        near = nearest_rows(left, lists.centroids, min(probed, lists.count), threads=1)
-        targets = near.ravel()
-        order = np.argsort(targets, kind="stable")
-        asking = (order // near.shape[1]).astype(np.int64)
-        begins = np.searchsorted(targets[order], np.arange(lists.count + 1))
-        _search_lists(
-            left, rows, asking, begins, lists.columns.packed, lists.columns.halves,
-            lists.columns.names, lists.panels, closeness, found,
-        )  # fmt: skip
-    return rows, found
-
-
-_ROWS = products.TILE.rows
-_TALL = 40 * _ROWS
-_EVERYTHING = np.float32(-np.inf)
+    found = np.full((own.size, k), -1, dtype=np.int64)
+    if own.size == 0:
+        return found
+    closeness = np.full((own.size, k), -np.inf, dtype=np.float32)
+    left = np.ascontiguousarray(lists.frame.put(queries))
+    near = nearest_rows(left, lists.centroids, min(probed, lists.count), threads=1)
+    targets = near.ravel()
+    order = np.argsort(targets, kind="stable")
+    begins = np.searchsorted(targets[order], np.arange(lists.count + 1))
+    _search_lists(
+        left, own, order // near.shape[1], begins, lists.columns.packed, lists.columns.halves,
+        lists.columns.names, lists.panels, closeness, found,
+    )  # fmt: skip
+    return found
 
 
 @compiled
