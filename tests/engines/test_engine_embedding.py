@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contrasift.embedding import embed
+from contrasift.embedding.embed import embed
 from contrasift.engines import embedding
 from contrasift.engines.cluster import plain_errors
 from contrasift.engines.embedding import (

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from contrasift.embedding import embed
+from contrasift.embedding.embed import embed
 from contrasift.engines import scanning
 from contrasift.engines.cluster import Cluster, plain_errors
 from contrasift.engines.embedding import EmbeddingJob, ShardEmbedder, embed_on_cluster

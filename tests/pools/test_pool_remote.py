@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from contrasift import remote
 from contrasift.errors import ContrasiftError, DataError, UsageError
 from contrasift.pools import open_pool, scan_pool, tar_index, webdataset
-from contrasift.remote import RemoteFile
+from contrasift.store import objects as remote
+from contrasift.store.objects import RemoteFile
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from contrasift.cli.console import Narrator
 from contrasift.errors import ContrasiftError, DataError
-from contrasift.pipeline.comparing import pool_latent_classes
+from contrasift.pipeline.stages.train import pool_latent_classes
 from contrasift.store.atomic import read_json
 from reproduce import artifacts, runner
 from reproduce.artifacts import Busy, Workshop

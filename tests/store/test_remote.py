@@ -12,9 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contrasift import remote
 from contrasift.errors import ContrasiftError, DataError, UsageError
-from contrasift.remote import RemoteFile, file_name, fixed_head, is_url, matching, shown
+from contrasift.store import objects as remote
 from contrasift.store.atomic import atomic_path, local_output
 from contrasift.store.inputs import (
     load_classes_file,
@@ -22,6 +21,7 @@ from contrasift.store.inputs import (
     load_indices_file,
     load_matrix,
 )
+from contrasift.store.objects import RemoteFile, file_name, fixed_head, is_url, matching, shown
 from contrasift.store.remote import RemoteMatrix, beside, exists, local_file
 from web_server import served
 

@@ -19,7 +19,7 @@ from contrasift.negatives import (
     parse_schedule,
 )
 from contrasift.options import PoolOptions, RunOptions, TrainOptions
-from contrasift.pipeline.preparation import proxy_options
+from contrasift.pipeline.stages.proxy import proxy_options
 from contrasift.training.choosing import ChosenNegatives, PoolTags
 from contrasift.training.encoders import weights_sha256
 from contrasift.training.loading import load_encoder

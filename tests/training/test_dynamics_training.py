@@ -10,8 +10,8 @@ import torch
 
 from contrasift.errors import ContrasiftError, DataError, RunFolderError
 from contrasift.options import DynamicsOptions
-from contrasift.training import dynamics as module
-from contrasift.training.dynamics import record_dynamics
+from contrasift.training import supervised as module
+from contrasift.training.supervised import record_dynamics
 
 OPTIONS = DynamicsOptions(epochs=3, batch_size=16, seeds=1)
 

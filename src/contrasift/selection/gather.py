@@ -22,7 +22,7 @@ from contrasift.arrays import (
     row_blocks,
 )
 from contrasift.errors import DataError
-from contrasift.selection.kernels import compiled, map_blocks, row_square
+from contrasift.selection.kernels.dots import compiled, map_blocks, row_square
 
 _UNIT_TOLERANCE = 1e-6  # rows this near to length one are left as they are: scaling twice is once
 _FINE, _NOT_FINITE, _ZERO, _NOT_UNIT = 0, 1, 2, 3

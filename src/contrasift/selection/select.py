@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.catalogue import check_choice
+from contrasift.narration import Progress
 from contrasift.options import ChoiceOptions
 from contrasift.options.declaring import words_of
 from contrasift.options.words import (
@@ -30,7 +31,7 @@ from contrasift.selection.arguments import (
 from contrasift.selection.assemble import assemble
 from contrasift.selection.budget import resolve_budget
 from contrasift.selection.gather import ClassRows
-from contrasift.selection.local import Announce, Engine, LocalEngine, Progress
+from contrasift.selection.local import Announce, Engine, LocalEngine
 from contrasift.selection.plan import Limits, Places, Plan, SelectionPool
 from contrasift.selection.ranking import RankedRows
 from contrasift.selection.task import SettledOptions

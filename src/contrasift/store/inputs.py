@@ -15,17 +15,11 @@ import numpy as np
 from contrasift.arrays import Columns, HeldColumns, column_blocks, forget_pages
 from contrasift.class_names import canonical_integer, plain_names
 from contrasift.errors import DataError, UsageError
+from contrasift.narration import Progress
 from contrasift.reading import read_filled_lines, read_lines, read_text
-from contrasift.remote import (
-    Progress,
-    RemoteFile,
-    file_name,
-    is_local_url,
-    is_url,
-    local_path,
-)
 from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of
+from contrasift.store.objects import RemoteFile, file_name, is_local_url, is_url, local_path
 from contrasift.store.remote import RemoteMatrix, beside, exists, local_file
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import check_columns, read_table
