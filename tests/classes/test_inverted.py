@@ -9,7 +9,7 @@ from contrasift.classes.agreement import class_agreement
 from contrasift.classes.assign import fit_assigner
 from contrasift.classes.neighbours import Searching, check_memory, nearest_neighbours
 from contrasift.errors import UsageError
-from contrasift.selection.nearest_rows import nearest_rows
+from contrasift.selection.kernels.nearest_rows import nearest_rows
 
 
 class Kept:
@@ -157,7 +157,7 @@ class TestClasses:
 class TestMemory:
     def test_a_limit_that_cannot_be_met_says_what_would(self):
         rows, _ = clustered(1000)
-        with pytest.raises(UsageError, match=r"--whiten 8.*kmeans"):
+        with pytest.raises(UsageError, match=r"whiten=8.*kmeans"):
             latent_classes(rows, searching=Searching(memory_limit=300 << 20))
         latent_classes(rows, searching=Searching(memory_limit=2 << 30))
 

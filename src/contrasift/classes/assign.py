@@ -99,7 +99,7 @@ class Assigner:
     def _nearest(self, points: np.ndarray, k: int, own: np.ndarray | None) -> np.ndarray:
         """The k nearest old rows, nearest first; without the rows themselves where they are old."""
         from contrasift.classes.inverted import Lists, search_lists
-        from contrasift.selection.nearest_rows import nearest_rows
+        from contrasift.selection.kernels.nearest_rows import nearest_rows
 
         if not isinstance(self.index, Lists):
             return nearest_rows(points, self.index, k, own=own)

@@ -43,6 +43,7 @@ def latent_classes(
     seed: int = 0,
     assigning: Callable[[Rows, np.ndarray], Assigned] | None = None,
     searching: Searching | None = None,
+    resolutions: Sequence[float] = (),
 ) -> LatentClasses:
     """Partition the pool into latent classes.
 
@@ -83,9 +84,9 @@ def latent_classes(
         restarts: k-means starts; the one with the best objective is kept.
         iterations: k-means steps a start.
         max_class_size: larger classes of `kmeans` and `graph` are split by k-means within them.
-        graph_neighbours: k of the graph; `auto` (graph only): 10, 20 or 30, by the agreement of two
+        graph_neighbours: k of the graph; `auto` (graph only): 10, 20 or 30, by the agreement of
             seeds.
-        resolution: of Leiden; more makes more classes; `auto`: chosen by the agreement of two
+        resolution: of Leiden; more makes more classes; `auto`: chosen by the agreement of
             seeds; `consensus`: communities that runs at many resolutions agree on.
         graph: `union`: two rows are joined if one is among the k nearest of the other; `mutual`:
             if each is.
@@ -94,6 +95,8 @@ def latent_classes(
             `contrasift.engines.assigning`.
         searching: how `graph` and `propagate` find neighbours among more than 65,536 rows: the
             wished recall, where pieces of the work are kept, a limit of memory.
+        resolutions: for `graph`: others, at which nested classes are found: each lies within one of
+            every coarser level.
 
     Returns:
         The classes. `facts` holds `sizes`, `seed`, `whiten` (what was kept, and the share of the
@@ -116,7 +119,7 @@ def latent_classes(
     if method == "auto":
         method = "graph" if n_classes is None else "kmeans"
     rows = prepare_rows(embeddings, whiten=whiten, metric=metric, seed=seed)
-    names = None
+    names, levels = None, {}
     if method in ("few-labels", "propagate"):
         few, values = (
             check_known(known, n, len(label_names))
@@ -137,13 +140,14 @@ def latent_classes(
                 searching=searching,
             )
     elif method == "graph":
-        codes, score, facts = graph_classes(
+        codes, score, facts, levels = graph_classes(
             rows,
             n_neighbours=graph_neighbours,
             resolution=resolution,
             kind=graph,
             seed=seed,
             searching=searching,
+            levels=resolutions,
         )
     else:
         codes, score, facts = _kmeans_classes(
@@ -163,7 +167,7 @@ def latent_classes(
     if labels is not None:
         facts["agreement"] = class_agreement(codes, labels)
     names = np.arange(present.size) if names is None else names[present]
-    return LatentClasses(codes, names, score, method, facts)
+    return LatentClasses(codes, names, score, method, facts, levels)
 
 
 def range_of_classes(n: int, n_classes: int | str | None, n_labels: int = 0) -> tuple[int, int]:

@@ -18,16 +18,16 @@ from scipy.sparse import csr_matrix
 
 from contrasift.arrays import row_blocks
 from contrasift.classes.rows import sample_of
-from contrasift.selection import products
-from contrasift.selection.kernels import compiled
-from contrasift.selection.nearest_rows import (
+from contrasift.selection.kernels import products
+from contrasift.selection.kernels.dots import compiled
+from contrasift.selection.kernels.nearest_rows import (
     Columns,
     Frame,
     half_squares,
     keep_nearest,
     nearest_rows,
 )
-from contrasift.selection.products import store_products
+from contrasift.selection.kernels.products import store_products
 
 ROWS_A_LIST = 512
 _FIT_ROWS_A_LIST = 32

@@ -69,7 +69,7 @@ def nearest_neighbours(
         int64 [n, k], −1 where none was found; and beyond that size facts: `lists`, `probed` (lists
         a row), `recall`, measured on a `sample` of rows, and `rows_a_list`.
     """
-    from contrasift.selection.nearest_rows import nearest_rows
+    from contrasift.selection.kernels.nearest_rows import nearest_rows
 
     how = searching or Searching()
     if points.shape[0] <= EXACT_ROWS:
@@ -134,7 +134,7 @@ def _from_lists(
 
 def in_threads(work: Callable[[int], None], threads: int | None) -> None:
     """The same work in every thread, each of which takes what waits."""
-    from contrasift.selection.kernels import available_threads
+    from contrasift.selection.kernels.dots import available_threads
 
     count = available_threads(threads)
     with ThreadPoolExecutor(count) as pool:
@@ -161,7 +161,7 @@ def check_memory(n: int, width: int, k: int, limit: int | None) -> int:
             f"a memory limit of at least {needed / 2**30:.2f} GiB for classes of {n:,} rows of "
             f"width {width} with {k} neighbours",
             f"{limit / 2**30:.2f} GiB",
-            f"Whiten to fewer components (--whiten {max(8, width // 2)}), take fewer neighbours, or "
-            f"at most {fits:,} rows; --classes kmeans reads rows in blocks",
+            f"Whiten to fewer components (whiten={max(8, width // 2)}), take fewer neighbours, or "
+            f"at most {fits:,} rows; classes='kmeans' reads rows in blocks",
         )
     return needed
