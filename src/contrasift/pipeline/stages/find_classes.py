@@ -8,13 +8,14 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from contrasift.arrays import row_blocks
 from contrasift.classes.neighbours import EXACT_ROWS, Searching
 from contrasift.engines.assigning import RayAssigning
+from contrasift.options.words import ClassMethod
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_class_embeddings, load_embeddings
 from contrasift.pipeline.stages.zero_shot import zero_shot_of_run
@@ -77,7 +78,7 @@ class ClassTask:
         with self._searching(seed) as searching:
             return latent_classes(
                 self.embeddings.values,
-                method=options.classes,
+                method=cast(ClassMethod, options.classes),  # names are found elsewhere
                 n_classes=options.n_classes,
                 label_share=options.label_share,
                 whiten=options.whiten,
