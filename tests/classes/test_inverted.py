@@ -28,7 +28,7 @@ class Kept:
         if self.left is not None:
             self.left -= 1
             if self.left < 0:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt("killed")
         assert number not in self.pieces
         self.pieces[number] = arrays
 
@@ -111,7 +111,7 @@ class TestResuming:
         points, _ = clustered(3000)
         whole, facts = nearest_neighbours(points, 6)
         kept = Kept(dies_after)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="killed"):
             nearest_neighbours(points, 6, 0, Searching(pieces=kept))
         there = len(kept.pieces)
         kept.left = None
