@@ -14,7 +14,7 @@ from contrasift.pipeline import measuring, report_words, selecting
 from contrasift.pipeline.preparation import make_map
 from contrasift.pipeline.report_files import RunFiles
 from contrasift.pipeline.report_pictures import Pictures, evenly
-from contrasift.pipeline.report_results import points, signed
+from contrasift.pipeline.verdict import points, signed
 from contrasift.pipeline.reporting import report, report_data
 from contrasift.pipeline.run import Run
 from contrasift.store.atomic import write_json

@@ -23,11 +23,23 @@ class CompareOptions(Options):
         "Subsets are trained for as many `epochs` as the full pool, or for as many optimiser `steps`.",
         choices=("epochs", "steps"),
     )
+    labels_per_class: int = option(
+        10, "Labels a class of the probe that knows few of them (mean of five draws); 0: none."
+    )
+    first_seed: int = option(0, "Training seeds count from here.")
 
     def __post_init__(self) -> None:
         """Check that something is compared."""
         super().__post_init__()
         require(self.seeds >= 1, "--seeds of at least 1", self.seeds)
+        for name in ("labels_per_class", "first_seed"):
+            flag = f"--{name.replace('_', '-')}"
+            require(getattr(self, name) >= 0, f"{flag} of at least 0", getattr(self, name))
+
+    @property
+    def training_seeds(self) -> range:
+        """The seeds of the trainings that are compared."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 GROUPS: dict[str, type[Options]] = {

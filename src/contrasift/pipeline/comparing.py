@@ -14,7 +14,7 @@ import numpy as np
 from contrasift.arrays import class_codes
 from contrasift.errors import DataError, UsageError
 from contrasift.evaluation import Evaluation
-from contrasift.options import TrainOptions
+from contrasift.options import CompareOptions, TrainOptions
 from contrasift.pipeline.preparation import readable_positions
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.subsets import Arm, arm_positions, arm_upstream
@@ -24,7 +24,9 @@ from contrasift.store.run import StageRecord
 from contrasift.store.tables import read_latent_classes
 
 COMPARED = ("selected", "random-per-class", "full")
-METRICS = ("linear", "knn", "mean_classifier")
+# Of an evaluation, those first that see most of what a choice of examples is worth.
+METRICS = ("knn", "few_labels", "linear", "mean_classifier")
+_LABELS_PER_CLASS = CompareOptions().labels_per_class
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def train(run: Run, arm: Arm) -> StageRecord:
 def evaluate(
     run: Run, arm: Arm, reading: Reading | None = None, encoder: Any = None
 ) -> StageRecord:
-    """Linear probe, kNN and mean classifier of one arm's encoder.
+    """What one arm's encoder is worth, by every judge.
 
     Args:
         run: whose pool and held-out data are used.
@@ -156,7 +158,10 @@ def evaluate(
     else:
         upstream = run.record(f"train {arm.name}").fingerprint
     stage = f"evaluate {arm.name}{reading.suffix}"
-    fingerprint = hashlib.sha256(f"{stage} {upstream}".encode()).hexdigest()[:16]
+    few = run.options.compare.labels_per_class
+    # Version 0.1 had no such judge: what it evaluated stays, without.
+    text = f"{stage} {upstream}" + (f" {few}" if few != _LABELS_PER_CLASS else "")
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
     result_file = f"{reading.folder}/{arm.name}.json"
 
     def work() -> dict[str, Any]:
@@ -168,6 +173,7 @@ def evaluate(
             encoder or _arm_encoder(run, arm),
             reading,
             seed=arm.seed,
+            labels_per_class=few,
             device=run.device,
         )
         write_json(
@@ -182,9 +188,9 @@ def evaluate(
                 **dataclasses.asdict(result),
             },
         )
-        return {
-            "note": ", ".join(f"{m.replace('_', ' ')} {getattr(result, m):.1%}" for m in METRICS)
-        }
+        found = {metric: getattr(result, metric) for metric in METRICS}
+        told = (f"{m.replace('_', ' ')} {v:.1%}" for m, v in found.items() if v is not None)
+        return {"note": ", ".join(told)}
 
     return run.do(stage, fingerprint, [result_file], work)
 
@@ -197,6 +203,7 @@ def evaluate_encoder(
     reading: Reading,
     *,
     seed: int,
+    labels_per_class: int = _LABELS_PER_CLASS,
     device: str = "auto",
 ) -> Evaluation:
     """What an encoder is worth: trained on the pool's labels, judged on its held-out part.
@@ -207,7 +214,8 @@ def evaluate_encoder(
         held_out: readable examples of the held-out part.
         encoder: images to vectors.
         reading: layer and probe.
-        seed: of the probe.
+        seed: of the probes.
+        labels_per_class: of the probe with few labels; 0: none.
         device: where the encoder runs.
 
     Returns:
@@ -235,6 +243,7 @@ def evaluate_encoder(
         test_labels[held_out],
         seed=seed,
         probe=reading.probe,
+        labels_per_class=labels_per_class,
     )
 
 
@@ -309,4 +318,4 @@ def trained_arms(run: Run) -> list[Arm]:
 
 def comparison_arms(run: Run) -> list[Arm]:
     """Every training of `contrasift run`, seeds outermost so that early seeds finish first."""
-    return [Arm(subset, seed) for seed in range(run.options.compare.seeds) for subset in COMPARED]
+    return [Arm(subset, seed) for seed in run.options.compare.training_seeds for subset in COMPARED]

@@ -32,7 +32,7 @@ def run_all(run: Run) -> dict[str, Any]:
         if evaluated:
             comparing.evaluate(run, arm)
     if evaluated:
-        for seed in range(run.options.compare.seeds):
+        for seed in run.options.compare.training_seeds:
             comparing.evaluate(run, Arm("untrained", seed))
     preparation.make_map(run)
     summary = summarise(run)
