@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,45 @@ def test_commands_exist(page):
         "\n".join(re.findall(r"`+[^`]+`+", page.read_text())),
     )
     assert set(shown) <= set(known)
+
+
+def anchors(page: Path) -> set[str]:
+    """What links to a page may end in: its headings as mkdocs names them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = [re.sub(r"[`*]", "", line) for line in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
+    plain = [
+        unicodedata.normalize("NFKD", one).encode("ascii", "ignore").decode() for one in headings
+    ]
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", one).strip().lower()) for one in plain}
+
+
+SOURCES = [
+    *(ROOT / "src").rglob("*.py"),
+    *(path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)),
+]
+
+
+def test_what_cites_a_formula_finds_it():
+    known = anchors(ROOT / "docs" / "mathematics.md")
+    cited = {
+        (path.name, anchor)
+        for path in SOURCES
+        for anchor in re.findall(r"docs/mathematics\.md#([\w-]+)", path.read_text(encoding="utf-8"))
+    }
+    assert len({name for name, _ in cited if name.startswith("test_")}) >= 13
+    assert {(name, anchor) for name, anchor in cited if anchor not in known} == set()
+
+
+def test_no_formula_is_cited_without_its_heading():
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        vague = re.findall(r"mathematics(?:\.md)?,? (?:part )?[A-E]\b", text, re.IGNORECASE)
+        assert not vague, path
+        assert not re.search(r"mathematics\.md(?!#)", text), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_to_headings(page):
+    for target, anchor in re.findall(r"\]\(([\w/.-]*\.md)?#([\w-]+)\)", page.read_text()):
+        there = (page.parent / target).resolve() if target else page
+        assert anchor in anchors(there), f"{target}#{anchor}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from contrasift.class_names import label_array, plain_names, settled
 from contrasift.errors import DataError, UsageError
 
 EmbeddingMatrix = Float32[np.ndarray, "n d"]
@@ -173,6 +174,8 @@ def class_codes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Any labels (integers with gaps, strings) as codes 0..K-1 and the sorted names behind them.
 
+    What is one name and what are two is settled in `contrasift.class_names`.
+
     Args:
         classes: one label an example; None puts all in one class, named 0.
         n: the number of examples.
@@ -182,12 +185,13 @@ def class_codes(
         codes int64 [n], and names [K] (int64 or str), so that names[codes] are the labels.
 
     Raises:
-        DataError: another length, another shape, or labels that are neither integers nor text.
+        DataError: another length, another shape, nulls, or labels that are neither integers nor
+            text, or that their type cannot keep apart.
     """
     codes = (columns or HeldColumns()).new(n, np.int64)
     if classes is None:
         return codes, np.zeros(1, dtype=np.int64)
-    labels = np.asanyarray(classes)
+    labels = label_array(classes)
     if labels.ndim != 1:
         raise DataError("classes as one label an example", f"an array of shape {labels.shape}")
     if labels.shape[0] != n:
@@ -196,28 +200,15 @@ def class_codes(
             f"{labels.shape[0]} classes",
             "Check that both files come from the same pool, in the same order",
         )
-    found = [labels[:0].astype(np.int64 if labels.dtype.kind in "biuf" else str)]
+    found = [plain_names(labels[:0])]
     for block in column_blocks(n):
-        found.append(np.unique(_plain_labels(labels[block])))
+        found.append(np.unique(plain_names(labels[block])))
         forget_pages(labels)
-    names = np.unique(np.concatenate(found))
+    written = np.unique(np.concatenate(found))
+    # Text that turns out to be numbers has another order.
+    names, place = np.unique(settled(written), return_inverse=True)
     for block in column_blocks(n):
-        own, inverse = np.unique(_plain_labels(labels[block]), return_inverse=True)
-        codes[block] = np.searchsorted(names, own)[inverse]
+        own, inverse = np.unique(plain_names(labels[block]), return_inverse=True)
+        codes[block] = place[np.searchsorted(written, own)][inverse]
         forget_pages(labels, codes)
     return codes, names
-
-
-def _plain_labels(labels: np.ndarray) -> np.ndarray:
-    """Labels as int64 or text."""
-    kind = labels.dtype.kind
-    whole = kind == "f" and np.isfinite(labels).all() and (labels == labels.round()).all()
-    if kind in "biu" or whole:
-        return np.asarray(labels, dtype=np.int64)
-    if kind in "US":
-        return np.asarray(labels).astype(str)
-    raise DataError(
-        "classes that are integers or text",
-        f"dtype {labels.dtype}",
-        "Save them as an int64 or a string array",
-    )

@@ -1,4 +1,7 @@
-"""How hard examples are for a supervised model: scores from what was recorded while it trained."""
+"""How hard examples are for a supervised model: scores from what was recorded while it trained.
+
+Numbers to check against: docs/mathematics.md#difficulty-scores.
+"""
 
 from __future__ import annotations
 

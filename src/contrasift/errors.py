@@ -1,5 +1,27 @@
 """What can go wrong, said in one form: what was expected, what came, what to do."""
 
+import unicodedata
+
+# Control and format characters, halves of characters, and blanks that are no blank.
+_INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs")
+
+
+def visible(text: str) -> str:
+    r"""Text in which what nobody sees is escaped: `\x1b`, `\ufeff`; line ends and tabs stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        _escaped(sign) if sign not in " \n\t" and unicodedata.category(sign) in _INVISIBLE else sign
+        for sign in text
+    )
+
+
+def _escaped(sign: str) -> str:
+    number = ord(sign)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
 
 class ContrasiftError(Exception):
     """A mistake or a failure that is explained to the user in words, never as a traceback."""
@@ -7,10 +29,11 @@ class ContrasiftError(Exception):
     exit_code = 1
 
     def __init__(self, expected: str, got: str, remedy: str = "") -> None:
-        self.expected = expected
-        self.got = got
-        self.remedy = remedy
-        super().__init__(f"expected {expected}; got {got}" + (f". {remedy}" if remedy else ""))
+        self.expected = visible(expected)
+        self.got = visible(got)
+        self.remedy = visible(remedy)
+        said = f"expected {self.expected}; got {self.got}"
+        super().__init__(said + (f". {self.remedy}" if remedy else ""))
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return type(self), (self.expected, self.got, self.remedy)
@@ -60,6 +83,7 @@ _EXTRA_OF = {
     "igraph": "graph",
     "leidenalg": "graph",
     "ray": "ray",
+    "pi_heif": "heif",
 }
 
 

@@ -55,8 +55,9 @@ class Sifter:
     Args:
         run: a run folder, which can judge images and embeddings; or a rule.npz, or a folder that
             has one, which judges embeddings by the nearest centroid of the rule.
-        column: of a batch, what is judged: vectors, one an example, or images, uint8
-            [b, height, width] or [b, height, width, channels], or encoded (JPEG, PNG, ...) as bytes.
+        column: of a batch, what is judged: vectors, one an example, or images, as `open_pool`
+            takes them from an array [b, height, width(, channels)] (uint8, bool, or floats in
+            [0, 1]), or encoded (JPEG, PNG, ...) as bytes.
         index: of a batch, the column of stable indices; needed for images, as views are drawn from
             the index. Rows of a stream are counted from `first_index`.
         device: where the encoder runs.
@@ -214,8 +215,9 @@ def sift(
     Batches are made inside; an example comes out when its batch is full, or the stream ends.
 
     Args:
-        stream: examples: vectors, images as arrays (uint8 [height, width] or
-            [height, width, channels]), Pillow images, encoded images as bytes, or paths of images.
+        stream: examples: vectors, images as arrays [height, width(, channels)] or tensors
+            [channels, height, width] (uint8, bool, or floats in [0, 1]), Pillow images, encoded
+            images as bytes, or paths of images.
         run: a run folder, a rule.npz, or a `Sifter`.
         of: takes the vector or the image out of an example that holds more.
         first_index: index of the first image, which its views are drawn from; default: behind the
@@ -271,32 +273,20 @@ def _matrix(examples: Any) -> np.ndarray:
 
 def _prepare(example: Any, size: int, channels: int) -> np.ndarray:
     """One image by the rules of pools, uint8 [size, size, channels]."""
-    from PIL import Image
-
-    from contrasift.pools.prepare import (
-        prepare_array,
-        prepare_image,
-        read_image_bytes,
-        read_image_file,
-    )
+    from contrasift.pools.pixels import pixels_of, prepare_pixels
+    from contrasift.pools.prepare import read_image_bytes, read_image_file
 
     if isinstance(example, (bytes, bytearray)):
         return read_image_bytes(bytes(example), size, channels)
     if isinstance(example, (str, Path)):
         return read_image_file(example, size, channels)
-    if isinstance(example, Image.Image):
-        return prepare_image(example, size, channels)
-    pixels = np.asarray(example)
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    if pixels.ndim != 3 or pixels.shape[2] != channels:
+    pixels = pixels_of(example)
+    if isinstance(pixels, np.ndarray) and pixels.shape[2] != channels:
+        kinds = {1: "grey", 3: "coloured"}
         raise DataError(
-            f"a vector, or an image [height, width, {channels}] as the run's",
-            f"an array of shape {np.shape(example)}",
+            f"{kinds[channels]} images, as the run's", f"an array of shape {np.shape(example)}"
         )
-    if pixels.dtype.kind not in "buf":
-        raise DataError("pixels as uint8, bool, or floats in [0, 1]", str(pixels.dtype))
-    return prepare_array(pixels, size)
+    return prepare_pixels(pixels, size, channels, "an image of the stream")
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def words(*arguments: object) -> str:
     [(10, 29.2896825, "30"), (100, 518.7377518, "519"), (1000, 7485.4708606, "7,486")],
 )
 def test_expected_draws(classes: int, mean: float, rounded: str) -> None:
-    # C·H_C: mathematics, part C.
+    # C·H_C: docs/mathematics.md#seeing-all-classes
     assert answer("--classes", classes)["expected_draws"] == pytest.approx(mean, abs=5e-8)
     assert f"so K+1 = {rounded};" in words("--classes", classes)
 
@@ -60,7 +60,7 @@ def test_every_number_at_full_precision() -> None:
 def test_beyond_the_float_range() -> None:
     found = answer("--classes", 1000, "--negatives", 999)
     assert found["coverage_probability"] == 0
-    # C!/C^C at C = 1,000 is 10^-432.4 (mathematics, part C).
+    # C!/C^C at C = 1,000 is 10^-432.4: docs/mathematics.md#seeing-all-classes
     assert found["log_coverage_probability"] / math.log(10) == pytest.approx(-432.39536, abs=1e-5)
     assert "4.02e-433" in words("--classes", 1000, "--negatives", 999)
     assert answer("--classes", 1000)["log_coverage_probability"] is None
@@ -90,7 +90,7 @@ def test_priors_from_a_file() -> None:
 def test_counts_are_drawn_without_replacement() -> None:
     Path("counts.txt").write_text("100 " * 100)
     found = answer("--counts", "counts.txt", "--batch-size", 512)
-    # Batches of CIFAR-100's test images: .597 (mathematics, part C), against .553 with replacement.
+    # CIFAR-100's test images: .597, with replacement .553: docs/mathematics.md#seeing-all-classes
     assert found["coverage_probability"] == pytest.approx(0.597, abs=5e-4)
     assert not found["replacement"]
     assert [row["negatives"] for row in found["familiar"]] == [255]

@@ -50,7 +50,7 @@ QUERY = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     [(None, 0.5333), (difficulty(80, 100), 0.4076), (difficulty(0, 80), 0.1834)],
 )
 def test_ten_negatives(policy, expected):
-    # mathematics.md, B: q·k₊ = .9, τ = .2; the hardest 20 % carry 71.4 % of the negative mass.
+    # docs/mathematics.md#difficulty: the hardest 20 % carry 71.4 % of the negative mass.
     loss = InfoNCE(0.2, policy)
     assert float(loss(QUERY, at_cosines(0.9), at_cosines(*B_NEGATIVES))) == pytest.approx(
         expected, abs=5e-5
@@ -61,7 +61,7 @@ def test_ten_negatives(policy, expected):
 
 
 def test_debiased_and_hardness_weighted():
-    # mathematics.md, D: s⁺ = .8, s⁻ = (.5, .1, −.2), τ = .5, τ⁺ = .1, β = 1.
+    # docs/mathematics.md#losses-with-negatives: s⁺ = .8, s⁻ = (.5, .1, −.2), τ = .5, τ⁺ = .1, β = 1.
     case = (QUERY, at_cosines(0.8), at_cosines(0.5, 0.1, -0.2))
     assert float(InfoNCE(0.5)(*case)) == pytest.approx(0.657905, abs=5e-7)
     assert float(Debiased(0.1, 0.5)(*case)) == pytest.approx(0.531114, abs=5e-7)
@@ -69,7 +69,7 @@ def test_debiased_and_hardness_weighted():
 
 
 def test_nt_xent_and_one_sided():
-    # mathematics.md, D: pairs (0°, 30°) and (90°, 150°), τ = .5.
+    # docs/mathematics.md#example-two-pairs
     angles = torch.deg2rad(torch.tensor([[0.0, 90], [30, 150]], dtype=torch.float64))
     first, second = (torch.stack([row.cos(), row.sin()], dim=1) for row in angles)
     assert float(InfoNCE(0.5)(first, second)) == pytest.approx(0.4174, abs=5e-5)

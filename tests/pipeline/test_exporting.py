@@ -139,7 +139,7 @@ def test_images_come_back_with_their_ids_and_pixels(source):
     back = open_pool("out/kept", image_size=was.image_size)
     by_id = {id: place for place, id in enumerate(back.ids)}
     assert len(back) == count
-    assert back.ignored == 0
+    assert back.passed_over.total == 0
     for index, id, *_ in wanted:
         place = by_id.get(id, by_id.get(f"{id}.png", by_id.get(f"{id}.jpg")))
         there = int(np.searchsorted(was.index, index))

@@ -310,7 +310,7 @@ def test_a_stream_of_vectors_needs_a_rule_alone(pools):
 def test_images_of_another_kind_end_a_stream(pools):
     for image, words in (
         (np.zeros((4, 4, 3), np.uint8), "as the run's"),
-        (np.zeros((4, 4), np.complex64), "pixels as"),
+        (np.zeros((4, 4), np.complex64), "uint8, bool, or floats"),
         (b"no image", "an image that can be read"),
     ):
         with pytest.raises(DataError, match=words):

@@ -54,7 +54,7 @@ def test_other_files_are_counted_and_hidden_ones_are_not(folder):
     save(folder / ".thumbnails" / "x.png")
     pool = open_pool(folder)
     assert len(pool) == 5
-    assert pool.ignored == 2
+    assert pool.passed_over.files == {".txt": 1, ".csv": 1}
 
 
 def test_two_hundred_images_five_of_them_corrupt(tmp_path, monkeypatch):
@@ -220,7 +220,7 @@ def test_a_pipe_is_not_waited_for(folder):
     os.mkfifo(folder / "pipe.png")
     pool = open_pool(folder)
     assert len(pool) == 5
-    assert pool.ignored == 1
+    assert pool.passed_over.files == {".png": 1}
 
 
 @pytest.mark.parametrize(("n_images", "n_others"), [(0, 0), (0, 3), (1, 0)])
@@ -247,7 +247,7 @@ def test_too_few_images_that_can_be_read(tmp_path, n_good):
 
 
 def test_folders_that_cannot_be_listed(folder, monkeypatch):
-    with pytest.raises(UsageError, match=r"nowhere, which is none of them.*Named sets: digits"):
+    with pytest.raises(UsageError, match=r"nowhere, which is none of them.*Named sets: .*digits"):
         open_pool("nowhere")
     with pytest.raises(UsageError, match="another kind of file"):
         open_pool(folder / "top.bmp")
@@ -259,8 +259,11 @@ def test_folders_that_cannot_be_listed(folder, monkeypatch):
         return list_folder(path)
 
     monkeypatch.setattr(os, "scandir", forbidden)
+    pool = open_pool(folder)
+    assert list(pool.ids) == ["a/2.jpg", "b/img9.png", "b/img10.png", "top.bmp"]
+    assert pool.passed_over.unlisted == (("a/deep/", "Permission denied"),)
     with pytest.raises(DataError, match=r"deep: Permission denied.*you may read it"):
-        open_pool(folder)
+        open_pool(folder / "a" / "deep")
 
 
 def test_the_fingerprint_changes_with_what_matters_and_only_then(folder):

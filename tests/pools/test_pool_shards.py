@@ -116,7 +116,7 @@ def test_members_are_one_example_up_to_the_first_dot_of_the_name(tmp_path):
     assert list(pool.ids) == ["x.tar/a.b/first", "x.tar/second"]
     assert pool.label_names == ("cat",)
     assert pool.labels.tolist() == [0, -1]
-    assert pool.ignored == 2
+    assert pool.passed_over.total == 2
     assert pool.encoded(0) == (png(0), ".jpg")
 
 
@@ -374,7 +374,7 @@ def test_images_win_where_a_folder_has_both(shards):
     (shards / "b.png").write_bytes(png(1))
     pool = open_pool(shards)
     assert list(pool.ids) == ["a.png", "b.png"]
-    assert pool.ignored == 3
+    assert pool.passed_over.total == 3
 
 
 def test_kinds_are_not_mixed(shards):
@@ -452,9 +452,9 @@ def test_an_index_that_was_kept_is_the_same(cached):
     assert scanned == ["0.tar", "1.tar", "2.tar"]
     again = open_pool(folder, holdout=0)
     assert scanned == ["0.tar", "1.tar", "2.tar"]
-    assert (again.ids, again.ignored, again.fingerprint) == (
+    assert (again.ids, again.passed_over, again.fingerprint) == (
         first.ids,
-        first.ignored,
+        first.passed_over,
         first.fingerprint,
     )
     assert again.labels.tolist() == first.labels.tolist() == [0, 0, -1]

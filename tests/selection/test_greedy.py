@@ -57,7 +57,8 @@ def assert_same_as_naive(rows, budget, redundancy, keep=None, eligible=None, **o
 
 
 def test_published_example_of_four():
-    # Mathematics A: s12=.8, s13=.6, s14=.1, s23=.4, s24=.2, s34=.3. Greedy: 1 (F = 1.5), 4 (1.9),
+    # docs/mathematics.md#example-four-examples
+    # s12=.8, s13=.6, s14=.1, s23=.4, s24=.2, s34=.3. Greedy: 1 (F = 1.5), 4 (1.9),
     # 3 (1.4), 2 (0). s_ee never enters at λ = 1, so a large diagonal makes a Gram matrix of s.
     similarity = np.array(
         [[2, 0.8, 0.6, 0.1], [0.8, 2, 0.4, 0.2], [0.6, 0.4, 2, 0.3], [0.1, 0.2, 0.3, 2]]

@@ -31,7 +31,7 @@ def flags(n, rows):
 
 
 def circle():
-    """Mathematics A, example to (36): views at {0°, 20°}, {10°, 50°}, {70°, 80°}."""
+    """Views at {0°, 20°}, {10°, 50°}, {70°, 80°}: docs/mathematics.md#example-three-examples-on-the-circle."""
     angles = np.deg2rad([[0.0, 20.0], [10.0, 50.0], [70.0, 80.0]])
     return np.stack([np.cos(angles), np.sin(angles)], axis=2)
 

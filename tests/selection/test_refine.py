@@ -10,7 +10,8 @@ import pytest
 from contrasift.selection.objectives import sum_of, total_of, value
 from contrasift.selection.refine import double_greedy, replay, swap
 
-# mathematics.md A: s12 = .8, s13 = .6, s14 = .1, s23 = .4, s24 = .2, s34 = .3; unit diagonal.
+# docs/mathematics.md#example-four-examples
+# s12 = .8, s13 = .6, s14 = .1, s23 = .4, s24 = .2, s34 = .3; unit diagonal.
 EXAMPLE = np.array([[1, 0.8, 0.6, 0.1], [0.8, 1, 0.4, 0.2], [0.6, 0.4, 1, 0.3], [0.1, 0.2, 0.3, 1]])
 
 
@@ -57,7 +58,8 @@ def naive_double_greedy(gram, order, redundancy=1.0, coins=None):
 
 
 def test_the_papers_example():
-    # mathematics.md A: greedy 1, 4, 3, 2 with F 1.5, 1.9, 1.4, 0; double greedy on (1, 4, 3):
+    # docs/mathematics.md#example-four-examples
+    # Greedy 1, 4, 3, 2 with F 1.5, 1.9, 1.4, 0; double greedy on (1, 4, 3):
     # (a, b) = (1.5, -.1) keep, (.4, .2) keep, (-.5, .5) drop.
     assert naive_greedy(EXAMPLE, 4).tolist() == [0, 3, 2, 1]
     z = rows_with_gram(EXAMPLE)
@@ -128,7 +130,7 @@ def test_double_greedy_of_nothing():
 
 
 def test_past_half_of_a_class_double_greedy_shrinks_it(rng):
-    # mathematics.md A: of 100 random cosine sets, 20 and 40 stay as they are, 80 fall to 49.
+    # docs/mathematics.md#double-greedy: of 100 random cosine sets 20 and 40 stay, 80 fall to 49.
     z = unit(rng, 100, 16)
     gram = z.astype(np.float64) @ z.T.astype(np.float64)
     kept = {}

@@ -186,7 +186,8 @@ def test_pairs_exactly_at_the_threshold_count(tau):
 
 
 def test_the_threshold_comes_after_averaging():
-    # Mathematics A, {0°, 60°} vs {30°, 120°}: mean cosine .4330; under .6 it counts nothing, where
+    # docs/mathematics.md#means-of-views
+    # {0°, 60°} vs {30°, 120°}: mean cosine .4330; under .6 it counts nothing, where
     # thresholding the four pairs would leave .4330; ‖z̄‖² = .75 of each stays.
     angles = np.radians([[0, 60], [30, 120]])
     views = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
@@ -315,7 +316,8 @@ def test_same_for_every_block_size_and_thread_count(monkeypatch, kind, tau):
 
 
 def test_golden_example_under_a_threshold():
-    # Mathematics A: s12=.8, s13=.6, s14=.1, s23=.4, s24=.2, s34=.3. Under τ = .35 only .8, .6 and
+    # docs/mathematics.md#example-four-examples
+    # s12=.8, s13=.6, s14=.1, s23=.4, s24=.2, s34=.3. Under τ = .35 only .8, .6 and
     # .4 count: R = 1.4, 1.2, 1.0, 0. Greedy at λ = 1: 1 (F = 1.4), then gains 1.2 − 1.6, 1 − 1.2,
     # 0: row 4 (1.4), 3 (1.2), 2 (0).
     similarity = np.array(

@@ -31,7 +31,7 @@ def test_every_form_says_the_same():
         table(index=[5, 3, 7], forgotten=[2, 1, 0]),
         text("index,forgotten\n5,2\n3,1\n7,0\n"),
         Path("scores.npy"),
-        text("1\n0\n\n2\n", "scores.txt"),
+        text("1\n0\n2\n\n", "scores.txt"),
     ]
     for path in paths:
         found = read_scores(path, INDEX)

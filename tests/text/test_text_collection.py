@@ -167,7 +167,7 @@ def test_bad_collections(folder, tmp_path):
     with pytest.raises(DataError, match="at least two texts"):
         open_texts(folder, limit=1)
     (tmp_path / "bad").write_bytes(b"caf\xe9\n%\nx\n")
-    with pytest.raises(DataError, match="UTF-8 text"):
+    with pytest.raises(DataError, match="texts in UTF-8"):
         open_texts(folder)
     (tmp_path / "t.csv").write_text("text,label\na,b,c\n")
     with pytest.raises(DataError, match="2 fields in every row.*3 in row 2"):

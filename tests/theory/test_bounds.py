@@ -100,7 +100,7 @@ THREE = label_views(
 
 
 def test_two_classes_by_enumeration() -> None:
-    # Mathematics, part C: the toy with K = 2, t = .5.
+    # docs/mathematics.md#example-toys-on-the-circle: K = 2, t = .5.
     terms = enumerate_terms(TWO, 2, 0.5)
     assert terms.loss == pytest.approx(0.587546, abs=5e-7)
     assert terms.collision == pytest.approx(0.75)
@@ -117,7 +117,7 @@ def test_two_classes_by_enumeration() -> None:
 
 
 def test_three_classes_by_enumeration() -> None:
-    # Mathematics, part C: the toy with a third class, K = 3.
+    # docs/mathematics.md#example-toys-on-the-circle: a third class, K = 3.
     terms = enumerate_terms(THREE, 3, 0.5)
     assert terms.loss == pytest.approx(0.643298, abs=5e-7)
     assert terms.collision == pytest.approx(0.703704, abs=5e-7)

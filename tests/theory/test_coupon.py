@@ -136,7 +136,7 @@ def test_a_hundred_thousand_classes_one_draw_each() -> None:
 
 
 def test_reference_values_of_the_papers() -> None:
-    # coupon.ipynb of Nozawa & Sato with its float cancellation removed: mathematics, part C.
+    # coupon.ipynb of Nozawa & Sato without float cancellation: docs/mathematics.md#seeing-all-classes
     hundred = uniform_urn(100)
     assert coverage_probability(hundred, 128) == pytest.approx(1.5036e-22, rel=1e-4)
     assert coverage_probability(hundred, 256) == pytest.approx(1.2329e-4, rel=1e-4)
@@ -154,7 +154,7 @@ def test_reference_values_of_the_papers() -> None:
 
 
 def test_the_three_class_example() -> None:
-    # Mathematics, part C: priors (.5, .3, .2).
+    # Priors (.5, .3, .2): docs/mathematics.md#seeing-all-classes, docs/mathematics.md#collisions
     assert coverage_probability(TOY, 5) == pytest.approx(0.507, rel=1e-13)
     assert expected_draws(TOY) == pytest.approx(6.654762, abs=5e-7)
     assert collision_probability(TOY, 3) == pytest.approx(0.7322, rel=1e-13)
@@ -272,7 +272,7 @@ def test_inverse_is_the_smallest(urn: coupon.Urn, probability: float) -> None:
 
 
 def test_coverage_by_anchor() -> None:
-    # Uniform: (1 − 1/C)^K υ of the other C − 1 classes (mathematics, part C).
+    # Uniform: (1 − 1/C)^K υ of the other C − 1 classes: docs/mathematics.md#the-bounds
     log_chance = 127 * math.log(0.99) + float(exact_log_coverage(99, 127))
     full, free = log_coverage_by_anchor(uniform_urn(100), 127)
     assert free[0] == pytest.approx(log_chance, abs=1e-9)

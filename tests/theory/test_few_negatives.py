@@ -1,6 +1,6 @@
 """Too few negatives to see all classes (υ = 0) can still suffice: the advisor says so, and when.
 
-The experiment of mathematics, part C: a table of scores g_j(x) over a finite space is trained on
+The experiment of docs/mathematics.md#fewer-negatives-than-classes: a table of scores g_j(x) over a finite space is trained on
 L_sub = E CE_T with K + 1 < C draws, and compared with what the loss over all classes wants,
 g_j(x) = ln P(j|x) up to a shift for each x.
 """
@@ -83,7 +83,7 @@ def test_classes_of_different_sizes_lose_their_priors(rng: np.random.Generator) 
     assert distance_up_to_shifts(found, likelihood) < 1e-5
     missing = np.abs(np.log(priors) - np.log(priors).mean()).max()
     assert distance_up_to_shifts(found, posterior) == pytest.approx(missing, abs=1e-5)
-    # .476 in mathematics, part C.
+    # docs/mathematics.md#fewer-negatives-than-classes
     assert missing == pytest.approx(0.476, abs=5e-4)
 
 

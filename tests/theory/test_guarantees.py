@@ -1,4 +1,4 @@
-"""SAS's quantities on the unit circle, and theorems 4.1 and 4.3 with the numbers of the mathematics."""
+"""SAS's quantities on the unit circle, and theorems 4.1 and 4.3 with numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def on_circle(degrees: object) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
 
 
-# Mathematics, part A: identity encoder on the unit circle, views {0°,20°}, {10°,50°}, {70°,80°}.
+# docs/mathematics.md#example-three-examples-on-the-circle
+# The identity as encoder, views {0°,20°}, {10°,50°}, {70°,80°}.
 THREE = on_circle([[0, 20], [10, 50], [70, 80]])
 
 
@@ -49,7 +50,7 @@ def test_expected_augmentation_distance() -> None:
     ],
 )
 def test_subset_on_the_circle(kept: list[int], numbers: tuple) -> None:
-    # Mathematics, part A: (16)/η ≤ (19)/η, ν_align/η; ‖μ − μ^S‖ ≤ ν_div.
+    # docs/mathematics.md#alignment-and-divergence: (16)/η ≤ (19)/η, ν_align/η; ‖μ − μ^S‖ ≤ ν_div.
     mask = np.isin(np.arange(3), kept)
     found = subset_class(THREE, mask)
     alignment, bound, nu_align, shift, nu_div = numbers
@@ -61,7 +62,7 @@ def test_subset_on_the_circle(kept: list[int], numbers: tuple) -> None:
 
 
 def test_alignment_bound_of_two_ends() -> None:
-    # (19)/η = .4301 for S = {1, 3} (mathematics, part A).
+    # (19)/η = .4301 for S = {1, 3}: docs/mathematics.md#example-three-examples-on-the-circle
     found = subset_class(THREE, np.array([True, False, True]))
     assert found.alignment_bound == pytest.approx(0.4301, abs=5e-5)
 
@@ -99,7 +100,7 @@ CONSTANTS = Constants(
 
 
 def test_theorem_4_1() -> None:
-    # Mathematics, part A, example of theorem 4.1.
+    # docs/mathematics.md#theorem-41
     means = 0.95 * np.eye(10)
     printed, safe = (full_condition(means, CONSTANTS, safe=safe) for safe in (False, True))
     np.testing.assert_allclose(CONSTANTS.rho(), 0.01699, atol=5e-6)
@@ -113,7 +114,7 @@ def test_theorem_4_1() -> None:
 
 
 def test_theorem_4_3() -> None:
-    # Mathematics, part A, example of theorem 4.3: ν = .03, ν_R = .0002.
+    # docs/mathematics.md#theorem-43: ν = .03, ν_R = .0002.
     means, nu = 0.95 * np.eye(10), np.full(10, 0.03)
     exact = subset_condition(means, CONSTANTS, nu, 0.0002)
     linear = subset_condition(means, CONSTANTS, nu, 0.0002, linear=True)

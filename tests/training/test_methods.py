@@ -187,7 +187,7 @@ def at_angle(degrees: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_byol_and_simsiam_at_30_degrees():
-    # mathematics.md, D: BYOL .267949, SimSiam −.866025.
+    # docs/mathematics.md#losses-without-negatives
     predicted, target = at_angle(30)
     assert float(byol_loss(3 * predicted, 5 * target)) == pytest.approx(0.267949, abs=5e-7)
     similarity = NegativeCosineSimilarity()
@@ -218,7 +218,7 @@ def test_the_modules_give_these_losses(method, loss):
 
 
 def test_moco_at_the_example_of_the_paper_on_negatives():
-    # mathematics.md, B: q·k₊ = .9, τ = .2, loss .5333.
+    # docs/mathematics.md#difficulty: q·k₊ = .9, τ = .2, loss .5333.
     cosines = torch.tensor([0.9, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0, -0.1, -0.3, -0.6])
     keys = torch.zeros(len(cosines), len(cosines) + 1)
     keys[:, 0] = cosines

@@ -95,7 +95,7 @@ def naive_nt_xent(first: np.ndarray, second: np.ndarray, temperature: float) -> 
 
 
 def test_the_loss_is_nt_xent():
-    # mathematics.md, D: pairs (0°, 30°) and (90°, 150°), τ = 0.5, mean .4174.
+    # docs/mathematics.md#example-two-pairs
     first, second = (np.radians(angles) for angles in ([0, 90], [30, 150]))
     first, second = (np.stack([np.cos(a), np.sin(a)], axis=1) for a in (first, second))
     assert naive_nt_xent(first, second, 0.5) == pytest.approx(0.4174, abs=5e-5)

@@ -12,6 +12,7 @@ import typer
 from contrasift.cli.common import Device, Json, Quiet, Update, continue_run
 from contrasift.cli.console import print_json
 from contrasift.errors import DataError, UsageError
+from contrasift.reading import read_text
 
 if TYPE_CHECKING:
     from contrasift.theory.urns import Urn
@@ -124,7 +125,7 @@ def _numbers(path: Path) -> np.ndarray:
     try:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
-        words = path.read_text(encoding="utf-8").replace(",", " ").split()
+        words = read_text(path, "numbers").replace(",", " ").split()
         return np.array([float(word) for word in words])
     except OSError as error:
         raise DataError(f"to read {path}", error.strerror or str(error)) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,31 +10,23 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from contrasift.errors import ContrasiftError
+from contrasift.errors import ContrasiftError, visible
 
 _PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
 
 ProgressCallback = Callable[[int, int], None]
-
-# Whoever names a file must not move the cursor, colour the screen or ring the bell.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def visible(text: str) -> str:
-    r"""Text with control characters, line ends and tabs excepted, written as `\x1b`."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def show_error(error: ContrasiftError) -> None:
     """Print what was expected, what came and what to do, on standard error."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print("[bold red]error[/]  expected ", end="")
-    console.print(visible(error.expected), markup=False)
+    console.print(error.expected, markup=False)
     console.print("          got ", end="")
-    console.print(visible(error.got), markup=False)
+    console.print(error.got, markup=False)
     if error.remedy:
         console.print("          try ", end="")
-        console.print(visible(error.remedy), markup=False)
+        console.print(error.remedy, markup=False)
 
 
 class Narrator:

@@ -3,6 +3,7 @@
 All of them take unit vectors' cosines s = q·k, a temperature τ, and a policy that says which
 negatives count. One matrix of the size queries × negatives is kept from the product to the backward
 pass (two for `HardnessWeighted`); all else is done on it in blocks of rows.
+Numbers to check against: docs/mathematics.md#losses-with-negatives.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from contrasift.errors import DataError
+from contrasift.reading import read_lines
 
 FOLDERS = (Path("/usr/share/wordnet"), Path("/usr/local/share/wordnet"))
 HOW_TO_GET = (
@@ -190,12 +191,8 @@ def read_synset_file(path: Path) -> dict[str, str]:
     Raises:
         DataError: unreadable, or a line of another form.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"a map from class to synset at {path}", str(error)) from error
     found = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path, "a map from class to synset"), start=1):
         name, tab, synset = line.rpartition("\t")
         if not line.strip():
             continue

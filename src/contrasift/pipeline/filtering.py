@@ -51,6 +51,8 @@ def judged_images(
     narrator.say(f"{known.in_words}; {classes.in_words()}")
     pool = open_like(encoders["embeddings"], source, labels_of(base), first_new_index(run))
     examples = scan_pool(pool)
+    for line in pool.passed_over.in_words():
+        narrator.say(line)
     if examples.unreadable:
         narrator.say(f"{examples.unreadable} of {len(pool)} images cannot be read and are left out")
     positions = examples.positions

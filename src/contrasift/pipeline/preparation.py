@@ -52,8 +52,17 @@ def scan(run: Run) -> StageRecord:
         _report_unreadable(run, bad)
         readable = len(examples.row) - len(bad)
         note = f"{readable:,} examples" + (f", {len(bad)} unreadable" if bad else "")
-        pool = run.pool.fingerprint
-        return {"n": readable, "unreadable": len(bad), "pool": pool, "note": note}
+        others = run.pool.passed_over
+        for line in others.in_words():
+            run.narrator.say(f"  {line}")
+        return {
+            "n": readable,
+            "unreadable": len(bad),
+            "passed_over": dict(others.files),
+            "unlisted": [list(item) for item in others.unlisted],
+            "pool": run.pool.fingerprint,
+            "note": note,
+        }
 
     return run.do("scan", fingerprint, ["examples.parquet"], work)
 

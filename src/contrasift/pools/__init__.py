@@ -116,32 +116,37 @@ def open_pool(
         raise UsageError("an image size of at least 1", str(image_size))
     if not 0 <= holdout < 1:
         raise UsageError("a hold-out share in [0, 1)", str(holdout))
-    whole = _with_labels(_whole(source, progress), labels, source)
+    whole = _with_labels(_whole(source, progress, _own(labels)), labels, source)
     return whole.pool(limit, image_size, holdout, seed)
 
 
-def _whole(source: Any, progress: Progress | None) -> Whole:
+def _own(labels: Any) -> bool:
+    """Whether the labels of the source itself are wanted; else nothing of them is read."""
+    return isinstance(labels, str) and labels == "auto"
+
+
+def _whole(source: Any, progress: Progress | None, own: bool) -> Whole:
     if isinstance(source, (str, Path)):
-        return _from_text(source, progress)
+        return _from_text(source, progress, own)
     if isinstance(source, np.ndarray):
         return array_pool(source)
     if isinstance(source, tuple) and len(source) == 2:
-        return array_pool(np.asarray(source[0]), source[1])
+        return array_pool(np.asarray(source[0]), source[1], labelled=own)
     if is_dataset(source):
-        return dataset_object_pool(source)
+        return dataset_object_pool(source, labelled=own)
     if (
         hasattr(source, "__len__")
         and hasattr(source, "__getitem__")
         and not isinstance(source, (list, tuple, bytes, Mapping))
     ):
-        return dataset_pool(source)
+        return dataset_pool(source, labelled=own)
     raise UsageError(
         "a named set, a folder, a .npy or .npz file, an array, (images, labels), or a data set",
         type(source).__name__,
     )
 
 
-def _from_text(source: str | Path, progress: Progress | None) -> Whole:
+def _from_text(source: str | Path, progress: Progress | None, own: bool) -> Whole:
     named = split_name(source) if isinstance(source, str) else None
     if named is not None:
         pool, folder = named
@@ -151,20 +156,20 @@ def _from_text(source: str | Path, progress: Progress | None) -> Whole:
     if is_local_url(source):
         source = local_path(str(source))
     if is_url(source):
-        return _from_shards(remote_shards(str(source)), remote_name(str(source)))
+        return _from_shards(remote_shards(str(source)), remote_name(str(source)), own)
     if str(source).startswith("hf:"):
-        return named_dataset_pool(str(source)[3:])
+        return named_dataset_pool(str(source)[3:], labelled=own)
     path = Path(source).expanduser()
     try:
         if path.is_dir():
-            return _from_folder(path)
+            return _from_folder(path, own)
         if path.suffix in (".npy", ".npz") and path.is_file():
-            return file_pool(path)
+            return file_pool(path, labelled=own)
         exists = path.exists()
     except OSError as error:
         raise DataError("a pool that can be opened", f"{path}: {error.strerror}") from error
     if shards := [] if exists and not path.is_file() else shards_named(str(source)):
-        return _from_shards(shards, name_of(str(source)))
+        return _from_shards(shards, name_of(str(source)), own)
     raise UsageError(
         "a named set, a folder of images or shards, a .tar or .parquet file or pattern, hf:NAME, or "
         "a .npy or .npz file",
@@ -173,19 +178,19 @@ def _from_text(source: str | Path, progress: Progress | None) -> Whole:
     )
 
 
-def _from_folder(folder: Path) -> Whole:
+def _from_folder(folder: Path, own: bool) -> Whole:
     """A saved data set; images; else shards, if there are any."""
     if is_saved_dataset(folder):
-        return saved_dataset_pool(folder)
+        return saved_dataset_pool(folder, labelled=own)
     found = find_images(folder)
     if not found.paths and (shards := shards_in_folder(folder)):
-        return _from_shards(shards, folder.resolve().name)
+        return _from_shards(shards, folder.resolve().name, own)
     return folder_pool(found)
 
 
-def _from_shards(shards: list[Shard], name: str) -> Whole:
+def _from_shards(shards: list[Shard], name: str, own: bool) -> Whole:
     kind = tar_pool if file_name(str(shards[0].path)).endswith(TAR) else parquet_pool
-    return kind(shards, name)
+    return kind(shards, name, labelled=own)
 
 
 def _with_labels(whole: Whole, labels: Any, source: Any) -> Whole:
@@ -202,7 +207,7 @@ def _with_labels(whole: Whole, labels: Any, source: Any) -> Whole:
                 "class sub-folders", f"all images directly in {source}", "Use labels=none"
             )
     elif isinstance(labels, (str, Path)):
-        values, where = read_label_file(Path(labels).expanduser()), str(labels)
+        values, where = read_label_file(Path(labels).expanduser(), len(whole.ids)), str(labels)
     else:
         values, where = labels, "labels"
     if whole.test is not None:

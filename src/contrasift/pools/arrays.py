@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from contrasift.arrays import row_blocks
 from contrasift.errors import DataError
 from contrasift.pools.base import ImageSource, Whole, check_enough
 from contrasift.pools.labels import check_label_count, encode_labels
+from contrasift.pools.pixels import check_values, is_grey, pixels_of, prepare_pixels
 from contrasift.pools.prepare import (
     AnyImage,
     ImageArray,
     UnreadableExample,
-    prepare_array,
-    prepare_image,
     to_bytes,
+    whole_image,
 )
 from contrasift.pools.stored import ArraySource
 
@@ -33,6 +32,8 @@ def array_pool(
     test: tuple[Any, Any] | None = None,
     name: str = "array",
     content: tuple[bytes, ...] = (),
+    *,
+    labelled: bool = True,
 ) -> Whole:
     """A pool of the images of one array.
 
@@ -43,27 +44,31 @@ def array_pool(
         test: held-out images and their labels.
         name: what to call it.
         content: what to fingerprint in place of the pixels.
+        labelled: whether labels are wanted; without, they are not looked at.
 
     Raises:
         DataError: another shape or type, NaN, values out of range, or labels that do not match.
     """
     source = ArraySource(_channels_first(images), content)
-    _check_values(images, "images")
+    check_values(images, "images")
     check_enough(len(source), "images", name)
     ids = [str(row) for row in range(len(source))]
-    if labels is None:
+    if labels is None or (test is None and not labelled):
         return Whole(source, name, ids)
     if test is None:
         codes, names = encode_labels(labels)
         check_label_count(len(codes), len(source), name)
         return Whole(source, name, ids, codes, names)
     test_source = ArraySource(_channels_first(np.asarray(test[0])))
-    _check_values(test[0], "test images")
+    check_values(test[0], "test images")
     if test_source.channels != source.channels:
         raise DataError(
             f"test images with {source.channels} channel(s), like the others",
             f"{test_source.channels}",
         )
+    test_ids = [f"test/{row}" for row in range(len(test_source))]
+    if not labelled:
+        return Whole(source, name, ids, test=Whole(test_source, name, test_ids))
     train_labels, test_labels = np.asarray(labels), np.asarray(test[1])
     check_label_count(len(train_labels), len(source), name)
     check_label_count(len(test_labels), len(test_source), f"the test set of {name}")
@@ -71,18 +76,22 @@ def array_pool(
     held_out = Whole(
         test_source,
         name,
-        [f"test/{row}" for row in range(len(test_source))],
+        test_ids,
         codes[len(source) :],
         names,
     )
     return Whole(source, name, ids, codes[: len(source)], names, test=held_out)
 
 
-def file_pool(path: Path) -> Whole:
+def file_pool(path: Path, *, labelled: bool = True) -> Whole:
     """A pool of a `.npy` file of images, or of a `.npz` with `images` (or `x`, `arr_0`).
 
     A `.npz` may also hold `labels` (or `y`), `test_images` and `test_labels`. A `.npy` file is
     memory-mapped, and fingerprinted by its name, size and modification time.
+
+    Args:
+        path: the file.
+        labelled: whether labels are wanted; without, they are not looked at.
 
     Raises:
         DataError: it cannot be read, or holds no such arrays.
@@ -113,7 +122,7 @@ def file_pool(path: Path) -> Whole:
     test = None
     if "test_images" in arrays and "test_labels" in arrays and labels is not None:
         test = (arrays["test_images"], arrays["test_labels"])
-    return array_pool(images, labels, test, name=path.stem)
+    return array_pool(images, labels, test, name=path.stem, labelled=labelled)
 
 
 class DatasetSource(ImageSource):
@@ -127,7 +136,7 @@ class DatasetSource(ImageSource):
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
         pixels = self._first_image()
-        self.channels = 1 if _is_grey(pixels) else 3
+        self.channels = 1 if is_grey(pixels) else 3
         size = pixels.size if isinstance(pixels, Image.Image) else pixels.shape[:2]
         self.default_size = int(min(size))
 
@@ -137,30 +146,23 @@ class DatasetSource(ImageSource):
     def decode(self, row: int, size: int) -> ImageArray:
         """One image, uint8 [size, size, channels]; raises UnreadableExample."""
         try:
-            pixels = _pixels(_image_of(self._dataset[row]))
-            if isinstance(pixels, Image.Image):
-                return prepare_image(pixels, size, self.channels)
-            _check_values(pixels, f"image {row}")
-            image = prepare_array(pixels, size)
+            image = _image_of(self._dataset[row])
+            return prepare_pixels(image, size, self.channels, f"image {row}")
         except UnreadableExample:
             raise
         except DataError as error:
             raise UnreadableExample(f"{error.got}, not {error.expected}") from error
         except Exception as error:  # a data set may fail in any way
             raise UnreadableExample(str(error).split("\n")[0] or type(error).__name__) from error
-        if image.shape[2] == self.channels:
-            return image
-        return prepare_image(Image.fromarray(np.squeeze(image)), size, self.channels)
 
     def pixels(self, row: int) -> AnyImage:
         """The whole image, uint8 [h, w, channels]."""
         try:
-            pixels = _pixels(_image_of(self._dataset[row]))
+            pixels = pixels_of(_image_of(self._dataset[row]))
         except Exception as error:  # a data set may fail in any way
             raise UnreadableExample(str(error).split("\n")[0] or type(error).__name__) from error
         if isinstance(pixels, Image.Image):
-            mode = "L" if self.channels == 1 else "RGB"
-            return np.asarray(pixels.convert(mode)).reshape(pixels.height, pixels.width, -1)
+            return whole_image(pixels, self.channels)
         return to_bytes(pixels)
 
     def label(self, row: int) -> Any:
@@ -186,16 +188,20 @@ class DatasetSource(ImageSource):
             except Exception as error:  # the scan says what is wrong with it
                 problem = error
                 continue
-            return _pixels(_image_of(item))
+            return pixels_of(_image_of(item))
         raise DataError("a data set with images that can be read", f"none: {problem}")
 
 
-def dataset_pool(dataset: Any) -> Whole:
+def dataset_pool(dataset: Any, *, labelled: bool = True) -> Whole:
     """A pool of a torch-style data set of (image, label).
 
     Labels are taken from `targets` or `labels` if the data set has them for every item, else from
     the items. Give it transforms that only load an image: augmentation and normalisation come
     later.
+
+    Args:
+        dataset: the data set.
+        labelled: whether labels are wanted; without, they are not looked at.
 
     Raises:
         DataError: fewer than two items, or items that are not pairs of an image and a label.
@@ -203,6 +209,9 @@ def dataset_pool(dataset: Any) -> Whole:
     name = type(dataset).__name__
     check_enough(len(dataset), "images", name)
     source = DatasetSource(dataset)
+    ids = [str(row) for row in range(len(source))]
+    if not labelled:
+        return Whole(source, name, ids)
     labels = next(
         (
             np.asarray(getattr(dataset, attribute))
@@ -219,7 +228,7 @@ def dataset_pool(dataset: Any) -> Whole:
     classes = getattr(dataset, "classes", None)
     if _length(classes) == len(names) and labels.dtype.kind in "iu":
         names = tuple(str(name) for name in classes)  # type: ignore[union-attr]
-    return Whole(source, name, [str(row) for row in range(len(source))], codes, names)
+    return Whole(source, name, ids, codes, names)
 
 
 def _channels_first(images: np.ndarray) -> np.ndarray:
@@ -235,54 +244,10 @@ def _channels_first(images: np.ndarray) -> np.ndarray:
     return images if first else np.moveaxis(images, 3, 1)
 
 
-def _check_values(images: np.ndarray, name: str) -> None:
-    """Types and ranges that have one meaning as pixels, and no other."""
-    if images.dtype in (np.uint8, np.bool_):
-        return
-    if images.dtype.kind != "f":
-        raise DataError(
-            f"{name} as uint8, bool, or floats in [0, 1]",
-            f"dtype {images.dtype}",
-            "Convert them: `images.astype(np.uint8)` for values in 0..255",
-        )
-    for rows in row_blocks(len(images), images.nbytes // max(1, len(images))):
-        block = np.asarray(images[rows])
-        if not np.isfinite(block).all():
-            raise DataError(f"{name} of finite numbers", f"NaN or infinity in {name}")
-        if block.size and not (block.min() >= 0 and block.max() <= 1):
-            raise DataError(
-                f"{name} as floats in [0, 1]",
-                f"values in [{block.min():g}, {block.max():g}]",
-                "Divide by 255, or leave out the normalisation",
-            )
-
-
 def _image_of(item: Any) -> Any:
     if not isinstance(item, (tuple, list)) or len(item) < 2:
         raise DataError("items of a data set as (image, label)", type(item).__name__)
     return item[0]
-
-
-def _pixels(image: Any) -> Any:
-    """A Pillow image as it is; an array or tensor as [H, W, C]."""
-    if isinstance(image, Image.Image):
-        return image
-    values = np.asarray(image)
-    is_tensor = hasattr(image, "detach")
-    if values.ndim == 2:
-        return values[:, :, None]
-    if values.ndim != 3 or values.shape[0 if is_tensor else 2] not in (1, 3):
-        layout = "[C, H, W]" if is_tensor else "[H, W, C]"
-        raise DataError(
-            f"images as {layout} with C = 1 or 3", f"{type(image).__name__} of shape {values.shape}"
-        )
-    return values.transpose(1, 2, 0) if is_tensor else values
-
-
-def _is_grey(pixels: Any) -> bool:
-    if isinstance(pixels, Image.Image):
-        return pixels.mode in ("1", "L", "I", "F", "LA") or pixels.mode.startswith("I;16")
-    return pixels.shape[2] == 1
 
 
 def _length(values: Any) -> int:

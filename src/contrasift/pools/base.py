@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from contrasift.errors import DataError
+from contrasift.pools.passed_over import PassedOver
 from contrasift.pools.prepare import (
     AnyImage,
     ImageArray,
@@ -29,6 +30,7 @@ Progress = Callable[[int, int], None]
 ImageBatch = UInt8[np.ndarray, "b c s s"]
 
 KEPT_IN_MEMORY_BYTES = 1 << 30
+_NOTHING = PassedOver()
 
 
 class ImageSource(ABC):
@@ -102,7 +104,7 @@ class Pool:
         labels: int64 [m] by position, -1 unknown; None when nothing is labelled.
         label_names: the name of each label code.
         test: held-out, labelled images; None if there are none.
-        ignored: files that were passed over because they are no images.
+        passed_over: what its place holds besides.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class Pool:
         image_size: int | None = None,
         mirror: bool = True,
         test: Pool | None = None,
-        ignored: int = 0,
+        passed_over: PassedOver = _NOTHING,
     ) -> None:
         self._source = source
         self.name = name
@@ -128,7 +130,7 @@ class Pool:
         self.image_size = source.default_size if image_size is None else image_size
         self.mirror = mirror
         self.test = test
-        self.ignored = ignored
+        self.passed_over = passed_over
         # Made before any thread needs it; its pages cost nothing until they are written.
         shape = (len(index), self.channels, self.image_size, self.image_size)
         fits = math.prod(shape) <= KEPT_IN_MEMORY_BYTES
@@ -272,7 +274,7 @@ class Whole:
         label_names: the name of each label code.
         mirror: whether a mirrored image keeps its meaning.
         test: held-out data that came with it.
-        ignored: files passed over because they are no images.
+        passed_over: what its place holds besides.
     """
 
     source: ImageSource
@@ -282,7 +284,7 @@ class Whole:
     label_names: tuple[str, ...] = ()
     mirror: bool = True
     test: Whole | None = None
-    ignored: int = 0
+    passed_over: PassedOver = _NOTHING
 
     def pool(
         self, limit: int | None, image_size: int | None, holdout: float | int, seed: int
@@ -316,7 +318,7 @@ class Whole:
             image_size=size,
             mirror=self.mirror,
             test=test,
-            ignored=self.ignored,
+            passed_over=self.passed_over,
         )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from contrasift.errors import DataError
 from contrasift.pools.base import ImageSource, Whole, decoding_threads
 from contrasift.pools.labels import natural_key
+from contrasift.pools.passed_over import PassedOver
 from contrasift.pools.prepare import (
     ImageArray,
     image_extensions,
@@ -30,13 +31,13 @@ class Found:
         root: the folder.
         paths: relative paths with `/`, in natural order, as the file system spells them.
         stamps: (size, modification time in ns) of each; (-1, 0) for a link to nothing.
-        ignored: files passed over because of their extension.
+        passed_over: files of other kinds, and what could not be followed.
     """
 
     root: Path
     paths: list[str]
     stamps: list[tuple[int, int]]
-    ignored: int
+    passed_over: PassedOver
 
     @property
     def ids(self) -> list[str]:
@@ -99,25 +100,33 @@ def find_files(root: Path, extensions: frozenset[str]) -> Found:
         extensions: lower-case, with their dot.
 
     Raises:
-        DataError: a folder cannot be listed.
+        DataError: the folder itself cannot be listed; one below it is left out and named.
     """
     found: list[tuple[str, tuple[int, int]]] = []
-    ignored = 0
-    for path, entry in _walk(root):
-        if os.path.splitext(path)[1].lower() not in extensions:
-            ignored += 1
-            continue
+    others: list[str] = []
+    unlisted: list[tuple[str, str]] = []
+    for path, entry in _walk(root, unlisted):
+        extension = os.path.splitext(path)[1].lower()
+        wanted = extension in extensions
         try:
-            status = entry.stat()
-        except OSError:  # a link to nothing: the scan says so
-            found.append((path, (-1, 0)))
+            status = entry.stat() if wanted or entry.is_symlink() else None
+        except OSError as error:  # a link to nothing, or an odd one
+            if wanted:  # the scan says so
+                found.append((path, (-1, 0)))
+            else:
+                unlisted.append((path, error.strerror or str(error)))
             continue
-        if stat.S_ISREG(status.st_mode):  # a pipe would wait for ever
+        if wanted and status is not None and stat.S_ISREG(status.st_mode):
             found.append((path, (status.st_size, status.st_mtime_ns)))
-        else:
-            ignored += 1
+        else:  # also a pipe, which would wait for ever
+            others.append(extension)
     found.sort(key=lambda item: tuple(natural_key(part) for part in item[0].split("/")))
-    return Found(root, [path for path, _ in found], [stamp for _, stamp in found], ignored)
+    paths, stamps = [path for path, _ in found], [stamp for _, stamp in found]
+    shown = (
+        (path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), reason)
+        for path, reason in unlisted
+    )
+    return Found(root, paths, stamps, PassedOver.of(others, shown))
 
 
 def folder_pool(found: Found) -> Whole:
@@ -127,26 +136,38 @@ def folder_pool(found: Found) -> Whole:
         DataError: there are fewer than two.
     """
     if len(found.paths) < 2:
-        others = f" and {found.ignored} other file(s)" if found.ignored else ""
         raise DataError(
             "a folder with at least two images",
-            f"{len(found.paths)} image(s){others} below {found.root}",
+            "; ".join(
+                [f"{len(found.paths)} image(s) below {found.root}", *found.passed_over.in_words()]
+            ),
             "Name the folder that holds them; hidden files are skipped",
         )
-    return Whole(FileSource(found), found.root.resolve().name, found.ids, ignored=found.ignored)
+    name = found.root.resolve().name
+    return Whole(FileSource(found), name, found.ids, passed_over=found.passed_over)
 
 
-def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Relative path and entry of every file that is not hidden; real folders before linked ones."""
+def _walk(root: Path, unlisted: list[tuple[str, str]]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Relative path and entry of every file that is not hidden; real folders before linked ones.
+
+    Folders below the root that cannot be listed are noted with the reason.
+    """
     seen: set[tuple[int, int]] = set()
     real, linked = [("", os.fspath(root))], []
     while real or linked:
         prefix, folder = real.pop() if real else linked.pop()
-        for entry in _list_folder(folder, seen):
+        try:
+            entries = _list_folder(folder, seen)
+        except OSError as error:
+            if not prefix:
+                raise _not_listed(folder, error) from error
+            unlisted.append((prefix, error.strerror or str(error)))
+            continue
+        for entry in entries:
             path = prefix + entry.name
             if entry.name.startswith("."):
                 continue
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 yield path, entry
             elif entry.is_symlink():
                 linked.append((f"{path}/", entry.path))
@@ -155,18 +176,26 @@ def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
         linked.sort(reverse=True)
 
 
-def _list_folder(folder: str, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        status = os.stat(folder)
-        place = (status.st_dev, status.st_ino)
-        if place in seen:
-            return []
-        seen.add(place)
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise DataError(
-            "a folder that can be listed",
-            f"{folder}: {error.strerror}",
-            "Check that it exists and that you may read it",
-        ) from error
+        return entry.is_dir()
+    except OSError:  # a link to itself, through a file, to a name that is too long
+        return False
+
+
+def _list_folder(folder: str, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+    status = os.stat(folder)
+    place = (status.st_dev, status.st_ino)
+    if place in seen:
+        return []
+    seen.add(place)
+    with os.scandir(folder) as entries:
+        return list(entries)
+
+
+def _not_listed(folder: str, error: OSError) -> DataError:
+    return DataError(
+        "a folder that can be listed",
+        f"{folder}: {error.strerror}",
+        "Check that it exists and that you may read it",
+    )

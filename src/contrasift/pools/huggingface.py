@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from contrasift.errors import DataError, MissingExtraError, UsageError
 from contrasift.pools.base import Whole, check_enough
 from contrasift.pools.encoded import EncodedSource
-from contrasift.pools.parquet import LABEL_COLUMNS, coded_labels, image_column
+from contrasift.pools.label_columns import WITHOUT, column_labels, label_column
+from contrasift.pools.parquet import image_column
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 
 
@@ -71,11 +73,15 @@ def is_dataset(source: Any) -> bool:
     return type(source).__module__.partition(".")[0] == "datasets"
 
 
-def named_dataset_pool(text: str) -> Whole:
+def named_dataset_pool(text: str, *, labelled: bool = True) -> Whole:
     """The data set that `NAME`, `NAME:SPLIT`, `FOLDER` or `FOLDER:SPLIT` names, after `hf:`.
 
     A split named `test` is the test set of a labelled one, if no split is asked for. Code that comes
     with a data set is never run.
+
+    Args:
+        text: what follows `hf:`.
+        labelled: whether labels are wanted; without, their column is not read.
 
     Raises:
         UsageError: no name, or a split that there is not.
@@ -87,7 +93,7 @@ def named_dataset_pool(text: str) -> Whole:
         raise UsageError("hf:NAME or hf:NAME:SPLIT", f"hf:{text}")
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return saved_dataset_pool(folder, split)
+        return saved_dataset_pool(folder, split, labelled=labelled)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UsageError("hf:NAME, or hf:FOLDER with a folder that exists", f"hf:{text}")
     datasets = _datasets()
@@ -99,10 +105,10 @@ def named_dataset_pool(text: str) -> Whole:
             _first_line(error),
             "Check the name and the network; a data set saved to a folder is hf:FOLDER",
         ) from error
-    return _of_splits(dict(found), name, split, None)
+    return _of_splits(dict(found), name, split, None, labelled)
 
 
-def saved_dataset_pool(folder: Path, split: str = "") -> Whole:
+def saved_dataset_pool(folder: Path, split: str = "", *, labelled: bool = True) -> Whole:
     """The data set in a folder made by `save_to_disk`, of one split or several.
 
     Raises:
@@ -117,40 +123,44 @@ def saved_dataset_pool(folder: Path, split: str = "") -> Whole:
     except Exception as error:  # Arrow, JSON and the package have errors of their own
         raise DataError(f"a saved data set in {folder}", _first_line(error)) from error
     if isinstance(found, Mapping):
-        return _of_splits(dict(found), name, split, folder)
+        return _of_splits(dict(found), name, split, folder, labelled)
     if split and split != str(found.split):
         raise UsageError(f"{folder} without a split", split)
-    return _whole(found, name, "", _files(folder), follow_paths=False)
+    return _whole(found, name, "", _files(folder), follow_paths=False, labelled=labelled)
 
 
-def dataset_object_pool(source: Any) -> Whole:
+def dataset_object_pool(source: Any, *, labelled: bool = True) -> Whole:
     """A `datasets.Dataset`, or a `DatasetDict` whose split `test` is the test set.
 
     Raises:
         UsageError: a data set that can only be iterated over.
     """
     if isinstance(source, Mapping):
-        return _of_splits(dict(source), "dataset", "", None)
+        return _of_splits(dict(source), "dataset", "", None, labelled)
     if not (hasattr(source, "select") and hasattr(source, "__len__")):
         raise UsageError(
             "a datasets.Dataset, whose rows have numbers",
             type(source).__name__,
             "Load it without streaming=True",
         )
-    return _whole(source, "dataset", "", _stamp(source), follow_paths=True)
+    return _whole(source, "dataset", "", _stamp(source), follow_paths=True, labelled=labelled)
 
 
-def _of_splits(splits: dict[str, Any], name: str, split: str, folder: Path | None) -> Whole:
+def _of_splits(
+    splits: dict[str, Any], name: str, split: str, folder: Path | None, labelled: bool
+) -> Whole:
     if split and split not in splits:
         raise UsageError(f"a split of {name}: {', '.join(splits)}", split)
     if not splits:
         raise DataError(f"a split in {name}", "none")
     chosen = split or ("train" if "train" in splits else next(iter(splits)))
-    whole = _split(splits, chosen, name, folder)
-    if split or chosen == "test" or "test" not in splits or whole.labels is None:
+    whole = _split(splits, chosen, name, folder, labelled)
+    if split or chosen == "test" or "test" not in splits:
         return whole
-    test = _split(splits, "test", name, folder)
-    if test.labels is None or test.label_names != whole.label_names:
+    if label_column(splits[chosen].column_names) is None or (labelled and whole.labels is None):
+        return whole
+    test = _split(splits, "test", name, folder, labelled)
+    if labelled and (test.labels is None or test.label_names != whole.label_names):
         raise DataError(
             f"the same labels in train and test of {name}",
             "others",
@@ -159,26 +169,38 @@ def _of_splits(splits: dict[str, Any], name: str, split: str, folder: Path | Non
     return replace(whole, test=test)
 
 
-def _split(splits: dict[str, Any], split: str, name: str, folder: Path | None) -> Whole:
-    dataset = splits[split]
+def _split(
+    splits: dict[str, Any], split: str, name: str, folder: Path | None, labelled: bool
+) -> Whole:
+    dataset, prefix = splits[split], f"{split}/"
     if folder is None:
-        return _whole(dataset, name, f"{split}/", _stamp(dataset), follow_paths=True)
-    return _whole(dataset, name, f"{split}/", _files(folder / split), follow_paths=False)
+        stamp = _stamp(dataset)
+        return _whole(dataset, name, prefix, stamp, follow_paths=True, labelled=labelled)
+    stamp = _files(folder / split)
+    return _whole(dataset, name, prefix, stamp, follow_paths=False, labelled=labelled)
 
 
-def _whole(dataset: Any, name: str, prefix: str, stamp: bytes, *, follow_paths: bool) -> Whole:
+def _whole(
+    dataset: Any, name: str, prefix: str, stamp: bytes, *, follow_paths: bool, labelled: bool
+) -> Whole:
     check_enough(len(dataset), "images", name)
     column = image_column(dataset.features.arrow_schema, name)
     source = HuggingFaceSource(dataset, column, stamp, follow_paths=follow_paths)
     ids = [f"{prefix}{row}" for row in range(len(source))]
-    label = next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
+    label = label_column(dataset.column_names) if labelled else None
     if label is None:
         return Whole(source, name, ids)
-    names = tuple(getattr(dataset.features[label], "names", None) or ())
-    values = dataset.with_format(None).select_columns([label])[:][label]
-    text = any(isinstance(value, str) for value in values)
-    known = [("" if text else -1) if value is None else value for value in values]
-    return Whole(source, name, ids, *coded_labels(known, names, f"column {label!r} of {name}"))
+    return Whole(source, name, ids, *_labels(dataset, label, f"column {label!r} of {name}"))
+
+
+def _labels(dataset: Any, label: str, where: str) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    feature = dataset.features[label]
+    names = getattr(feature, "names", None) if type(feature).__name__ == "ClassLabel" else None
+    try:
+        rows = dataset.select_columns([label]).with_format("arrow")[:]
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{where} to be read", _first_line(error), WITHOUT) from error
+    return column_labels(rows.column(label), tuple(names or ()), where)
 
 
 def _undecoded(dataset: Any, column: str) -> Any:

@@ -9,24 +9,34 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.class_names import label_array, plain_names, settled
 from contrasift.errors import DataError, UsageError
+from contrasift.reading import read_text
 
 _DIGITS = re.compile(r"([0-9]+)")
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def natural_key(text: str) -> tuple[Any, ...]:
     """Sort key that puts `img9` before `img10`; the text itself settles what is then equal."""
     pieces = _DIGITS.split(text)
-    numbered = tuple((0, int(p), "") if p.isdigit() and p.isascii() else (1, 0, p) for p in pieces)
-    return (numbered, text)
+    return (tuple(_piece_key(piece) for piece in pieces), text)
+
+
+def _piece_key(piece: str) -> tuple[int, int, str]:
+    """Numbers by their value, however many digits they have, before other text."""
+    if not (piece.isdigit() and piece.isascii()):
+        return (1, 0, piece)
+    digits = piece.lstrip("0")
+    return (0, len(digits), digits)
 
 
 def encode_labels(values: Any, where: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels as codes 0..K-1 in the order of their names, -1 for unknown ones.
 
+    What is one name and what are two is settled in `contrasift.class_names`.
+
     Args:
-        values: integers (negative: unknown), whole floats (NaN: unknown), or text (empty: unknown).
+        values: integers (negative: unknown), whole floats (NaN: unknown), or text (blank: unknown).
         where: what to call them in an error.
 
     Returns:
@@ -35,40 +45,57 @@ def encode_labels(values: Any, where: str = "labels") -> tuple[np.ndarray, tuple
     Raises:
         DataError: another shape, or values that cannot be labels.
     """
-    array = np.asarray(values)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
+    array = label_array(_one_column(values), where)
     if array.ndim != 1:
         raise DataError(f"{where} as one label an image", f"an array of shape {array.shape}")
-    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.tolist()):
-        array = array.astype(str)
-    if array.dtype.kind in "fbiu":
-        return _encode_numbers(array, where)
-    if array.dtype.kind not in "SU":
-        raise DataError(f"{where} that are integers or text", f"dtype {array.dtype}")
-    texts = [value.strip() for value in array.astype(str).tolist()]
-    known = [text for text in texts if text]
-    if known and all(_INTEGER.fullmatch(text) for text in known):
-        return _encode_numbers(np.array([int(text) if text else -1 for text in texts]), where)
-    names = sorted(set(known), key=natural_key)
-    code = {name: place for place, name in enumerate(names)} | {"": -1}
-    return np.array([code[text] for text in texts], dtype=np.int64), tuple(names)
+    known = np.flatnonzero(_is_given(array))
+    names, inverse = np.unique(plain_names(array[known], where), return_inverse=True)
+    names = settled(names)
+    if names.dtype.kind == "U":
+        order = np.array(sorted(range(names.size), key=lambda at: natural_key(names[at])), int)
+    else:
+        order = np.argsort(names)
+        order = order[names[order] >= 0]
+    place = np.full(names.size, -1, dtype=np.int64)
+    place[order] = np.arange(order.size)
+    codes = np.full(array.size, -1, dtype=np.int64)
+    codes[known] = place[inverse]
+    return codes, tuple(str(name) for name in names[order].tolist())
 
 
-def _encode_numbers(array: np.ndarray, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _one_column(values: Any) -> Any:
+    """A matrix of one column, which MATLAB's files hold, as a vector."""
+    array = values if hasattr(values, "dtype") else _listed(list(values))
+    if hasattr(array, "dtype") and array.ndim == 2 and array.shape[1] == 1:
+        return array[:, 0]
+    return array
+
+
+def _listed(rows: list[Any]) -> Any:
+    if any(isinstance(row, (list, tuple, np.ndarray)) for row in rows):
+        try:
+            return np.asarray(rows)
+        except ValueError as error:
+            raise DataError("one label an example", "lists of several lengths") from error
+    unknown = "" if any(isinstance(row, str) for row in rows) else -1
+    return [unknown if isinstance(row, float) and row != row else row for row in rows]
+
+
+def _is_given(array: np.ndarray) -> np.ndarray:
+    """Which labels are there: numbers but NaN, and text with a sign in it."""
     if array.dtype.kind == "f":
-        numbers = np.where(np.isnan(array), -1, array)
-        if not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
-            raise DataError(f"{where} that are whole numbers", "fractions or infinities")
-        array = numbers
-    whole = array.astype(np.int64)
-    known = np.unique(whole[whole >= 0])
-    codes = np.where(whole < 0, -1, np.searchsorted(known, whole)).astype(np.int64)
-    return codes, tuple(str(value) for value in known.tolist())
+        return ~np.isnan(array)
+    if array.dtype.kind in "SU":
+        return np.char.str_len(np.char.strip(array)) > 0
+    return np.ones(array.size, dtype=bool)
 
 
-def read_label_file(path: Path) -> np.ndarray | list[str]:
+def read_label_file(path: Path, n: int) -> np.ndarray | list[str]:
     """Labels from a `.npy` file, or from a text file with one label a line (empty: unknown).
+
+    Args:
+        path: the file.
+        n: how many there should be; blank lines behind them say nothing.
 
     Raises:
         UsageError: no such file.
@@ -79,13 +106,16 @@ def read_label_file(path: Path) -> np.ndarray | list[str]:
             "labels to be auto, folders, none, or a file with one label a line",
             f"{path}, which is no file",
         )
+    if path.suffix != ".npy":
+        text = read_text(path, "labels").removesuffix("\n")
+        lines = [line.strip(" \t") for line in text.split("\n")] if text else []
+        while len(lines) > n and not lines[-1]:
+            lines.pop()
+        return lines
     try:
-        if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError, EOFError) as error:
+        return np.load(path, allow_pickle=False)
+    except Exception as error:  # a damaged header is parsed as Python and fails in many ways
         raise DataError("a label file (.npy, or UTF-8 text)", f"{path}: {error}") from error
-    return text.removesuffix("\n").split("\n") if text else []
 
 
 def check_label_count(n_labels: int, n_images: int, where: str) -> None:

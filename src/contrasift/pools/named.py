@@ -224,7 +224,7 @@ def _file_pools(
             )
         codes = np.array([code[label] for label in labels], dtype=np.int64)
         source = FileSource(found, channels=3, default_size=size)
-        parts.append(Whole(source, name, found.ids, codes, names, ignored=found.ignored))
+        parts.append(Whole(source, name, found.ids, codes, names, passed_over=found.passed_over))
     return _with_test(parts[0], parts[1])
 
 

@@ -11,7 +11,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from io import BufferedReader
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +20,12 @@ import pyarrow.parquet as pq
 from contrasift.errors import DataError
 from contrasift.pools.base import Whole, check_enough
 from contrasift.pools.encoded import EncodedSource
-from contrasift.pools.labels import encode_labels
+from contrasift.pools.label_columns import WITHOUT, column_labels, label_column
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 from contrasift.pools.shards import Shard
 from contrasift.remote import RemoteFile
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
-LABEL_COLUMNS = ("label", "labels", "cls", "class", "fine_label")
 # Row groups are held as they are read; one more than this is refused, a few smaller ones are kept.
 MOST_GROUP_BYTES = 1 << 30
 _KEPT_BYTES = 256 << 20
@@ -103,12 +101,17 @@ class ParquetSource(EncodedSource):
         return values
 
 
-def parquet_pool(shards: Sequence[Shard], name: str) -> Whole:
+def parquet_pool(shards: Sequence[Shard], name: str, *, labelled: bool = True) -> Whole:
     """Every row of some Parquet files with a column of images.
 
     The column is `image` (or `img`, `jpg`, `png`, `webp`), else the only one that can hold images;
     labels are in `label` (or `labels`, `cls`, `class`, `fine_label`), with the names that a Hugging
     Face data set left in the file.
+
+    Args:
+        shards: the files.
+        name: what to call the pool.
+        labelled: whether labels are wanted; without, their column is not looked at.
 
     Raises:
         DataError: a damaged file, no such column, other columns in another file, a row group that
@@ -117,7 +120,7 @@ def parquet_pool(shards: Sequence[Shard], name: str) -> Whole:
     files = [_metadata(shard) for shard in shards]
     schemas = [file.schema.to_arrow_schema() for file in files]
     column = image_column(schemas[0], str(shards[0].path))
-    label = next((name for name in LABEL_COLUMNS if name in schemas[0].names), None)
+    label = label_column(schemas[0].names) if labelled else None
     for shard, schema, file in zip(shards, schemas, files, strict=True):
         for wanted in filter(None, (column, label)):
             if (
@@ -127,6 +130,7 @@ def parquet_pool(shards: Sequence[Shard], name: str) -> Whole:
                 raise DataError(
                     f"column {wanted!r} as {schemas[0].field(wanted).type} in every file",
                     f"{shard.path} without it",
+                    WITHOUT if wanted == label else "",
                 )
         _check_groups(file, column, shard)
     n = sum(file.num_rows for file in files)
@@ -166,22 +170,6 @@ def class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
     except (KeyError, TypeError, ValueError, RecursionError):
         return ()
     return tuple(map(str, names)) if isinstance(names, list) else ()
-
-
-def coded_labels(
-    values: Any, names: tuple[str, ...], where: str
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Codes and names of a column of labels, which has names of its own or none.
-
-    Raises:
-        DataError: a label beyond the names, or values that cannot be labels.
-    """
-    if not names:
-        return encode_labels(values, where)
-    codes = np.asarray(values, dtype=np.int64)
-    if codes.size and codes.max() >= len(names):
-        raise DataError(f"labels below {len(names)} in {where}", str(codes.max()))
-    return np.maximum(codes, -1), names
 
 
 def _holds_images(kind: pa.DataType) -> bool:
@@ -230,19 +218,10 @@ def _check_groups(file: pq.FileMetaData, column: str, shard: Shard) -> None:
 
 def _labels(
     shards: Sequence[Shard], column: str, names: tuple[str, ...]
-) -> tuple[np.ndarray, tuple[str, ...]]:
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
     try:
         tables = [_read_column(shard, column) for shard in shards]
     except (OSError, pa.ArrowException) as error:
         reason = str(error).split("\n")[0]
-        raise DataError(f"column {column!r} in every shard", reason) from error
-    values = pa.concat_tables(tables).column(0)
-    unknown = "" if pa.types.is_string(values.type) or pa.types.is_large_string(values.type) else -1
-    try:
-        filled = pc.fill_null(values, unknown)
-    except pa.ArrowException as error:
-        raise DataError(
-            f"labels that are integers or text in {column!r}", str(values.type)
-        ) from error
-    plain = filled.to_pylist() if unknown == "" else filled.to_numpy()
-    return coded_labels(plain, names, f"column {column!r}")
+        raise DataError(f"column {column!r} in every shard", reason, WITHOUT) from error
+    return column_labels(pa.concat_tables(tables).column(0), names, f"column {column!r}")

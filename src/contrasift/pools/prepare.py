@@ -7,6 +7,8 @@ The rules, in this order: first frame of an animation; orientation of the EXIF t
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import re
 import warnings
 from collections.abc import Callable
@@ -26,6 +28,8 @@ AnyImage = UInt8[np.ndarray, "height width channels"]
 # Formats that Pillow recognises but cannot decode by itself; EPS would start another program.
 _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 _COMMON = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+# One package under two names; the wheels of the second hold an encoder under the GPL.
+_HEIF_PLUG_INS = ("pi_heif", "pillow_heif")
 _SAMPLED_FOR_COLOUR = 64
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 _EXIF_ORIENTATION = 0x0112
@@ -59,8 +63,12 @@ class UnreadableExample(DataError):
 
 @lru_cache(maxsize=1)
 def readable_formats() -> tuple[str, ...]:
-    """Names of the formats that Pillow decodes here without help."""
+    """Names of the formats that Pillow decodes here, with its plug-in for HEIF if that is there."""
     Image.init()
+    for plug_in in _HEIF_PLUG_INS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(plug_in).register_heif_opener()
+            break
     # Pillow tries one after the other, some of them slowly: the common ones go first.
     common = [name for name in _COMMON if name in Image.ID]
     others = [name for name in Image.ID if name not in _NOT_DECODED and name not in _COMMON]
@@ -183,12 +191,29 @@ def prepare_image(image: Image.Image, size: int, channels: int) -> ImageArray:
     Raises:
         UnreadableExample: float pixels that are not finite.
     """
-    orientation = _orientation(image)
-    flat = _over_white(_eight_bits(image)).convert("L" if channels == 1 else "RGB")
+    flat, turn = _flat(image, channels)
     square = _central_square(flat, size)
-    if orientation in _UPRIGHT:
-        square = square.transpose(_UPRIGHT[orientation])  # the central square stays the same
+    if turn is not None:
+        square = square.transpose(turn)  # the central square stays the same
     return np.array(square, dtype=np.uint8).reshape(size, size, channels)
+
+
+def whole_image(image: Image.Image, channels: int) -> AnyImage:
+    """All pixels of an opened Pillow image by the same rules, but for the square.
+
+    Raises:
+        UnreadableExample: float pixels that are not finite.
+    """
+    flat, turn = _flat(image, channels)
+    upright = flat if turn is None else flat.transpose(turn)
+    return np.array(upright, dtype=np.uint8).reshape(upright.height, upright.width, channels)
+
+
+def _flat(image: Image.Image, channels: int) -> tuple[Image.Image, Image.Transpose | None]:
+    """Grey or coloured bytes, and how they are still to be turned."""
+    image.load()  # some formats turn while they load, and say so only then
+    turn = _UPRIGHT.get(_orientation(image))
+    return _over_white(_eight_bits(image)).convert("L" if channels == 1 else "RGB"), turn
 
 
 def prepare_array(pixels: Shaped[np.ndarray, "h w c"], size: int) -> ImageArray:

@@ -74,5 +74,5 @@ def after(pool: Pool, first: int, *, mirror: bool) -> Pool:
         label_names=pool.label_names,
         image_size=pool.image_size,
         mirror=mirror,
-        ignored=pool.ignored,
+        passed_over=pool.passed_over,
     )

@@ -75,8 +75,8 @@ def index_shard(shard: Shard) -> TarIndex:
     Raises:
         DataError: the shard is empty, compressed, damaged or cut short.
     """
-    # Another Pillow may know another extension as an image's.
-    kind = f"{_FORMAT}\0{Image.__version__}"
+    # Another Pillow, or a plug-in of it, may know another extension as an image's.
+    kind = f"{_FORMAT}\0{Image.__version__}\0{' '.join(sorted(image_extensions()))}"
     remote = isinstance(shard.path, RemoteFile)
     where = shard.path.url if isinstance(shard.path, RemoteFile) else os.path.abspath(shard.path)
     place = f"{where}\0{shard.size}\0{shard.modified}\0{kind}"

@@ -21,6 +21,7 @@ from contrasift.errors import DataError
 from contrasift.pools.base import Whole, check_enough
 from contrasift.pools.encoded import EncodedSource
 from contrasift.pools.labels import Coder
+from contrasift.pools.passed_over import PassedOver
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 from contrasift.pools.shards import Shard
 from contrasift.pools.tar_index import PROBLEMS, TarIndex, index_shard
@@ -87,7 +88,7 @@ class TarSource(EncodedSource):
         return int(np.searchsorted(self._starts, row, side="right")) - 1
 
 
-def tar_pool(shards: Sequence[Shard], name: str) -> Whole:
+def tar_pool(shards: Sequence[Shard], name: str, *, labelled: bool = True) -> Whole:
     """Every example of some tar shards, in the order of the shards and of their members.
 
     Members are one example when their names agree up to the first dot of the file's name. An
@@ -101,9 +102,10 @@ def tar_pool(shards: Sequence[Shard], name: str) -> Whole:
     indices = [index_shard(shard) for shard in shards]
     ids = [f"{s.name}/{key}" for s, i in zip(shards, indices, strict=True) for key in i.keys]
     check_enough(len(ids), "examples", name, "Members are named key.jpg, key.cls, ...")
-    codes, names = _labels(shards, indices)
-    ignored = sum(index.ignored for index in indices)
-    return Whole(TarSource(shards, indices), name, ids, codes, names, ignored=ignored)
+    codes, names = _labels(shards, indices) if labelled else (None, ())
+    # A member that belongs to no example has no extension.
+    others = PassedOver({"": sum(index.ignored for index in indices)})
+    return Whole(TarSource(shards, indices), name, ids, codes, names, passed_over=others)
 
 
 def _read_at(shard: Shard, path: Path, offset: int, size: int) -> bytes:
@@ -192,4 +194,4 @@ def _json_label(data: bytes) -> str:
         return ""
     found = next((value[key] for key in _LABEL_KEYS if key in value), "")
     is_label = isinstance(found, (str, int)) and not isinstance(found, bool)
-    return str(found).strip() if is_label else ""
+    return str(found) if is_label else ""

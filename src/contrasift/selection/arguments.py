@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.catalogue import OBJECTIVES
+from contrasift.class_names import unique_keys
 from contrasift.errors import DataError, UsageError
 from contrasift.selection import objectives
 from contrasift.selection.checks import check_redundancy
@@ -139,10 +140,14 @@ def resolved_weights(weights: Any, names: np.ndarray) -> np.ndarray | None:
         return None
     if not isinstance(weights, Mapping):
         return np.asarray(weights, dtype=np.float64)
-    known = {str(name): code for code, name in enumerate(names)}
+    known = {str(name): code for code, name in enumerate(names.tolist())}
     resolved = np.ones(len(names))
-    for name, weight in weights.items():
-        if str(name) not in known:
-            raise UsageError("weights of classes that exist", f"a weight for class {name}")
-        resolved[known[str(name)]] = weight
+    written = unique_keys(weights, "classes with a weight")
+    for name, weight in zip(written, weights.values(), strict=True):
+        if name not in known:
+            some = ", ".join(list(known)[:5])
+            raise UsageError(
+                f"weights of classes that exist, such as {some}", f"a weight for class {name}"
+            )
+        resolved[known[name]] = weight
     return resolved

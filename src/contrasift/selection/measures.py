@@ -6,6 +6,7 @@ In similarities of embeddings z:
     gap ‖μ − μ_S‖ = ‖T/n − M/k‖
 
 In distances, as ν_align and ν_div, they are in `curves` and `theory.guarantees`.
+In short: docs/mathematics.md#coverage-and-centre.
 
 Sums over i are whole, or estimated from rows drawn at random without replacement, with a normal 95 %
 interval that is corrected for the finite pool.

@@ -5,7 +5,7 @@ With s_ij = ⟨z_i, z_j⟩, T = Σ_{i∈V} z_i and M = Σ_{j∈S} z_j,
     F_λ(S) = Σ_{i∈V} Σ_{j∈S} s_ij − λ Σ_{i,j∈S} s_ij = ⟨M, T⟩ − λ‖M‖²
     gain(e | S) = F(S∪e) − F(S) = ⟨z_e, T − 2λM⟩ − λ‖z_e‖²
 
-λ = 1 is equation (39) of Joshi & Mirzasoleiman 2023.
+λ = 1 is equation (39) of Joshi & Mirzasoleiman 2023. In short: docs/mathematics.md#the-objective.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What may follow greedy: the paper's double greedy over its output, and swaps at fixed size.
 
 All in the linear form F_λ(S) = ⟨M, T⟩ − λ‖M‖², M = Σ_{j∈S} z_j, T = Σ_{i∈V} z_i.
+Numbers to check against: docs/mathematics.md#double-greedy.
 """
 
 from __future__ import annotations

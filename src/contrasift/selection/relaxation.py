@@ -10,6 +10,7 @@ M towards s is a Frank–Wolfe step for φ and a gradient step for D; limited-me
 (Nocedal 1980), falling back on Frank–Wolfe with exact line search, need fewer passes over the rows,
 and each pass gives a bound and a selection (the k rows). The selection is a linear rule: keep
 row e iff ⟨z_e, w⟩ ≥ θ, the k-th score.
+In short: docs/mathematics.md#bound-and-certificate.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ rows g = 53 − ⌈log₂ n⌉ or so: 2⁻³⁶ at 100,000 rows, below float32's
 and values are the same, bit for bit, for every block size, thread count and processor. They differ
 from those of unrounded similarities by at most d·2⁻²⁴ max‖z‖² a pair, and pairs that near to τ may
 be judged otherwise.
+In short: docs/mathematics.md#thresholds.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import ContrasiftError, DataError, UsageError
+from contrasift.reading import read_text
 
 
 @contextlib.contextmanager
@@ -136,19 +137,33 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no place in a JSON file")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, twice: str = "the last") -> dict[str, Any]:
     """Read a JSON object.
 
+    Args:
+        path: of the file.
+        twice: of a name that stands there twice, `the last` counts; or it is `refused`.
+
     Raises:
-        DataError: missing, unreadable, or not a JSON object.
+        DataError: missing, unreadable, not a JSON object, or with a name that was refused.
     """
+    text = read_text(path, f"JSON at {path}")
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        value = json.loads(text, object_pairs_hook=_each_once if twice == "refused" else None)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"a JSON file at {path}", str(error)) from error
     if not isinstance(value, dict):
         raise DataError(f"a JSON object in {path}", type(value).__name__)
     return value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        again = next(name for place, name in enumerate(names) if name in names[:place])
+        raise ValueError(f"the name {again!r} more than once")
+    return found
 
 
 def sha256_of(path: Path) -> str:

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from contrasift.arrays import Columns, HeldColumns, column_blocks, forget_pages
+from contrasift.class_names import canonical_integer, plain_names
 from contrasift.errors import DataError, UsageError
+from contrasift.reading import read_filled_lines, read_lines, read_text
 from contrasift.remote import (
     Progress,
     RemoteFile,
@@ -26,7 +28,7 @@ from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of
 from contrasift.store.remote import RemoteMatrix, beside, exists, local_file
 from contrasift.store.run import RunFolder
-from contrasift.store.tables import read_table
+from contrasift.store.tables import check_columns, read_table
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -130,6 +132,9 @@ def _index_of_rows(examples: Path | str, n: int, columns: Columns | None) -> np.
 def load_classes_file(path: Path | str, index: np.ndarray) -> np.ndarray:
     """One class a row: a `.npy` of integers or text, a `classes.parquet`, or lines of text.
 
+    A `.csv` or `.tsv` may have the columns of that table. What is one name and what are two is
+    settled in `contrasift.class_names`.
+
     Args:
         path: the file.
         index: pool index of every row; a table is brought into this order.
@@ -140,9 +145,18 @@ def load_classes_file(path: Path | str, index: np.ndarray) -> np.ndarray:
     path = local_file(path)
     if path.suffix == ".npy":
         return load_array(path)
-    if path.suffix != ".parquet":
-        return _plain(_lines(path, "classes"))
-    table = read_table(path, "index", "latent_class")
+    if path.suffix == ".parquet":
+        return _classes_of_table(read_table(path, "index", "latent_class"), path, index)
+    lines = _a_value_a_line(path, "classes")
+    if path.suffix in (".csv", ".tsv") and any(_SEPARATORS[path.suffix] in line for line in lines):
+        return _classes_of_table(_class_columns(path), path, index)
+    return np.array(lines, dtype=str)
+
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+
+
+def _classes_of_table(table: Mapping[str, np.ndarray], path: Path, index: np.ndarray) -> np.ndarray:
     order = np.argsort(table["index"], kind="stable")
     if not np.array_equal(table["index"][order], np.sort(index)):
         raise DataError(
@@ -150,8 +164,24 @@ def load_classes_file(path: Path | str, index: np.ndarray) -> np.ndarray:
             f"{path} with {table['index'].size} rows, of other examples",
             "Check that both files come from the same pool",
         )
-    labels = table["latent_class"][order[np.searchsorted(table["index"], index, sorter=order)]]
-    return labels.astype(str) if labels.dtype == object else labels
+    labels = plain_names(table["latent_class"], f"classes in {path}")
+    return labels[order[np.searchsorted(table["index"], index, sorter=order)]]
+
+
+def _class_columns(path: Path) -> dict[str, np.ndarray]:
+    """Index and class of a table of text; the class is what stands there, not what it looks like."""
+    table = _read_csv(path, as_text=True)
+    others = [name for name in table if name != "index"]
+    if "index" not in table or not ("latent_class" in others or len(others) == 1):
+        raise DataError(
+            f"the columns index and latent_class in {path}, or one class a line",
+            ", ".join(table),
+        )
+    numbers = [canonical_integer(str(value)) for value in table["index"]]
+    if None in numbers:
+        raise DataError(f"whole numbers in the column `index` of {path}", "others")
+    name = "latent_class" if "latent_class" in others else others[0]
+    return {"index": np.array(numbers, dtype=np.int64), "latent_class": table[name]}
 
 
 def load_few_labels_file(path: Path | str, index: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -170,18 +200,19 @@ def load_few_labels_file(path: Path | str, index: np.ndarray) -> tuple[np.ndarra
     """
     path = local_file(path)
     pairs: dict[int, str] = {}
-    for number, line in enumerate(_lines(path, "labels")):
-        place, comma, label = (part.strip() for part in line.partition(","))
+    for number, line in enumerate(read_filled_lines(path, "labels")):
+        place, comma, label = (part.strip(" \t") for part in line.partition(","))
         if number == 0 and (place, label) == ("index", "label"):
             continue
-        if not (comma and label and place.isdecimal()):
+        example = canonical_integer(place)
+        if not (comma and label) or example is None:
             raise DataError(
                 f"`index,label` on every line of {path}", f"line {number + 1}: {line[:60]!r}"
             )
-        if pairs.setdefault(int(place), label) != label:
+        if pairs.setdefault(example, label) != label:
             raise DataError(
                 f"one label an example in {path}",
-                f"example {place} as {pairs[int(place)]!r} and as {label!r}",
+                f"example {place} as {pairs[example]!r} and as {label!r}",
             )
     given = np.array(sorted(pairs), dtype=np.int64)
     absent = np.setdiff1d(given, index)
@@ -205,18 +236,30 @@ def load_indices_file(path: Path | str) -> np.ndarray:
         DataError: unreadable, or not integers.
     """
     path = local_file(path)
-    if path.suffix == ".npy":
-        numbers = load_array(path, memory_map=False)
-    else:
-        lines = _lines(path, "indices")
-        numbers = _plain(lines) if lines else np.empty(0, dtype=np.int64)
+    is_array = path.suffix == ".npy"
+    numbers = load_array(path, memory_map=False) if is_array else integer_lines(path)
     if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
         raise DataError(
             f"indices in {path}, one integer a line",
             f"{numbers.dtype} of shape {numbers.shape}",
             "Write them with numpy.save, or as text",
         )
-    return numbers.astype(np.int64)
+    return plain_names(numbers, f"indices in {path}")
+
+
+def integer_lines(path: Path) -> np.ndarray:
+    """Whole numbers in a text file, one a line.
+
+    Raises:
+        DataError: unreadable, or a line that is none; it is shown.
+    """
+    numbers = []
+    for line in read_filled_lines(path, "indices"):
+        number = canonical_integer(line)
+        if number is None:
+            raise DataError(f"indices in {path}, one integer a line", f"{line[:60]!r}")
+        numbers.append(number)
+    return np.array(numbers, dtype=np.int64)
 
 
 def load_weights_file(path: Path | str) -> dict[str, float] | np.ndarray:
@@ -227,18 +270,18 @@ def load_weights_file(path: Path | str) -> dict[str, float] | np.ndarray:
     """
     path = local_file(path)
     if path.suffix == ".json":
-        weights: Mapping[str, Any] = read_json(path)
+        weights: Mapping[str, Any] = read_json(path, twice="refused")
         try:
             return {name: float(weight) for name, weight in weights.items()}
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"a number for every class in {path}", str(error)) from error
     if path.suffix == ".npy":
         listed = load_array(path, memory_map=False)
     else:
-        listed = np.array(_lines(path, "weights"))
+        listed = np.array(_a_value_a_line(path, "weights"))
     try:
         return listed.astype(np.float64)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise DataError(f"a number for every class in {path}", str(error)) from error
 
 
@@ -270,7 +313,7 @@ def read_scores(path: Path | str, index: np.ndarray, column: str = "") -> np.nda
     elif path.suffix == ".npy":
         scores = _numbers(load_array(path, memory_map=False), path)
     else:
-        scores = _numbers(np.array(_lines(path, "scores")), path)
+        scores = _numbers(np.array(_a_value_a_line(path, "scores")), path)
     if scores.shape != index.shape:
         raise DataError(
             f"one score for each of the {index.size} examples",
@@ -321,16 +364,29 @@ def _scores_of_table(path: Path, index: np.ndarray, column: str) -> np.ndarray:
     return _numbers(table[column], path)[rows]
 
 
-def _read_csv(path: Path) -> dict[str, np.ndarray]:
+def _read_csv(path: Path, *, as_text: bool = False) -> dict[str, np.ndarray]:
+    """The columns of a table of text, whose first line names them.
+
+    Args:
+        path: the file, with commas, or with tabs if it is called `.tsv`.
+        as_text: do not guess what is a number.
+    """
     import pyarrow as pa
     from pyarrow import csv
 
+    text = read_text(path, "a table")
+    separator = _SEPARATORS.get(path.suffix, ",")
+    names = [name.strip('"') for name in text.partition("\n")[0].split(separator)]
+    kinds = dict.fromkeys(names, pa.string()) if as_text else None
     try:
-        table = csv.read_csv(path)
-    except FileNotFoundError as error:
-        raise DataError("a file of scores", f"{path}, which does not exist") from error
+        table = csv.read_csv(
+            pa.BufferReader(text.encode()),
+            parse_options=csv.ParseOptions(delimiter=separator),
+            convert_options=csv.ConvertOptions(column_types=kinds, strings_can_be_null=False),
+        )
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"a table of comma-separated values at {path}", str(error)) from error
+    check_columns(table, path)
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
@@ -357,19 +413,13 @@ def parse_bytes(text: str) -> int:
     return int(float(number) * (_BINARY_UNITS if binary else _UNITS)[unit])
 
 
-def _lines(path: Path, name: str) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise DataError(f"a file of {name}", f"{path}, which does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{name} in a .npy file or as lines of text", f"{path}: {error}") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def _plain(lines: list[str]) -> np.ndarray:
-    """Integers if all lines are, else text."""
-    try:
-        return np.array([int(line) for line in lines], dtype=np.int64)
-    except ValueError:
-        return np.array(lines, dtype=str)
+def _a_value_a_line(path: Path, name: str) -> list[str]:
+    """Lines of which each belongs to an example or a class, so that none may be blank."""
+    lines = read_lines(path, name)
+    if "" in lines:
+        raise DataError(
+            f"{name} in every line of {path}",
+            f"nothing in line {lines.index('') + 1}",
+            "The first line is the first one's, and so on: fill the blank ones, or remove them",
+        )
+    return lines

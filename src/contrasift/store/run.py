@@ -14,6 +14,7 @@ import yaml
 from contrasift.catalogue import check_choice
 from contrasift.errors import DataError, RunFolderError, UsageError
 from contrasift.options import RunOptions
+from contrasift.reading import read_text
 from contrasift.store.atomic import (
     is_temporary,
     local_output,
@@ -208,10 +209,8 @@ def find_recipe(name_or_file: str | Path) -> Path:
 def read_recipe_mapping(path: Path) -> dict[str, dict[str, Any]]:
     """The sections of a recipe file as they are written."""
     try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"a recipe at {path}", str(error)) from error
-    except yaml.YAMLError as error:
+        recipe = yaml.safe_load(read_text(path, "a recipe"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"YAML in {path}", str(error).replace("\n", " ")) from error
     if not isinstance(recipe, dict):
         raise UsageError(f"sections like `pool:` in {path}", type(recipe).__name__)

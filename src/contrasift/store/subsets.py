@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
 
+from contrasift.class_names import canonical_integer, plain_names
 from contrasift.errors import DataError
+from contrasift.reading import read_text
 from contrasift.store.inputs import load_indices_file
 from contrasift.store.tables import read_table
 
@@ -38,7 +41,7 @@ def load_subset_file(path: Path) -> np.ndarray:
         index = load_indices_file(path)
     if index.dtype.kind not in "iu":
         raise DataError(f"integers in the column index of {path}", str(index.dtype))
-    index = index.astype(np.int64)
+    index = plain_names(index, f"indices in {path}")
     if index.size == 0:
         raise DataError(f"at least one index in {path}", "none")
     if index.min() < 0:
@@ -80,17 +83,18 @@ def _of_parquet(path: Path) -> np.ndarray:
 
 def _of_csv(path: Path) -> np.ndarray:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            columns, rows = reader.fieldnames or (), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_text(path, "a table")))
+        columns, rows = reader.fieldnames or (), list(reader)
+    except csv.Error as error:
         raise DataError(f"a table at {path}", str(error)) from error
     if "index" not in columns:
         raise DataError(f"the column index in {path}", ", ".join(columns) or "no header")
     try:
         kept = [row for row in rows if _TRUE[(row.get("selected") or "true").strip().lower()]]
-        return np.array([int(row["index"]) for row in kept], dtype=np.int64)
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"integers in the column index of {path}, and true or false in selected", str(error)
-        ) from error
+    except KeyError as error:
+        raise DataError(f"true or false in the column selected of {path}", str(error)) from error
+    numbers = [canonical_integer((row["index"] or "").strip()) for row in kept]
+    if None in numbers:
+        wrong = kept[numbers.index(None)]["index"]
+        raise DataError(f"integers in the column index of {path}", repr(wrong))
+    return np.array(numbers, dtype=np.int64)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from contrasift.class_names import plain_names
 from contrasift.errors import DataError
 from contrasift.results import LatentClasses
 from contrasift.store.atomic import atomic_path
@@ -48,6 +49,7 @@ def read_table(path: Path, *columns: str) -> dict[str, np.ndarray]:
         DataError: missing, truncated, or without one of the columns.
     """
     table = _read(path, columns)
+    check_columns(table, path)
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise DataError(f"the column {missing[0]} in {path}", ", ".join(table.column_names))
@@ -112,9 +114,28 @@ def _column(values: object) -> object:
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), values.size, buffers)
 
 
+def check_columns(table: pa.Table, path: Path) -> None:
+    """Stop at two columns of one name, of which either could be meant.
+
+    Raises:
+        DataError: names the first.
+    """
+    names = table.column_names
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    if twice:
+        raise DataError(f"every column of {path} once", f"{twice[0]!r} twice")
+
+
 def _array(column: pa.ChunkedArray) -> np.ndarray:
-    """A column as an array; numbers without loading pandas, as above."""
+    """A column as an array; numbers without loading pandas, as above.
+
+    Whole numbers with nulls stay whole numbers, with None.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     kind = column.type
+    if column.null_count and (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        return np.array(column.to_pylist(), dtype=object)
     if column.null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return column.to_numpy()
     return np.from_dlpack(column.combine_chunks())
@@ -138,5 +159,4 @@ def read_latent_classes(path: Path, index: np.ndarray) -> np.ndarray:
             f"a table of {table['index'].size} others",
             "Run `contrasift classes` again",
         )
-    labels = table["latent_class"]
-    return labels.astype(str) if labels.dtype == object else labels
+    return plain_names(table["latent_class"], f"classes in {path}")

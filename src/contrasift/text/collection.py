@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from contrasift.errors import DataError, MissingExtraError, UsageError
 from contrasift.pools.base import check_enough, draw_holdout, draw_positions
 from contrasift.pools.labels import check_label_count, encode_labels, natural_key, read_label_file
 from contrasift.pools.named import data_folder
+from contrasift.reading import read_text
 
 # Where Debian's packages fortunes and fortunes-min put their files.
 _FORTUNES = Path("/usr/share/games/fortunes")
@@ -135,16 +137,13 @@ def _collection(name: str, texts: Sequence[str], labels: Any, where: str) -> Tex
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"UTF-8 text in {path}", str(error)) from error
+    return read_text(path, "texts")
 
 
 def _pieces(content: str) -> list[str]:
     """Texts between lines of `%`; in a file without any, one a line. Empty ones are no texts."""
     separated = _SEPARATOR.search(content) is not None
-    pieces = _SEPARATOR.split(content) if separated else content.splitlines()
+    pieces = _SEPARATOR.split(content) if separated else content.split("\n")
     return [piece.strip() for piece in pieces if piece.strip()]
 
 
@@ -192,7 +191,7 @@ def _table(path: Path, text_column: str, label_column: str) -> Texts:
 
 def _csv_rows(path: Path, delimiter: str = ",") -> list[list[str]]:
     try:
-        return [row for row in csv.reader(_read(path).splitlines(True), delimiter=delimiter) if row]
+        return [row for row in csv.reader(io.StringIO(_read(path)), delimiter=delimiter) if row]
     except csv.Error as error:
         raise DataError(f"a CSV file {path}", str(error)) from error
 
@@ -285,7 +284,7 @@ def _with_labels(whole: Texts, labels: str) -> Texts:
         return Texts(whole.name, whole.texts, whole.index)
     if whole.test is not None:
         raise UsageError(f"labels=auto or none for {whole.name}, which has a test set", labels)
-    codes, names = encode_labels(read_label_file(Path(labels).expanduser()), labels)
+    codes, names = encode_labels(read_label_file(Path(labels).expanduser(), len(whole)), labels)
     check_label_count(len(codes), len(whole), labels)
     return Texts(whole.name, whole.texts, whole.index, codes, names)
 

@@ -125,7 +125,7 @@ def read_word_vectors(path: Path, vocabulary: Vocabulary) -> Float[np.ndarray, "
     numbers = {word: number for number, word in enumerate(vocabulary.words) if word}
     rows: dict[int, np.ndarray] = {}
     width = None
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         for line_number, line in enumerate(file, start=1):
             word, *values = line.rstrip().split(" ")
             if line_number == 1 and len(values) == 1:

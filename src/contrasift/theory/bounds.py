@@ -16,6 +16,7 @@ negatives of the anchor's class:
 Both hold exactly for this law. Jensen's inequality over a⁺ and a_k⁻ puts means in place of their
 features, ln(1 + e^δ A) ≥ ln(1+A) + min(δ, 0) takes d out, and what remains, ln(1 + Col + Σ others), is
 at least CE_T and at least ln(Col+1). About the law of unseen examples they are estimates.
+Numbers to check against: docs/mathematics.md#the-bounds.
 """
 
 from __future__ import annotations

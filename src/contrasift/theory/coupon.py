@@ -4,6 +4,7 @@ A batch of K+1 draws has one anchor and K negatives (Nozawa & Sato 2021, arXiv 2
 here is exact up to rounding: no quantity is a difference of large numbers, and what is below the float
 range is given as a logarithm. Relative errors are about 1e-11 at 1,000 classes and 1e-9 at 100,000.
 Drawing with replacement and without are the same computation: see `coupon_laws`.
+Numbers to check against: docs/mathematics.md#seeing-all-classes.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ Which way the measured constants err: R_ε is a maximum over the given views onl
 meeting a condition. δ is a minimum over the given views and errs high, and σ is found greedily and errs
 low, both towards failing it. Means, alignment and ν_div are estimates without a side. The true η(ε) is at
 least 4/ε. So "fails" means: with the main parts found here; and what is met here is *not refuted*, no more.
+Numbers to check against: docs/mathematics.md#what-a-subset-promises.
 """
 
 from __future__ import annotations

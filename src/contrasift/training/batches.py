@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int64
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from contrasift.errors import UsageError
+from contrasift.errors import DataError, UsageError
 from contrasift.negatives.processes import n_processes, rank
 from contrasift.training.views import counter_uniforms
 
@@ -147,8 +147,11 @@ class _SourceBatches(Dataset):
         self._source = source
 
     def __getitem__(self, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        found = np.asarray(self._source.images(positions))
+        if found.dtype != np.uint8:  # a cast would turn floats in [0, 1] into black
+            raise DataError("the images of a pool as uint8", f"dtype {found.dtype}")
         # torch wants memory that it may write to, which a memory-mapped pool does not give.
-        images = np.require(self._source.images(positions), np.uint8, ["C", "W"])
+        images = np.require(found, requirements=["C", "W"])
         return torch.from_numpy(images), torch.from_numpy(self._source.index[positions])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import logging
 import pickle
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from jaxtyping import Float32
 from torch import nn
 
 from contrasift.errors import DataError, UsageError
+from contrasift.reading import read_filled_lines
 from contrasift.training.encoders import Encoder, count_features
 from contrasift.training.foreign import refused_pickle
 from contrasift.training.sources import HUB, Source, parse_source
@@ -290,11 +290,7 @@ def read_templates(source: str) -> list[str]:
 def _read_lines(source: str, expected: str) -> list[str]:
     if not Path(source).is_file():
         raise UsageError(expected, f"{source or 'nothing'}, which is neither")
-    try:
-        text = Path(source).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"UTF-8 text in {source}", str(error)) from None
-    return [line.strip() for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
+    return read_filled_lines(source, "names")
 
 
 def _imagenet_names() -> list[str]:
