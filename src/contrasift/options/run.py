@@ -27,6 +27,10 @@ class CompareOptions(Options):
         10, "Labels a class of the probe that knows few of them (mean of five draws); 0: none."
     )
     first_seed: int = option(0, "Training seeds count from here.")
+    against: str = option(
+        "random-per-class,full",
+        "What is trained beside the selection: of `random-per-class`, `random` and `full`, with commas.",
+    )
 
     def __post_init__(self) -> None:
         """Check that something is compared."""
@@ -35,6 +39,15 @@ class CompareOptions(Options):
         for name in ("labels_per_class", "first_seed"):
             flag = f"--{name.replace('_', '-')}"
             require(getattr(self, name) >= 0, f"{flag} of at least 0", getattr(self, name))
+        known = ("random-per-class", "random", "full")
+        unknown = [name for name in self.subsets[1:] if name not in known]
+        require(not unknown, f"--against with some of {', '.join(known)}", self.against)
+
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        """The subsets that are trained on, each once, the selection first."""
+        names = [name.strip() for name in self.against.split(",") if name.strip()]
+        return tuple(dict.fromkeys(["selected", *names]))
 
     @property
     def training_seeds(self) -> range:

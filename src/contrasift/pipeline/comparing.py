@@ -23,7 +23,6 @@ from contrasift.store.atomic import write_json
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import read_latent_classes
 
-COMPARED = ("selected", "random-per-class", "full")
 # Of an evaluation, those first that see most of what a choice of examples is worth.
 METRICS = ("knn", "few_labels", "linear", "mean_classifier")
 _LABELS_PER_CLASS = CompareOptions().labels_per_class
@@ -318,4 +317,5 @@ def trained_arms(run: Run) -> list[Arm]:
 
 def comparison_arms(run: Run) -> list[Arm]:
     """Every training of `contrasift run`, seeds outermost so that early seeds finish first."""
-    return [Arm(subset, seed) for seed in run.options.compare.training_seeds for subset in COMPARED]
+    compare = run.options.compare
+    return [Arm(subset, seed) for seed in compare.training_seeds for subset in compare.subsets]
