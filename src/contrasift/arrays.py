@@ -82,6 +82,9 @@ def forget_pages(*arrays: Rows) -> None:
     """Let the system take back the pages of mapped files, so that memory stays flat."""
     advice = getattr(mmap, "MADV_DONTNEED", None)
     for array in arrays:
+        if (forget := getattr(array, "forget", None)) is not None:  # of a matrix in several files
+            forget()
+            continue
         mapping = getattr(array, "_mmap", None)
         # Of a copy-on-write mapping this would discard what the caller wrote into it.
         if mapping is not None and advice is not None and getattr(array, "mode", "") in ("r", "r+"):

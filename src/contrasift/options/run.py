@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contrasift.catalogue import nearest
-from contrasift.options.choosing import ClassesOptions, EmbedOptions, PoolOptions, SelectOptions
+from contrasift.options.choosing import ClassesOptions, EmbedOptions, PoolOptions
 from contrasift.options.declaring import Options, option, require
+from contrasift.options.selecting import SelectOptions
 from contrasift.options.training import TrainOptions
+from contrasift.options.words import Matched
 
 
 @dataclass(frozen=True)
@@ -18,10 +20,9 @@ class CompareOptions(Options):
     """What the selection is held against."""
 
     seeds: int = option(3, "Number of training seeds for every arm of the comparison.")
-    match: str = option(
+    match: Matched = option(
         "epochs",
         "Subsets are trained for as many `epochs` as the full pool, or for as many optimiser `steps`.",
-        choices=("epochs", "steps"),
     )
     labels_per_class: int = option(
         10, "Labels a class of the probe that knows few of them (mean of five draws); 0: none."
@@ -35,13 +36,12 @@ class CompareOptions(Options):
     def __post_init__(self) -> None:
         """Check that something is compared."""
         super().__post_init__()
-        require(self.seeds >= 1, "--seeds of at least 1", self.seeds)
+        require(self.seeds >= 1, "seeds= of at least 1", self.seeds)
         for name in ("labels_per_class", "first_seed"):
-            flag = f"--{name.replace('_', '-')}"
-            require(getattr(self, name) >= 0, f"{flag} of at least 0", getattr(self, name))
+            require(getattr(self, name) >= 0, f"{name}= of at least 0", getattr(self, name))
         known = ("random-per-class", "random", "full")
         unknown = [name for name in self.subsets[1:] if name not in known]
-        require(not unknown, f"--against with some of {', '.join(known)}", self.against)
+        require(not unknown, f"against= with some of {', '.join(known)}", self.against)
 
     @property
     def subsets(self) -> tuple[str, ...]:

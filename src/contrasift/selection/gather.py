@@ -114,10 +114,11 @@ def fits_in_place(values: np.ndarray, *, scale: bool, threads: int | None = None
     Raises:
         DataError: NaN, infinity, or, when scaling, a row of zeros; names the first such row.
     """
-    if values.dtype != np.float32 or not values.flags.c_contiguous:
+    whole = isinstance(values, np.ndarray) and values.flags.c_contiguous
+    if values.dtype != np.float32 or not whole:
         return False
-    problems = _inspect(values, threads)
-    _stop_at(problems, scale)
+    problems = row_problems(values, threads)
+    _stop_at(problems, scale, values)
     return not (scale and (problems == _NOT_UNIT).any())
 
 
@@ -189,7 +190,7 @@ def in_blocks(
         problems = np.empty(len(part), dtype=np.uint8)
         _place_in_threads(part, np.arange(len(part)), 0, out, scale, problems, threads)
         forget_pages(values)
-        _stop_at(problems, scale, np.arange(block.start, block.stop))
+        _stop_at(problems, scale, values, np.arange(block.start, block.stop))
         yield block.start, out
 
 
@@ -219,15 +220,24 @@ def gather(
         places = np.arange(len(part))
         _place_in_threads(part, places, 0, out[block], scale, problems, threads)
         forget_pages(values)
-        _stop_at(problems, scale, which)
+        _stop_at(problems, scale, values, which)
     return out
 
 
-def _inspect(values: np.ndarray, threads: int | None) -> np.ndarray:
+def row_problems(values: np.ndarray, threads: int | None = None) -> np.ndarray:
+    """What is wrong with each row: 0 nothing, 1 not finite, 2 zero, 3 not of length one.
+
+    Args:
+        values: [n, d] of any real type, possibly memory-mapped.
+        threads: None for all processors.
+
+    Returns:
+        uint8 [n].
+    """
     problems = np.empty(values.shape[0], dtype=np.uint8)
     nowhere = np.empty((0, values.shape[1]), dtype=np.float32)
-    for block in row_blocks(values.shape[0], values.shape[1] * 4, _BLOCK_BYTES):
-        part = np.asarray(values[block])
+    for block in row_blocks(values.shape[0], values.shape[1] * 8, _BLOCK_BYTES):
+        part = _plain_block(values[block])
         outside = np.full(len(part), -1)
         _place_in_threads(part, outside, 0, nowhere, True, problems[block], threads)
         forget_pages(values)
@@ -248,7 +258,7 @@ def _fill(
         part = _plain_block(values[block])
         _place_in_threads(part, position[block], origin, out, scale, problems[block], threads)
         forget_pages(values)
-    _stop_at(problems, scale)
+    _stop_at(problems, scale, values)
 
 
 def _place_in_threads(
@@ -275,25 +285,29 @@ def _plain_block(block: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(block, dtype=np.float32 if narrow else np.float64)
 
 
-def _stop_at(problems: np.ndarray, scale: bool, rows: np.ndarray | None = None) -> None:
-    """Name how many rows cannot be used, and the first by its number."""
+def _stop_at(
+    problems: np.ndarray, scale: bool, values: Rows, rows: np.ndarray | None = None
+) -> None:
+    """Name how many rows cannot be used, and the first by its number, and its file if it has one."""
+    place = getattr(values, "place", lambda row: f"row {row}")
 
-    def first_of(which: np.ndarray) -> int:
-        return int(which[0] if rows is None else rows[which[0]])
+    def first_of(which: np.ndarray) -> str:
+        return place(int(which[0] if rows is None else rows[which[0]]))
 
     bad = np.flatnonzero(problems == _NOT_FINITE)
     if bad.size:
         raise DataError(
             "embeddings of finite numbers",
-            f"NaN or infinity in {bad.size} row(s), the first of them row {first_of(bad)}",
-            "Leave these examples out, or embed them again",
+            f"NaN or infinity in {bad.size} row(s), the first of them {first_of(bad)}",
+            "Leave these examples out (--skip-bad does), or embed them again",
         )
     zero = np.flatnonzero(problems == _ZERO)
     if scale and zero.size:
         raise DataError(
             "rows that can be scaled to length one",
-            f"{zero.size} row(s) of zeros, the first of them row {first_of(zero)}",
-            "Leave these examples out, or say `none` for the normalisation if rows are mean views",
+            f"{zero.size} row(s) of zeros, the first of them {first_of(zero)}",
+            "Leave these examples out (--skip-bad does), or say `none` for the normalisation if rows "
+            "are mean views",
         )
 
 

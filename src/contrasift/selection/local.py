@@ -73,14 +73,16 @@ class LocalEngine:
             DataError: rows that cannot be used.
         """
         pool, sizes = plan.pool, plan.partition.sizes
-        rows = np.asanyarray(pool.values)  # of a matrix that lies elsewhere, all of it
+        rows = pool.values
+        if not getattr(rows, "in_place", False):
+            rows = np.asanyarray(rows)  # of a matrix that lies elsewhere, all of it
         in_place = sizes.size == 1 and fits_in_place(rows, scale=pool.scale, threads=self.threads)
         memory = plan_memory(rows, sizes, in_place=in_place, limit=self.memory_limit)
         if announce is not None:
             announce(_announcement(memory, pool))
 
         def work(code: int, values: np.ndarray, inner: int | None) -> Solved:
-            return solve(values, plan.task(code), plan.method, inner)
+            return solve(values, plan.task(code), plan.options, inner)
 
         solved: list[Outcome] = []
         done = 0

@@ -74,7 +74,7 @@ def plan_memory(
     """
     n, dim = values.shape
     largest = int(sizes.max())
-    mapped = isinstance(values, np.memmap)
+    mapped = isinstance(values, np.memmap) or not isinstance(values, np.ndarray)
 
     def estimate(buffer_bytes: int) -> int:
         return estimate_memory(
