@@ -65,6 +65,7 @@ def evaluate(
     seed: int = 0,
     probe: str = "logistic",
     labels_per_class: int = 10,
+    regularisation: float | None = None,
 ) -> Evaluation:
     """Linear probe, kNN, mean classifier and few labels, of one representation.
 
@@ -76,6 +77,7 @@ def evaluate(
         seed: of the split on which the probe is tuned, of the SGD protocol and of few labels.
         probe: `logistic`, or `sgd` for MoCo's protocol.
         labels_per_class: of the probe with few labels; 0: none.
+        regularisation: λ of the logistic probe with all labels; default: chosen.
 
     Returns:
         The accuracies and details.
@@ -86,7 +88,10 @@ def evaluate(
     """
     if probe not in PROBES:
         raise UsageError(f"a probe: {' or '.join(PROBES)}", probe)
-    linear = PROBES[probe](train_x, train_y, test_x, test_y, seed=seed)
+    given = {} if regularisation is None else {"regularisation": regularisation}
+    if given and probe != "logistic":
+        raise UsageError("the probe logistic for a regularisation", probe)
+    linear = PROBES[probe](train_x, train_y, test_x, test_y, seed=seed, **given)
     near = knn_accuracy(train_x, train_y, test_x, test_y)
     means = mean_classifier(train_x, train_y, test_x, test_y)
     top5 = {"linear": linear.top5, "knn": near.top5, "mean_classifier": means.top5}

@@ -27,6 +27,10 @@ class CompareOptions(Options):
     labels_per_class: int = option(
         10, "Labels a class of the probe that knows few of them (mean of five draws); 0: none."
     )
+    regularisation: float | None = option(
+        None,
+        "λ of the linear probe with all labels; default: chosen on a fifth of them, which takes most of its time.",
+    )
     first_seed: int = option(0, "Training seeds count from here.")
     against: str = option(
         "random-per-class,full",
@@ -39,6 +43,11 @@ class CompareOptions(Options):
         require(self.seeds >= 1, "seeds= of at least 1", self.seeds)
         for name in ("labels_per_class", "first_seed"):
             require(getattr(self, name) >= 0, f"{name}= of at least 0", getattr(self, name))
+        require(
+            self.regularisation is None or self.regularisation > 0,
+            "regularisation= above 0",
+            self.regularisation,
+        )
         known = ("random-per-class", "random", "full")
         unknown = [name for name in self.subsets[1:] if name not in known]
         require(not unknown, f"against= with some of {', '.join(known)}", self.against)

@@ -26,6 +26,7 @@ from contrasift.store.tables import read_latent_classes
 # Of an evaluation, those first that see most of what a choice of examples is worth.
 METRICS = ("knn", "few_labels", "linear", "mean_classifier")
 _LABELS_PER_CLASS = CompareOptions().labels_per_class
+_SETTINGS = {"labels_per_class": _LABELS_PER_CLASS, "regularisation": None}
 
 
 @dataclass(frozen=True)
@@ -157,10 +158,14 @@ def evaluate(
     else:
         upstream = run.record(f"train {arm.name}").fingerprint
     stage = f"evaluate {arm.name}{reading.suffix}"
-    few = run.options.compare.labels_per_class
-    # Version 0.1 had no such judge: what it evaluated stays, without.
-    text = f"{stage} {upstream}" + (f" {few}" if few != _LABELS_PER_CLASS else "")
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    compare = run.options.compare
+    # Version 0.1 had no judge with few labels: what it evaluated stays, without.
+    settings = {
+        "labels_per_class": compare.labels_per_class,
+        "regularisation": compare.regularisation if reading.probe == "logistic" else None,
+    }
+    told = "" if settings == _SETTINGS else f" {settings}"
+    fingerprint = hashlib.sha256(f"{stage} {upstream}{told}".encode()).hexdigest()[:16]
     result_file = f"{reading.folder}/{arm.name}.json"
 
     def work() -> dict[str, Any]:
@@ -172,7 +177,7 @@ def evaluate(
             encoder or _arm_encoder(run, arm),
             reading,
             seed=arm.seed,
-            labels_per_class=few,
+            **settings,
             device=run.device,
         )
         write_json(
@@ -203,6 +208,7 @@ def evaluate_encoder(
     *,
     seed: int,
     labels_per_class: int = _LABELS_PER_CLASS,
+    regularisation: float | None = None,
     device: str = "auto",
 ) -> Evaluation:
     """What an encoder is worth: trained on the pool's labels, judged on its held-out part.
@@ -215,6 +221,7 @@ def evaluate_encoder(
         reading: layer and probe.
         seed: of the probes.
         labels_per_class: of the probe with few labels; 0: none.
+        regularisation: λ of the linear probe with all labels; default: chosen.
         device: where the encoder runs.
 
     Returns:
@@ -243,6 +250,7 @@ def evaluate_encoder(
         seed=seed,
         probe=reading.probe,
         labels_per_class=labels_per_class,
+        regularisation=regularisation,
     )
 
 
