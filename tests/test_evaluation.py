@@ -438,14 +438,10 @@ class TestFewLabels:
             assert np.unique(draw).size == draw.size
             assert Counter(labels[draw].tolist()) == {3: 4, 7: 5, 9: 1}
 
-    @given(
-        st.lists(st.integers(0, 4), max_size=60),
-        st.integers(0, 12),
-        st.floats(0, 1),
-        st.integers(0, 5),
-    )
-    def test_counts_are_those_of_counting(self, labels, per_class, share, seed):
-        labels = np.array(labels, dtype=np.int64)
+    @settings(deadline=None)
+    @given(st.integers(0, 60), st.integers(0, 12), st.floats(0, 1), st.integers(0, 99))
+    def test_counts_are_those_of_counting(self, n, per_class, share, seed):
+        labels = np.random.default_rng(seed).integers(0, 5, n)
         draws = few_label_rows(labels, per_class=per_class, share=share, draws=2, seed=seed)
         for draw in draws:
             assert sorted(set(draw.tolist())) == draw.tolist()
@@ -480,6 +476,14 @@ class TestFewLabels:
         whole = evaluate(train_x, train_y, test_x, test_y, seed=2, labels_per_class=4)
         assert whole.few_labels == found.top1
         assert evaluate(train_x, train_y, test_x, test_y, labels_per_class=0).few_labels is None
+
+    def test_a_regularisation_is_that_of_the_logistic_probe(self, rng):
+        x, y = rng.normal(size=(60, 4)), rng.integers(0, 3, 60)
+        given = evaluate(x, y, x, y, labels_per_class=0, regularisation=0.5)
+        assert given.details["regularisation"] == 0.5
+        assert given.linear == linear_probe(x, y, x, y, regularisation=0.5).accuracy
+        with pytest.raises(UsageError, match="logistic"):
+            evaluate(x, y, x, y, probe="sgd", regularisation=0.5)
 
     @pytest.mark.parametrize(
         "wrong", [{"per_class": -1}, {"share": 1.5}, {"share": -0.1}, {"draws": 0}]

@@ -49,14 +49,19 @@ def test_labels_are_the_characters_that_the_ids_name(pool):
 
 
 def test_images_are_the_cells_of_the_sheets(pool):
-    """Read again with other means: crops of the sheet, in the order of the table."""
+    """Read again with other means: crops of the sheet, found by the table."""
+    rows = {
+        name: [(font["family"], font["font"]) for font in letters.read_fonts(name)]
+        for name in ("train", "test")
+    }
     for part, name in ((pool, "train"), (pool.test, "test")):
         sheet = Image.open(letters.FOLDER / f"{name}.png").convert("L")
         for position in range(0, len(part), 997):
-            font, character = divmod(position, 62)
-            box = (28 * character, 28 * font, 28 * character + 28, 28 * font + 28)
-            assert np.array_equal(part.read(position)[:, :, 0], np.asarray(sheet.crop(box)))
-            assert part.ids[position].split("/")[1] == letters.read_fonts(name)[font]["font"]
+            family, font, character = part.ids[position].split("/")
+            row = rows[name].index((family, font))
+            left, top = 28 * glyphs.CHARACTERS.index(character), 28 * row
+            cell = sheet.crop((left, top, left + 28, top + 28))
+            assert np.array_equal(part.read(position)[:, :, 0], np.asarray(cell))
 
 
 def test_no_family_and_no_image_is_in_both_parts(pool):
