@@ -13,10 +13,10 @@ from contrasift.engines import solving
 from contrasift.engines.cluster import Cluster, plain_errors
 from contrasift.engines.solving import RayEngine
 from contrasift.errors import DataError
-from contrasift.remote import RemoteFile
 from contrasift.results import Embeddings
 from contrasift.selection.select import select
 from contrasift.store.inputs import load_embeddings_file
+from contrasift.store.objects import RemoteFile
 from contrasift.store.remote import RemoteMatrix
 from web_server import served
 

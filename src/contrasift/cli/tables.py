@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contrasift.cli.console import print_json
-from contrasift.pipeline.verdict import judges_that_gain, verdict
+from contrasift.report.verdict import judges_that_gain, verdict
 
 _NAMES = {"random-per-class": "random per class", "full": "full pool"}
 

@@ -18,6 +18,8 @@ from contrasift.evaluation.means import mean_classifier
 from contrasift.evaluation.sgd import sgd_probe
 
 __all__ = [
+    "METRICS",
+    "METRIC_NAMES",
     "PROBES",
     "Accuracy",
     "Evaluation",
@@ -34,6 +36,9 @@ __all__ = [
     "sgd_probe",
 ]
 
+# Those first that see most of what a choice of examples is worth.
+METRICS = ("knn", "few_labels", "linear", "mean_classifier")
+METRIC_NAMES = {"linear": "linear probe", "knn": "kNN", "mean_classifier": "class means"}
 PROBES = {"logistic": linear_probe, "sgd": sgd_probe}
 
 

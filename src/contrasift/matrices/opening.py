@@ -17,8 +17,9 @@ from contrasift.matrices.parts import MappedPart, Part, ScaledPart, SideBySide, 
 from contrasift.matrices.places import Files, files_of
 from contrasift.matrices.readers import open_stored
 from contrasift.matrices.readers.arrow import open_frame, stored_rows
-from contrasift.remote import Progress, RemoteFile, file_name, is_url
+from contrasift.narration import Progress
 from contrasift.store.atomic import read_json, sha256_of
+from contrasift.store.objects import RemoteFile, file_name, is_url
 from contrasift.store.remote import RemoteMatrix, beside, exists, local_file
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import read_table

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.catalogue import check_choice
+from contrasift.narration import Progress
 from contrasift.options import ChoiceOptions
 from contrasift.options.declaring import words_of
 from contrasift.options.words import (
@@ -25,14 +26,16 @@ from contrasift.selection.arguments import (
     checked_scores,
     nested_fractions,
     resolved_weights,
+    rows_of_indices,
 )
 from contrasift.selection.assemble import assemble
 from contrasift.selection.budget import resolve_budget
 from contrasift.selection.gather import ClassRows
-from contrasift.selection.local import Announce, Engine, LocalEngine, Progress
+from contrasift.selection.local import Announce, Engine, LocalEngine
 from contrasift.selection.plan import Limits, Places, Plan, SelectionPool
 from contrasift.selection.ranking import RankedRows
 from contrasift.selection.task import SettledOptions
+from contrasift.selection.unusable import Usable, unusable_rows
 
 
 def select(
@@ -97,7 +100,8 @@ def select(
             whole pool, classes only reported.
         min_per_class: at least this many from every class that has them.
         must_keep: pool indices that are selected whatever the objective says; they rank first.
-        must_drop: pool indices that are not selected; they rank last.
+        must_drop: pool indices that are not selected; they rank last. Those without finite numbers
+            or a direction count as not in the pool, for the fraction as well.
         class_weights: factor on each class's claim: by name (others 1), or one a class in
             ascending order of names.
         fractions: several nested selections in one run, all at the λ of the largest, which takes
@@ -142,12 +146,23 @@ def select(
     engine = engine or LocalEngine(threads, memory_limit)
     columns = engine.columns
     pool = SelectionPool.of(embeddings, classes, normalize, columns)
+    dropped = rows_of_indices(pool.index, pool.n, must_drop, "must-drop")
+    own_scores = (
+        None if scores is None else checked_scores(scores, pool.n, dropped, options.scores_keep)
+    )
+    weights = resolved_weights(class_weights, pool.names)
+    usable = None
+    if (out := unusable_rows(pool, dropped)).size:
+        usable = Usable.of(pool, out)
+        must_drop = pool.indices(np.setdiff1d(dropped, out))
+        own_scores = None if own_scores is None else own_scores[usable.rows]
+        weights = None if weights is None else weights[usable.present]
+        pool = usable.pool
     shares = nested_fractions(fractions, options)
     largest = shares[-1] if shares else options.fraction
     count = resolve_budget(pool.n, fraction=largest, budget=options.budget)
     share = largest if largest is not None else count / pool.n
     settled = SettledOptions.of(options, share)
-    own_scores = None if scores is None else checked_scores(scores, pool.n)
     check_relaxable(settled, count, pool.n)
     limits = Limits.of(pool, must_keep, must_drop, count)
     partition = (
@@ -155,7 +170,6 @@ def select(
         if options.allocate == "global"
         else ClassRows.of(pool.codes, len(pool.names), columns)
     )
-    weights = resolved_weights(class_weights, pool.names)
     plan = Plan(
         pool=pool,
         partition=partition,
@@ -170,4 +184,5 @@ def select(
     )
     ranked = RankedRows.empty(partition, columns)
     solved, facts = engine.solve_classes(plan, ranked, progress, announce)
-    return assemble(plan, ranked, solved, seconds=time.perf_counter() - begun, facts=facts)
+    chosen = assemble(plan, ranked, solved, seconds=time.perf_counter() - begun, facts=facts)
+    return chosen if usable is None else usable.put_back(chosen)

@@ -6,7 +6,7 @@ Each may be a path or the address of an object (`s3://…`), which is copied int
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,11 @@ import numpy as np
 from contrasift.arrays import Columns, HeldColumns, column_blocks, forget_pages
 from contrasift.class_names import canonical_integer, plain_names
 from contrasift.errors import DataError, UsageError
+from contrasift.narration import Progress
 from contrasift.reading import read_filled_lines, read_lines, read_text
-from contrasift.remote import (
-    Progress,
-    RemoteFile,
-    file_name,
-    is_local_url,
-    is_url,
-    local_path,
-)
 from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of
+from contrasift.store.objects import RemoteFile, file_name, is_local_url, is_url, local_path
 from contrasift.store.remote import RemoteMatrix, beside, exists, local_file
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import check_columns, read_table
@@ -40,11 +34,13 @@ def load_embeddings_file(
     in_place: bool = False,
     progress: Progress | None = None,
     columns: Columns | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> tuple[Embeddings, bool]:
     """A matrix, memory-mapped, with what is written about it.
 
     `X.npy` beside its own `X.json` is described there, and its rows are mean view embeddings that
-    are taken as they are; pool indices come from an `examples.parquet` in the same folder. Of a
+    are taken as they are. A JSON file is a description if it says how rows were `normalised` and
+    which `sha256` the matrix has; any other is passed over. Pool indices come from an `examples.parquet` in the same folder. Of a
     bare matrix nothing is known, and the index is the row number.
 
     Args:
@@ -54,6 +50,7 @@ def load_embeddings_file(
             the one of its description, else made of its address, size and version.
         progress: called with (bytes done, bytes) while an object is copied.
         columns: where row numbers shall lie as an index; default: in memory.
+        say: called with a line about a file that was passed over.
 
     Returns:
         the embeddings, with their hash in `description["sha256"]`, and whether they were described.
@@ -80,7 +77,9 @@ def load_embeddings_file(
         file = local_file(place, progress)
         values = load_array(file)
     about = beside(place, str(Path(file_name(place)).with_suffix(".json")))
-    description = read_json(local_file(about)) if exists(about) else None
+    description = _description(about) if exists(about) else None
+    if description is None and say is not None and exists(about):
+        say(f"{about} is passed over: it does not say that it describes {file_name(place)}")
     if file is None:
         digest = str((description or {}).get("sha256") or values.file.digest)
     else:
@@ -88,7 +87,7 @@ def load_embeddings_file(
     n = values.shape[0] if values.ndim else 0
     if description is None:
         return Embeddings(values, _row_numbers(n, columns), {"sha256": digest}), False
-    if description.get("sha256", digest) != digest:
+    if description["sha256"] != digest:
         raise DataError(
             f"{about} to describe {place}",
             "a description with another sha256",
@@ -96,6 +95,16 @@ def load_embeddings_file(
         )
     index = _index_of_rows(beside(place, "examples.parquet"), n, columns)
     return Embeddings(values, index, {**description, "sha256": digest}), True
+
+
+def _description(about: Path | str) -> dict[str, Any] | None:
+    """What a file says of embeddings; None if it is about something else."""
+    try:
+        found = read_json(local_file(about))
+    except DataError:
+        return None
+    says = "sha256" in found and ("normalised" in found or "side_by_side" in found)
+    return found if says else None
 
 
 def load_matrix(place: Path | str) -> np.ndarray:
@@ -205,7 +214,7 @@ def load_few_labels_file(path: Path | str, index: np.ndarray) -> tuple[np.ndarra
         if number == 0 and (place, label) == ("index", "label"):
             continue
         example = canonical_integer(place)
-        if not (comma and label) or example is None:
+        if not (comma and label) or example is None or example < 0:
             raise DataError(
                 f"`index,label` on every line of {path}", f"line {number + 1}: {line[:60]!r}"
             )
@@ -285,7 +294,9 @@ def load_weights_file(path: Path | str) -> dict[str, float] | np.ndarray:
         raise DataError(f"a number for every class in {path}", str(error)) from error
 
 
-def read_scores(path: Path | str, index: np.ndarray, column: str = "") -> np.ndarray:
+def read_scores(
+    path: Path | str, index: np.ndarray, column: str = "", dropped: np.ndarray | None = None
+) -> np.ndarray:
     """One score for every example: for the objective `scores`.
 
     A `.parquet` or `.csv` has a column `index` and is brought into the order asked for; a `.npy`
@@ -296,9 +307,10 @@ def read_scores(path: Path | str, index: np.ndarray, column: str = "") -> np.nda
         path: the file.
         index: pool index of every row.
         column: of a table, the scores; empty for the only one beside `index`.
+        dropped: pool indices of examples that need no score.
 
     Returns:
-        float64 [n].
+        float64 [n]; NaN for dropped examples without a score.
 
     Raises:
         DataError: unreadable, of another length, with duplicate, missing or foreign examples, NaN,
@@ -306,8 +318,9 @@ def read_scores(path: Path | str, index: np.ndarray, column: str = "") -> np.nda
         UsageError: a column of a file that has none, or none where there are several.
     """
     path = local_file(path)
+    needed = np.ones(index.size, dtype=bool) if dropped is None else ~np.isin(index, dropped)
     if path.suffix in (".parquet", ".csv"):
-        scores = _scores_of_table(path, index, column)
+        scores = _scores_of_table(path, index, column, needed)
     elif column:
         raise UsageError(f"no column for {path}, which has none", column)
     elif path.suffix == ".npy":
@@ -320,17 +333,17 @@ def read_scores(path: Path | str, index: np.ndarray, column: str = "") -> np.nda
             f"{path} with {scores.size}",
             "A table with a column `index` says which score is whose",
         )
-    missing = np.flatnonzero(np.isnan(scores))
+    missing = np.flatnonzero(np.isnan(scores) & needed)
     if missing.size:
         raise DataError(
             "a score for every example",
             f"{path} with NaN for {missing.size} of them, the first {index[missing[0]]}",
-            "Write inf for what is hardest of all, or leave these examples out of the pool",
+            "Write inf for what is hardest of all, or put these examples on the list must_drop=",
         )
     return scores
 
 
-def _scores_of_table(path: Path, index: np.ndarray, column: str) -> np.ndarray:
+def _scores_of_table(path: Path, index: np.ndarray, column: str, needed: np.ndarray) -> np.ndarray:
     table = read_table(path) if path.suffix == ".parquet" else _read_csv(path)
     others = [name for name in table if name != "index"]
     if "index" not in table:
@@ -351,7 +364,7 @@ def _scores_of_table(path: Path, index: np.ndarray, column: str) -> np.ndarray:
     if twice.size:
         raise DataError(f"every example once in {path}", f"{twice[0]} more than once")
     for numbers, what in (
-        (np.setdiff1d(index, listed), "examples without a score"),
+        (np.setdiff1d(index[needed], listed), "examples without a score"),
         (np.setdiff1d(listed, index), "scores of examples that are not in the pool"),
     ):
         if numbers.size:
@@ -360,8 +373,10 @@ def _scores_of_table(path: Path, index: np.ndarray, column: str) -> np.ndarray:
                 f"{path} with {numbers.size} {what}, among them {numbers[0]}",
                 "Check that both files come from the same pool",
             )
-    rows = order[np.searchsorted(ordered, index)]
-    return _numbers(table[column], path)[rows]
+    scores = np.full(index.size, np.nan)
+    there = np.isin(index, listed)
+    scores[there] = _numbers(table[column], path)[order[np.searchsorted(ordered, index[there])]]
+    return scores
 
 
 def _read_csv(path: Path, *, as_text: bool = False) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from contrasift.matrices.readers.arrow import (
     vectors,
     width_of,
 )
-from contrasift.remote import RemoteFile
+from contrasift.store.objects import RemoteFile
 
 _BATCH_BYTES = 32 << 20
 _LOOKED_AT = 1024  # rows in which the length of vectors is looked up
