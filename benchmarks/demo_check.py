@@ -1,22 +1,33 @@
 """The demo with further seeds: does what it shows hold where nobody looked?
 
-    python benchmarks/demo_check.py [--first 1] [--runs 10] [--work FOLDER] [--whole]
+    python benchmarks/demo_check.py [--first 11] [--runs 10] [--work FOLDER] [--whole]
 
 Runs the demo's recipe, each time with another seed of everything (proxy, views, classes, selection,
 trainings), and counts how often the selection is above random per class by a paired interval above
 zero, in nearest neighbours and with few labels. Killed, it goes on where it was. The whole pool is
 trained on only with `--whole`: it decides nothing here. Results go to results/demo-check.json.
+
+The recipe was settled on other seeds: 1000, 2000 and 3000 with parts of it, 50, 1 and 2 with four
+trainings instead of six.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from contrasift.cli.common import merge_options, start_run
+from contrasift.pipeline.arms import comparison_arms
+from contrasift.pipeline.stages.classes import classes
+from contrasift.pipeline.stages.embed import embed
+from contrasift.pipeline.stages.evaluate import evaluate
+from contrasift.pipeline.stages.scan import scan
+from contrasift.pipeline.stages.select import select
+from contrasift.pipeline.stages.summary import summarise
+from contrasift.pipeline.stages.train import train
 
 JUDGES = ("knn", "few_labels")
 RESULTS = Path(__file__).with_name("results") / "demo-check.json"
@@ -24,19 +35,22 @@ RESULTS = Path(__file__).with_name("results") / "demo-check.json"
 
 def run_demo(seed: int, folder: Path, whole: bool) -> dict[str, Any]:
     """The demo with one seed; what it says of the selection against random per class."""
-    command = [
-        sys.executable, "-m", "contrasift", "run", "--recipe", "demo", "--out", str(folder),
-        "--seed", str(seed), "--first-seed", str(1000 * seed),
-        "--against", "random-per-class,full" if whole else "random-per-class", "--json",
-    ]  # fmt: skip
-    begun = time.perf_counter()
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    summary = json.loads(done.stdout)
+    against = "random-per-class,full" if whole else "random-per-class"
+    given = {"seed": seed, "first_seed": 1000 * seed, "against": against}
+    begun, cpu = time.perf_counter(), time.process_time()
+    with start_run(folder, merge_options("demo", given), quiet=True) as run:
+        for stage in (scan, embed, classes, select):
+            stage(run)
+        for arm in comparison_arms(run):
+            train(run, arm)
+            evaluate(run, arm)
+        summary = summarise(run)
     return {
         "seed": seed,
-        "selected_minus": summary["selected_minus"],
         "holds": all(holds(summary, judge) for judge in JUDGES),
+        "selected_minus": summary["selected_minus"],
         "wall_seconds": round(time.perf_counter() - begun, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
     }
 
 
@@ -49,7 +63,9 @@ def holds(summary: dict[str, Any], judge: str) -> bool:
 def main() -> None:
     """Run all, writing after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--first", type=int, default=1, help="seed of the first run; the demo is 0")
+    parser.add_argument(
+        "--first", type=int, default=11, help="seed of the first run; the demo is 0"
+    )
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--work", type=Path, default=Path("runs/demo-check"))
     parser.add_argument("--whole", action="store_true", help="train on the whole pool, too")
