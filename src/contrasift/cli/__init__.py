@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import io
 import os
+import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from contrasift.cli.console import check_output
 from contrasift.cli.faults import explained
 from contrasift.errors import UsageError
 
@@ -160,6 +163,8 @@ class _Command(TyperCommand):
             from contrasift.store.atomic import local_output
 
             local_output(out)
+        if ctx.params.get("as_json"):
+            check_output()
         return super().invoke(ctx)
 
 
@@ -208,4 +213,8 @@ def _root(
 
 def main() -> None:
     """Entry point of the `contrasift` command."""
+    for stream in (sys.stdout, sys.stderr):
+        # What an old terminal has no sign for must not end a command whose work is done.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()
