@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from contrasift.cli.console import check_output
 from contrasift.cli.faults import explained
 from contrasift.errors import UsageError
 
@@ -44,6 +47,8 @@ class _Command(TyperCommand):
             from contrasift.store.atomic import local_output
 
             local_output(out)
+        if ctx.params.get("as_json"):
+            check_output()
         return super().invoke(ctx)
 
 
@@ -140,4 +145,8 @@ _register()
 
 def main() -> None:
     """Entry point of the `contrasift` command."""
+    for stream in (sys.stdout, sys.stderr):
+        # What an old terminal has no sign for must not end a command whose work is done.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()
