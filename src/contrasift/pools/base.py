@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,8 @@ ImageBatch = UInt8[np.ndarray, "b c s s"]
 
 KEPT_IN_MEMORY_BYTES = 1 << 30
 _NOTHING = PassedOver()
+_CHUNK = 1024
+_SAMPLED_FOR_COLOUR = 64
 
 
 class ImageSource(ABC):
@@ -41,6 +44,7 @@ class ImageSource(ABC):
         threads: how many rows may be decoded at once.
         always_readable: True when no row can fail, so that nothing needs to be tried.
         dataset: the Hugging Face data set whose rows these are, if they are.
+        first: what its row 0 is called.
     """
 
     channels: int
@@ -48,6 +52,7 @@ class ImageSource(ABC):
     threads: int = 1
     always_readable: bool = False
     dataset: Any = None
+    first: int = 0
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -85,6 +90,19 @@ class ImageSource(ABC):
     def pixels(self, row: int) -> AnyImage:
         """The whole image, uint8 [h, w, channels], of a source that stores bare pixels."""
         return self.decode(row, self.default_size)
+
+    def digest(self, row: int) -> int:
+        """Hash of the image as it is stored, wherever that is; 0 where it cannot be told."""
+        try:
+            stored = self.encoded(row)
+            pixels = self.pixels(row) if stored is None else None
+        except UnreadableExample:
+            return 0
+        digest = hashlib.blake2b(b"" if stored is None else stored[0], digest_size=8)
+        if pixels is not None:
+            digest.update(pixels.tobytes())
+            digest.update(repr(pixels.shape).encode())
+        return int.from_bytes(digest.digest(), "little", signed=True)
 
 
 class Pool:
@@ -232,6 +250,18 @@ class Pool:
         self._decoded(np.unique(wanted[~self._have[wanted]]))
         return self._kept[wanted]
 
+    @property
+    def end(self) -> int:
+        """The first index that is free behind the whole source, held out and left out included."""
+        return self._source.first + len(self._source)
+
+    @cached_property
+    def _content(self) -> Any:
+        digest = hashlib.blake2b(digest_size=16)
+        for piece in self._source.content():
+            digest.update(piece)
+        return digest
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the images, their size, the examples in use, their labels, and the test set.
@@ -239,15 +269,41 @@ class Pool:
         Content is the bytes of arrays, and the relative paths, sizes and modification times of
         files. `limit`, its seed and the hold-out count through the indices that they left.
         """
-        digest = hashlib.blake2b(digest_size=16)
-        for piece in self._source.content():
-            digest.update(piece)
+        digest = self._content.copy()
         digest.update(repr((self.image_size, self.channels, self.label_names)).encode())
         digest.update(self.index.tobytes())
         if self.labels is not None:
             digest.update(self.labels.tobytes())
         digest.update(self.test.fingerprint.encode() if self.test is not None else b"no test")
         return digest.hexdigest()
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """The fingerprint in parts that say what differs: images, form, index, ids, labels, test."""
+        labels = b"" if self.labels is None else self.labels.tobytes()
+        ids = "\0".join(self.ids).encode("utf-8", "surrogateescape")
+        return {
+            "images": self._content.hexdigest(),
+            "form": f"{self.image_size}×{self.image_size}×{self.channels}",
+            "index": _hash(self.index.tobytes()),
+            "ids": _hash(ids),
+            "labels": _hash(labels + repr(self.label_names).encode()),
+            "test": "" if self.test is None else self.test.fingerprint,
+        }
+
+    def digests(self, progress: Progress | None = None) -> Int64[np.ndarray, " m"]:
+        """A hash of every image as it is stored, which does not change when it moves; 0: unknown."""
+        found = np.zeros(len(self), dtype=np.int64)
+
+        def fill(place: int) -> None:
+            found[place] = self._source.digest(int(self.index[place]))
+
+        for start in range(0, len(self), _CHUNK):
+            n = min(_CHUNK, len(self) - start)
+            run_in_threads(lambda place, start=start: fill(start + place), n, self.threads)
+            if progress is not None:
+                progress(start + n, len(self))
+        return found
 
     def _decoded(self, positions: np.ndarray) -> np.ndarray:
         batch = np.empty(
@@ -321,6 +377,10 @@ class Whole:
         )
 
 
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
 def decoding_threads() -> int:
     """Threads for decoding: the processors this process may use, and two that wait for the disk."""
     has_affinity = hasattr(os, "sched_getaffinity")
@@ -346,6 +406,37 @@ def run_in_threads(work: Callable[[int], None], n: int, threads: int) -> None:
     with ThreadPoolExecutor(threads) as executor:
         for _ in executor.map(run_share, range(threads)):
             pass
+
+
+def channels_of(
+    n: int, is_grey: Callable[[int], bool | None], threads: int, *, every: bool = True
+) -> int:
+    """How many channels n images need: 1 if all that can be opened are grey, else 3.
+
+    A sample finds most colour at once; only where it is grey, all others are looked at, too.
+
+    Args:
+        n: how many images there are.
+        is_grey: whether the image of a row is grey; None when it cannot be opened.
+        threads: how many are opened at once.
+        every: whether all may be opened; where they may not, what was not seen counts as coloured.
+    """
+    sample = np.unique(np.linspace(0, n - 1, min(n, _SAMPLED_FOR_COLOUR)).astype(np.int64))
+    rest = np.setdiff1d(np.arange(n), sample)
+    grey = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the scan says what is wrong with an image
+        for rows in (sample, *np.split(rest, range(_CHUNK, rest.size, _CHUNK))):
+            answers: list[bool | None] = [None] * rows.size
+
+            def look(place: int, rows: np.ndarray = rows, answers: list = answers) -> None:
+                answers[place] = is_grey(int(rows[place]))
+
+            run_in_threads(look, rows.size, threads)
+            if False in answers or (rest.size and not every):
+                return 3
+            grey = grey or True in answers
+    return 1 if grey else 3
 
 
 def draw_positions(n: int, limit: int | None, seed: int) -> Int64[np.ndarray, " m"]:

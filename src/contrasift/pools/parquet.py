@@ -54,10 +54,15 @@ class ParquetSource(EncodedSource):
         self._starts = np.cumsum([0, *rows])
         self._kept: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
         self._lock = threading.Lock()
-        self.look_at_sample()
+        self.look_at_images(every=not isinstance(shards[0].path, RemoteFile))
 
     def __len__(self) -> int:
         return int(self._starts[-1])
+
+    def digest(self, row: int) -> int:
+        """Hash of an image's bytes; unknown of objects, whose versions are known instead."""
+        remote = isinstance(self._shards[0].path, RemoteFile)
+        return 0 if remote else super().digest(row)
 
     def content(self) -> Iterable[bytes]:
         """Names, sizes and modification times of the files."""

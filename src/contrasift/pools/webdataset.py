@@ -52,7 +52,7 @@ class TarSource(EncodedSource):
         )
         self._starts = np.cumsum([0, *(len(index.keys) for index in indices)])
         self._looked_up: dict[int, float] = {}
-        self.look_at_sample()
+        self.look_at_images(every=not isinstance(shards[0].path, RemoteFile))
         if any(isinstance(shard.path, RemoteFile) for shard in shards):
             self.threads = max(self.threads, _THREADS)
 
@@ -78,6 +78,11 @@ class TarSource(EncodedSource):
     def encoded(self, row: int) -> tuple[bytes, str]:
         """The image's bytes and the extension of its name; raises UnreadableExample."""
         return self.image_bytes(row), self._suffixes[self._number(row)][self._suffix[row]]
+
+    def digest(self, row: int) -> int:
+        """Hash of an image's bytes; unknown of objects, whose versions are known instead."""
+        remote = isinstance(self._shards[0].path, RemoteFile)
+        return 0 if remote else super().digest(row)
 
     def content(self) -> Iterable[bytes]:
         """Names, sizes and modification times of the shards."""
