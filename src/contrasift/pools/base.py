@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from contrasift.errors import DataError
+from contrasift.narration import Progress
 from contrasift.pools.passed_over import PassedOver
 from contrasift.pools.prepare import (
     AnyImage,
