@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 
+from contrasift.fingerprints import json_fingerprint
 from contrasift.options.declaring import Options, option, require
 from contrasift.options.training import METHODS
 from contrasift.options.words import GraphKind, Layer, Metric, RunClassMethod
@@ -246,8 +245,7 @@ class ClassesOptions(Options):
         """
         left_out = ("rounds", "memory_limit")
         values = {name: value for name, value in self.identity().items() if name not in left_out}
-        text = json.dumps([type(self).__name__, values, upstream], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return json_fingerprint([type(self).__name__, values, upstream])
 
     def _settle_texts(self) -> None:
         """One spelling, whether a flag or a recipe gave it: the fingerprint sees the text."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from contrasift.errors import DataError, UsageError
 from contrasift.evaluation import METRICS, Evaluation
+from contrasift.fingerprints import fingerprint_of
 from contrasift.options import CompareOptions
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.scan import readable_positions
@@ -78,7 +78,7 @@ def evaluate(
         "regularisation": compare.regularisation if reading.probe == "logistic" else None,
     }
     told = "" if settings == _SETTINGS else f" {settings}"
-    fingerprint = hashlib.sha256(f"{stage} {upstream}{told}".encode()).hexdigest()[:16]
+    fingerprint = fingerprint_of(f"{stage} {upstream}{told}")
     result_file = f"{reading.folder}/{arm.name}.json"
 
     def work() -> dict[str, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contrasift.errors import RunFolderError, UsageError
+from contrasift.fingerprints import json_fingerprint
 from contrasift.options import MatrixOptions, SelectOptions
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_embeddings
@@ -200,8 +199,7 @@ def _fingerprint(
     asked = {name: value for name, value in request.items() if name not in later}
     if options.scores_column:
         asked["scores_column"] = options.scores_column
-    text = json.dumps([asked, inputs], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return json_fingerprint([asked, inputs])
 
 
 @contextlib.contextmanager
