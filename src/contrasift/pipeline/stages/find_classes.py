@@ -105,7 +105,7 @@ class ClassTask:
             return
         digest = hashlib.blake2b(f"{self.options.fingerprint()} {seed}".encode())
         for block in row_blocks(len(values), 4 * values.shape[1]):
-            digest.update(np.ascontiguousarray(values[block]))
+            digest.update(np.asarray(values[block]).tobytes())
         folder = ShardFolder(self._pieces / str(seed), digest.hexdigest()[:32])
         with self.run.narrator.progress("neighbours") as told:
             yield dataclasses.replace(how, pieces=KeptPieces(folder), told=told)
