@@ -27,7 +27,7 @@ class _Explained(TyperCommand):
     """Turns errors and Ctrl-C into one message and an exit code, as the product does."""
 
     def invoke(self, ctx: Any) -> Any:
-        with explained():
+        with explained(ctx):
             return super().invoke(ctx)
 
 

@@ -125,7 +125,7 @@ def test_random_state(pool):
 @pytest.mark.parametrize(
     ("parameters", "match"),
     [
-        ({"fraction": 1.5}, "fraction in"),
+        ({"fraction": 1.5}, "fraction= in"),
         ({"objective": "coverge"}, "Did you mean coverage"),
         ({"budget": 91}, "budget between 0 and the 90"),
     ],

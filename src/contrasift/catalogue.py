@@ -14,13 +14,13 @@ class Objective:
     """A way to choose, as options, help, files and the contract test know it.
 
     Attributes:
-        name: as in `--objective`.
+        name: as in `objective=`.
         says: what it keeps, in a phrase.
         source: where it is from.
         value: what `Selection.value` is under it, in words; always better when larger.
         bounded: whether an upper bound of the value comes with it.
         nested: whether smaller budgets are prefixes of the ranking.
-        uses: further options that it takes; others are refused.
+        uses: further options that it takes, and optimizers beside greedy; others are refused.
         needs: options that it cannot do without.
         blind: chooses from the whole pool, whatever the classes.
     """
@@ -144,28 +144,18 @@ def refuse_unused(objective: str, given: Iterable[str]) -> None:
     """
     options = set(given)
     entry = OBJECTIVES[objective]
+    chosen = f"objective='{objective}'"
     for option in sorted(options - entry.uses):
         takers = [other.name for other in OBJECTIVES.values() if option in other.uses]
         raise UsageError(
-            f"an objective that takes {_FLAGS[option]}: {', '.join(takers)}",
-            f"--objective {objective}",
+            f"an objective that takes {_argument(option)}: {', '.join(takers)}", chosen
         )
     if "stochastic" in entry.uses - options and "epsilon" in options:
-        raise UsageError(f"--optimizer stochastic for --epsilon with {objective}", "greedy")
+        raise UsageError(f"optimizer='stochastic' for epsilon= with {chosen}", "optimizer='greedy'")
     for option in sorted(entry.needs - options):
-        raise UsageError(f"{_FLAGS[option]} for --objective {objective}", "none")
+        raise UsageError(f"{_argument(option)} for {chosen}", "none")
 
 
-_FLAGS = {
-    "threshold": "--threshold",
-    "relaxed": "--optimizer relaxed",
-    "stochastic": "--optimizer stochastic",
-    "refine": "--refine",
-    "coverage_weight": "--coverage-weight",
-    "centre_weight": "--centre-weight",
-    "epsilon": "--epsilon",
-    "neighbours": "--neighbours",
-    "scores": "--scores FILE",
-    "scores_column": "--scores-column",
-    "scores_keep": "--scores-keep",
-}
+def _argument(option: str) -> str:
+    """An option of `Objective.uses` as it is given; optimizers are there by their own names."""
+    return f"optimizer='{option}'" if option in ("relaxed", "stochastic") else f"{option}="

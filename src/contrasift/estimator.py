@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-from typing import Any
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -11,7 +11,16 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d, validate_data
 
+from contrasift.options.declaring import plain
 from contrasift.selection.select import select
+
+if TYPE_CHECKING:
+    from typing import SupportsFloat, SupportsIndex
+
+    from contrasift.options.words import Allocation, ObjectiveName, Optimizer, Refinement, Scaling
+else:  # scikit-learn hands in whatever it likes, and wants it checked in `fit`
+    Allocation = ObjectiveName = Optimizer = Refinement = Scaling = Any
+    SupportsFloat = SupportsIndex = Any
 
 
 class AugmentationSimilaritySelector(BaseEstimator):
@@ -33,11 +42,17 @@ class AugmentationSimilaritySelector(BaseEstimator):
         objective: a name of `contrasift.catalogue.OBJECTIVES`.
         redundancy: λ; default min(1, 1/(4·fraction)).
         optimizer: `greedy`, `relaxed` or `stochastic`.
+        steps: passes over the rows that `relaxed` may make.
         refine: `none`, `swaps`, `double-greedy` or `double-greedy-random`.
         allocate: places by class: `proportional`, `equal` or `global`.
         min_per_class: at least this many from every class that has them.
-        normalize: `rows` scales every row to length one; `none` takes them as means of unit views.
+        normalize: `rows` scales every row to length one, and so does `auto` here; `none` takes
+            them as means of unit views.
         threshold: τ; similarities below it count zero.
+        coverage_weight: of coverage in `coverage-centre`.
+        centre_weight: of centre in `coverage-centre`.
+        epsilon: of `semantic-dedup` and `stochastic`.
+        neighbours: of `typicality`.
         threads: None for all processors. The selection does not depend on it.
         random_state: of what is random: a number, a `RandomState`, or None for 0.
 
@@ -53,18 +68,23 @@ class AugmentationSimilaritySelector(BaseEstimator):
 
     def __init__(
         self,
-        fraction: Any = 0.2,
+        fraction: SupportsFloat | None = 0.2,
         *,
-        budget: Any = None,
-        objective: Any = "sas",
-        redundancy: Any = None,
-        optimizer: Any = "greedy",
-        refine: Any = "none",
-        allocate: Any = "proportional",
-        min_per_class: Any = 0,
-        normalize: Any = "rows",
-        threshold: Any = None,
-        threads: Any = None,
+        budget: SupportsIndex | None = None,
+        objective: ObjectiveName = "sas",
+        redundancy: SupportsFloat | None = None,
+        optimizer: Optimizer = "greedy",
+        steps: SupportsIndex = 20,
+        refine: Refinement = "none",
+        allocate: Allocation = "proportional",
+        min_per_class: SupportsIndex = 0,
+        normalize: Scaling = "rows",
+        threshold: SupportsFloat | None = None,
+        coverage_weight: SupportsFloat = 1.0,
+        centre_weight: SupportsFloat = 1.0,
+        epsilon: SupportsFloat | None = None,
+        neighbours: SupportsIndex = 20,
+        threads: SupportsIndex | None = None,
         random_state: Any = None,
     ):
         # scikit-learn wants arguments kept as they came, and checked in `fit`.
@@ -73,11 +93,16 @@ class AugmentationSimilaritySelector(BaseEstimator):
         self.objective = objective
         self.redundancy = redundancy
         self.optimizer = optimizer
+        self.steps = steps
         self.refine = refine
         self.allocate = allocate
         self.min_per_class = min_per_class
         self.normalize = normalize
         self.threshold = threshold
+        self.coverage_weight = coverage_weight
+        self.centre_weight = centre_weight
+        self.epsilon = epsilon
+        self.neighbours = neighbours
         self.threads = threads
         self.random_state = random_state
 
@@ -98,22 +123,11 @@ class AugmentationSimilaritySelector(BaseEstimator):
         """
         rows = validate_data(self, X, dtype=[np.float32, np.float64])
         classes = None if y is None else _labels(y)
-        selection = select(
-            rows,
-            classes,
-            fraction=None if self.budget is not None else _plain(self.fraction),
-            budget=_plain(self.budget),
-            objective=self.objective,
-            redundancy=_plain(self.redundancy),
-            optimizer=self.optimizer,
-            refine=self.refine,
-            allocate=self.allocate,
-            min_per_class=_plain(self.min_per_class),
-            normalize=self.normalize,
-            threshold=_plain(self.threshold),
-            seed=_seed(self.random_state),
-            threads=self.threads,
-        )
+        given = {name: plain(value) for name, value in self.get_params(deep=False).items()}
+        seed = _seed(given.pop("random_state"))
+        if given["budget"] is not None:
+            given["fraction"] = None
+        selection = select(rows, classes, seed=seed, **given)
         self.selection_ = selection
         self.indices_ = selection.indices
         self.ranking_ = selection.ranking
@@ -134,13 +148,6 @@ def _labels(y: Any) -> np.ndarray:
     labels = column_or_1d(y, warn=True)
     type_of_target(labels, input_name="y", raise_unknown=True)
     return np.asarray(labels.tolist()) if labels.dtype.kind == "O" else labels
-
-
-def _plain(number: Any) -> Any:
-    """NumPy's numbers, of which parameter grids are full, as Python's."""
-    if isinstance(number, Integral):
-        return int(number)
-    return float(number) if isinstance(number, Real) else number
 
 
 def _seed(random_state: Any) -> int:

@@ -55,7 +55,7 @@ def as_ids(values: Any, where: str) -> pa.ChunkedArray:
         raise DataError(
             f"an id for every row in {where}",
             f"{found.null_count:,} rows without one, the first of them row {row}",
-            "Name another column, or `none`: --id none",
+            "Name another column, or `none`: id='none'",
         )
     return found.cast(target)
 
@@ -97,7 +97,7 @@ def check_unique(ids: pa.ChunkedArray, where: str) -> None:
         raise DataError(
             f"every id once in {where}",
             f"{len(twice):,} of them more than once: {_listed(twice)}",
-            "Name another column, or take row numbers: --id none",
+            "Name another column, or take row numbers: id='none'",
         )
 
 

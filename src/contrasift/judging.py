@@ -85,7 +85,7 @@ def rule_of_run(run: Path, threads: int | None = None) -> RunRule:
         raise UsageError(
             "a selection by the objective sas, which a linear rule can stand for",
             f"one by {chosen.objective} in {run}",
-            "With --reselect, new examples are chosen from without a rule",
+            "With reselect=True, new examples are chosen from without a rule",
         )
     embeddings = load_embeddings_file(run)[0]
     labels = read_latent_classes(run / "classes.parquet", embeddings.index)

@@ -248,6 +248,6 @@ class TestBadInput:
         with pytest.raises(DataError, match="row 3"):
             clusters(rows, n_classes=2)
         rows[3] = 0
-        with pytest.raises(DataError, match=r"zeros, the first of them row 3.*metric euclidean"):
+        with pytest.raises(DataError, match=r"zeros, the first of them row 3.*metric='euclidean'"):
             clusters(rows, n_classes=2)
         assert clusters(rows, n_classes=2, metric="euclidean").codes.tolist() == [0, 0, 0, 1, 0]

@@ -256,5 +256,5 @@ def test_errors_of_tasks_arrive_in_their_own_words(pool, cluster, tmp_path):
 
 def test_a_class_that_fits_no_node(pool, cluster, tmp_path):
     small = dataclasses.replace(cluster, memory=1 << 20)
-    with pytest.raises(UsageError, match=r"class 40 of 2,500 examples.*--optimizer relaxed"):
+    with pytest.raises(UsageError, match=r"class 40 of 2,500 examples.*optimizer='relaxed'"):
         select(*pool, fraction=0.3, engine=engine_of(small, tmp_path))

@@ -338,7 +338,7 @@ def test_nothing_is_ever_overwritten(form):
     out = Path("out.npy" if form == "indices" else "out")
     if form in ("indices", "ids"):
         out.write_text("mine")
-        with pytest.raises(RunFolderError, match="a new file for --out"):
+        with pytest.raises(RunFolderError, match="a new file for out="):
             export(run, form, out)
         assert out.read_text() == "mine"
         return
@@ -352,7 +352,7 @@ def test_nothing_is_ever_overwritten(form):
     with pytest.raises(RunFolderError, match="an empty or new folder"):
         export(run, form, out)
     Path("file").write_text("")
-    with pytest.raises(RunFolderError, match="a new folder for --out; got .*file, a file"):
+    with pytest.raises(RunFolderError, match="a new folder for out=; got .*file, a file"):
         export(run, form, Path("file"))
 
 
@@ -507,18 +507,18 @@ def test_one_example_and_no_labels():
 def test_no_export_into_the_pool():
     run = make_run(make_folder(), labels="folders")
     for form in ("images", "webdataset", "hf", "fiftyone"):
-        with pytest.raises(UsageError, match="--out outside of the pool; got photos/kept"):
+        with pytest.raises(UsageError, match="out= outside of the pool; got photos/kept"):
             export(run, form, Path("photos/kept"))
     assert sorted(os.listdir("photos")) == ["a", "b"]
 
 
 def test_arguments_that_mean_nothing():
     run = make_run(make_folder(), labels="folders")
-    with pytest.raises(UsageError, match="--to to be one of.*image"):
+    with pytest.raises(UsageError, match="to= to be one of.*image"):
         export(run, "imags", Path("x"))
-    with pytest.raises(UsageError, match="--link"):
+    with pytest.raises(UsageError, match="link="):
         export(run, "images", Path("x"), link="soft")
-    with pytest.raises(UsageError, match="--shard-size of at least 1"):
+    with pytest.raises(UsageError, match="shard_size= of at least 1"):
         export(run, "webdataset", Path("x"), shard_size=0)
     with pytest.raises(UsageError, match=r"\.npy or \.txt"):
         export(run, "indices", Path("x.csv"))

@@ -141,13 +141,13 @@ def test_accuracy_needs_labels(contrasift, rng, trained):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"loss": 0.0}, "--loss"),
-        ({"fractions": "0.1,x"}, "--fractions in"),
-        ({"fractions": "0.1,1.5"}, "--fractions in"),
+        ({"loss": 0.0}, "loss="),
+        ({"fractions": "0.1,x"}, "fractions= in"),
+        ({"fractions": "0.1,1.5"}, "fractions= in"),
         ({"fractions": "0.1,0.1"}, "that differ"),
-        ({"seeds": 0}, "--seeds of at least 1"),
-        ({"epochs": 0}, "--epochs of at least 1"),
-        ({"sample": 1}, "--sample of at least 2"),
+        ({"seeds": 0}, "seeds= of at least 1"),
+        ({"epochs": 0}, "epochs= of at least 1"),
+        ({"sample": 1}, "sample= of at least 2"),
         ({"metric": "lineer"}, "Did you mean linear"),
     ],
 )

@@ -131,7 +131,7 @@ def test_an_option_without_effect_is_refused(name, flag):
         together = ["stochastic"] if "stochastic" in OBJECTIVES[name].uses else []
         refuse_unused(name, [*needed, flag, *together])
     else:
-        with pytest.raises(UsageError, match=f"--objective {name}"):
+        with pytest.raises(UsageError, match=f"objective='{name}'"):
             refuse_unused(name, [*needed, flag])
 
 
@@ -141,7 +141,7 @@ def test_an_unknown_objective_lists_the_known_and_suggests_the_nearest():
 
 
 def test_scores_are_checked():
-    with pytest.raises(UsageError, match="--scores FILE for --objective scores"):
+    with pytest.raises(UsageError, match="scores= for objective='scores'"):
         select(rows(5), objective="scores", budget=2)
     with pytest.raises(DataError, match="each of the 5 examples"):
         select(rows(5), objective="scores", budget=2, scores=[1.0, 2.0])
@@ -156,7 +156,7 @@ def test_a_threshold_is_a_cosine(threshold):
 
 
 def test_an_epsilon_without_chance_is_refused_for_coverage():
-    with pytest.raises(UsageError, match="--optimizer stochastic for --epsilon"):
+    with pytest.raises(UsageError, match="optimizer='stochastic' for epsilon="):
         select(rows(5), objective="coverage", epsilon=0.1, budget=2)
 
 

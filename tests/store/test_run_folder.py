@@ -38,7 +38,7 @@ def test_other_options_are_refused_unless_told(folder):
     folder.refuse_other("embed", "f1", update=False)
     folder.refuse_other("embed", "f2", update=True)
     folder.refuse_other("classes", "f2", update=False)
-    with pytest.raises(RunFolderError, match="stage `embed`.*--update"):
+    with pytest.raises(RunFolderError, match="stage `embed`.*update=True"):
         folder.refuse_other("embed", "f2", update=False)
 
 

@@ -173,9 +173,9 @@ def test_bad_collections(folder, tmp_path):
     with pytest.raises(DataError, match="2 fields in every row.*3 in row 2"):
         open_texts(tmp_path / "t.csv")
     (tmp_path / "t.csv").write_text("words\na\n")
-    with pytest.raises(DataError, match="--text-column"):
+    with pytest.raises(DataError, match="text_column="):
         open_texts(tmp_path / "t.csv")
     (tmp_path / "l.txt").write_text("a\nb\n")
-    with pytest.raises(UsageError, match="labels for --least"):
+    with pytest.raises(UsageError, match="labels for least="):
         open_texts(tmp_path / "l.txt", least=2)
     assert np.array_equal(open_texts(tmp_path / "l.txt").index, [0, 1])

@@ -154,7 +154,7 @@ def test_bad_bounds(topics, tmp_path):
     names = (*topics.label_names, "empty")
     test = topics.test
     more = Texts("x", test.texts, test.index, test.labels, names)
-    with pytest.raises(DataError, match="none of empty.*--least"):
+    with pytest.raises(DataError, match="none of empty.*least="):
         bound_texts(
             Texts("x", topics.texts, topics.index, topics.labels, names, more),
             OPTIONS,
@@ -168,11 +168,11 @@ def test_bad_bounds(topics, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rate": 1.0}, "--rate in"),
-        ({"temperature": 0.0}, "--temperature above 0"),
-        ({"min_count": 0}, "--min-count of at least 1"),
-        ({"batch_size": 1}, "--batch-size of at least 2"),
-        ({"augmentation": "swap"}, "--augmentation"),
+        ({"rate": 1.0}, "rate= in"),
+        ({"temperature": 0.0}, "temperature= above 0"),
+        ({"min_count": 0}, "min_count= of at least 1"),
+        ({"batch_size": 1}, "batch_size= of at least 2"),
+        ({"augmentation": "swap"}, "augmentation="),
     ],
 )
 def test_bad_options(settings, message):

@@ -26,7 +26,7 @@ def test_words_and_vocabulary():
     assert vocabulary.encode("A c b ?").tolist() == [2, 1]
     assert vocabulary.encode("c d").tolist() == [0]
     assert vocabulary.encode("").tolist() == [0]
-    with pytest.raises(DataError, match="Lower --min-count"):
+    with pytest.raises(DataError, match="Lower min_count="):
         build_vocabulary(["a b"], min_count=2)
 
 

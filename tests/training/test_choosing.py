@@ -245,7 +245,7 @@ def test_a_loss_is_the_one_that_is_named(text, same):
      "hardness(0.1)", "hardness(-1,0.1)", "hardness(nan,0.1)", "decoupled()", "decoupled(0)"],
 )  # fmt: skip
 def test_losses_that_there_are_not(text):
-    with pytest.raises(UsageError, match="--loss decoupled, debiased"):
+    with pytest.raises(UsageError, match="loss= as decoupled, debiased"):
         TrainOptions(loss=text)
 
 
@@ -255,17 +255,17 @@ def test_the_proxy_is_trained_with_the_plain_loss():
 
 
 def test_bad_options():
-    with pytest.raises(UsageError, match="--method simclr or moco for --loss"):
+    with pytest.raises(UsageError, match="method='simclr' or method='moco' for loss="):
         TrainOptions(method="byol", loss="decoupled")
     for name, value, expected in [
-        ("queue_size", 0, "--queue-size of at least 1"),
-        ("queue_reserve", -1, "--queue-reserve of at least 0"),
-        ("queue_keep_hard", 1.0, "--queue-keep-hard in"),
-        ("momentum", 1.0, "--momentum in"),
+        ("queue_size", 0, "queue_size= of at least 1"),
+        ("queue_reserve", -1, "queue_reserve= of at least 0"),
+        ("queue_keep_hard", 1.0, "queue_keep_hard= in"),
+        ("momentum", 1.0, "momentum= in"),
     ]:
         with pytest.raises(UsageError, match=expected):
             TrainOptions(**{name: value})
-    with pytest.raises(UsageError, match="--method moco for --queue-reserve"):
+    with pytest.raises(UsageError, match="method='moco' for queue_reserve="):
         TrainOptions(queue_reserve=5, negatives="all")
-    with pytest.raises(UsageError, match="--negatives for --queue-reserve"):
+    with pytest.raises(UsageError, match="negatives= for queue_reserve="):
         TrainOptions(queue_reserve=5, method="moco")

@@ -68,9 +68,9 @@ def test_where_to_train():
     assert (two["devices"], two["precision"]) == (2, "bf16-mixed")
     assert two["strategy"]._start_method == "spawn"
     assert two["strategy"]._ddp_kwargs == {"broadcast_buffers": False}
-    with pytest.raises(UsageError, match=r"at most 0 for --device cuda; got 2"):
+    with pytest.raises(UsageError, match=r"at most 0 for device='cuda'; got 2"):
         where_to_train(torch.device("cuda"), TrainOptions(devices=2))
-    with pytest.raises(UsageError, match=r"for --device cuda:1"):
+    with pytest.raises(UsageError, match=r"for device='cuda:1'"):
         where_to_train(torch.device("cuda:1"), TrainOptions(devices=2))
 
 

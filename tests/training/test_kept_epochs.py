@@ -20,7 +20,7 @@ def test_epochs_by_name(text, epochs):
 
 @pytest.mark.parametrize("text", ["0", "-1", "1;2", "one", "1,,2", "ALL", "1.5", "²"])
 def test_what_names_no_epochs(text):
-    with pytest.raises(UsageError, match="--keep-epochs like 1,4,10, or all"):
+    with pytest.raises(UsageError, match="keep_epochs= like 1,4,10, or all"):
         TrainOptions(keep_epochs=text)
 
 

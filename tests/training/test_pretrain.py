@@ -327,7 +327,7 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(whole_run):
 
 
 def test_a_batch_larger_than_the_training_set_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"--batch-size 8 for 5 examples\. Pass --batch-size 5"):
+    with pytest.raises(UsageError, match=r"batch_size=8 for 5 examples\. Pass batch_size=5"):
         train(tmp_path / "run", positions=np.arange(5))
     assert not (tmp_path / "run").exists()
 

@@ -163,9 +163,9 @@ def resolve_auto(n: int, n_classes: int | str | None = None) -> str:
 def auto_note(n: int) -> str:
     """Why `auto` took k-means, in words."""
     if n > GRAPH_ROWS:
-        return f"classes by k-means, as there are more than {GRAPH_ROWS:,} examples for --classes graph"
+        return f"classes by k-means, as there are more than {GRAPH_ROWS:,} examples for the graph"
     return (
-        "classes by k-means, as leidenalg is not installed; on most pools --classes graph agrees "
+        "classes by k-means, as leidenalg is not installed; on most pools the graph agrees "
         "better with labels: pip install 'contrasift[graph]'"
     )
 

@@ -79,9 +79,7 @@ def draw_known(labels: object, n: int, share: float, seed: int) -> tuple[np.ndar
     if not 0 < share <= 1:
         raise UsageError("a share of labels in (0, 1]", f"{share}", "One in a hundred is 0.01")
     if labels is None:
-        raise UsageError(
-            "labels to draw a share from", "a pool without any", "Give them: --few-labels FILE"
-        )
+        raise UsageError("labels to draw a share from", "a pool without any", "Give them as known=")
     codes, values = check_known(labels, n)
     rng = np.random.default_rng(seed)
     known = np.full(n, -1, dtype=np.int64)
@@ -109,7 +107,7 @@ def check_known(known: object, n: int, n_names: int = 0) -> tuple[np.ndarray, np
         raise UsageError(
             "a few labels",
             "none",
-            "Draw them from the pool's own (--label-share 0.01), or give a file (--few-labels FILE)",
+            "Draw them from the pool's own (label_share=0.01), or give them as known=",
         )
     _, values = class_codes(known, n)
     codes = label_codes(known, n)

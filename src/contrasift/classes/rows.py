@@ -107,6 +107,6 @@ def _directions(rows: np.ndarray, first_row: int) -> np.ndarray:
         raise DataError(
             "rows that have a direction",
             f"{zero.size} row(s) of zeros, the first of them row {first_row + zero[0]}",
-            "Leave these examples out, or cluster points: --metric euclidean",
+            "Leave these examples out, or cluster points: metric='euclidean'",
         )
     return (wide / norms[:, None]).astype(np.float32)

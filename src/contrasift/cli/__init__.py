@@ -27,7 +27,7 @@ class _Group(TyperGroup):
     """Turns our errors and Ctrl-C into one message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        with explained():
+        with explained(ctx):
             return super().invoke(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from contrasift.cli.flags import as_flags
 from contrasift.errors import ContrasiftError, visible
 
 _PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
@@ -18,15 +19,15 @@ ProgressCallback = Callable[[int, int], None]
 
 
 def show_error(error: ContrasiftError) -> None:
-    """Print what was expected, what came and what to do, on standard error."""
+    """Print what was expected, what came and what to do, on standard error, in terms of flags."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print("[bold red]error[/]  expected ", end="")
-    console.print(error.expected, markup=False)
+    console.print(as_flags(error.expected), markup=False)
     console.print("          got ", end="")
-    console.print(error.got, markup=False)
+    console.print(as_flags(error.got), markup=False)
     if error.remedy:
         console.print("          try ", end="")
-        console.print(error.remedy, markup=False)
+        console.print(as_flags(error.remedy), markup=False)
 
 
 class Narrator:
@@ -39,7 +40,7 @@ class Narrator:
     def say(self, text: str) -> None:
         """One plain line."""
         if not self.quiet:
-            self._console.print(visible(text), markup=False)
+            self._console.print(visible(as_flags(text)), markup=False)
 
     @contextlib.contextmanager
     def progress(self, title: str, unit: str = "examples") -> Iterator[ProgressCallback]:

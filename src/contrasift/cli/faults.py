@@ -6,10 +6,12 @@ import contextlib
 import errno
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import typer
 
 from contrasift.cli.console import show_error
+from contrasift.cli.flags import RUNNING
 from contrasift.errors import ContrasiftError, missing_extra
 
 _REMEDY = {
@@ -44,12 +46,18 @@ def explain(error: OSError) -> ContrasiftError | None:
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
+def explained(context: Any) -> Iterator[None]:
     """Turn our errors, faults of the machine and Ctrl-C into one message and an exit code.
+
+    Messages are in terms of the flags of the program that is running.
+
+    Args:
+        context: of the whole program.
 
     Raises:
         typer.Exit: with the error's own code; 130 after Ctrl-C.
     """
+    speaking = RUNNING.set(context)
     try:
         yield
     except ContrasiftError as error:
@@ -70,3 +78,5 @@ def explained() -> Iterator[None]:
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
         raise typer.Exit(130) from None
+    finally:
+        RUNNING.reset(speaking)

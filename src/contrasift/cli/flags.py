@@ -1,17 +1,24 @@
-"""Command-line flags made from option groups, so that a flag, its help and its default exist once."""
+"""Command-line flags made from option groups: a flag, its help and its default exist once.
+
+The library speaks of arguments, `threshold=`; what a command shows speaks of flags: `as_flags`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import inspect
+import re
+import shlex
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Annotated, Any
 
 import typer
 
-from contrasift.options import Options
+from contrasift.options import GROUPS, Options
+from contrasift.options.declaring import plain_kinds, words_of
 
 
 def with_options(
@@ -58,7 +65,7 @@ def _flags(group: type[Options], hidden: set[str]) -> list[inspect.Parameter]:
 
 
 def _flag(item: dataclasses.Field[Any], hint: Any, group: type[Options]) -> inspect.Parameter:
-    plain = next((part for part in typing.get_args(hint) if part is not type(None)), hint)
+    plain = next(kind for kind in plain_kinds(hint) if kind is not type(None))
     text = item.metadata["help"]
     if item.default not in (None, "", False):
         text += f" [default: {item.default}]"
@@ -67,13 +74,81 @@ def _flag(item: dataclasses.Field[Any], hint: Any, group: type[Options]) -> insp
     panel = (group.__doc__ or "").strip().rstrip(".")
     annotation = Annotated[
         plain | None,
-        typer.Option(*names, help=text, show_default=False, rich_help_panel=panel),
+        typer.Option(
+            *names,
+            help=text,
+            show_default=False,
+            rich_help_panel=panel,
+            metavar=item.metadata["metavar"] or _listed(words_of(hint)),
+        ),
     ]
     return inspect.Parameter(
         item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
 
 
+def _listed(words: tuple[str, ...]) -> str | None:
+    """A few words as what a flag takes, `a|b|c`; more of them are in its help alone."""
+    text = "|".join(words)
+    return f"<{text}>" if words and len(text) <= 30 else None
+
+
 def pick(given: Mapping[str, Any], group: type[Options]) -> dict[str, Any]:
     """The part of the given flags that belongs to one group."""
     return {item.name: given[item.name] for item in dataclasses.fields(group) if item.name in given}
+
+
+# `name=`, perhaps with its value, as a word of its own: a path like `seed=3/x.npy` is none.
+_ARGUMENT = re.compile(
+    r"""(?<![\w./=-])(?P<name>[a-z][a-z0-9_]*)=
+        (?:'(?P<text>[^']*)'|"(?P<long>[^"]*)"|(?P<word>True|False|None)|(?P<number>-?\d+(?:\.\d+)?))?
+        (?=[\s,;:.)]|$)""",
+    re.VERBOSE,
+)
+
+
+# The context of the whole program while a command runs.
+RUNNING: ContextVar[Any] = ContextVar("RUNNING", default=None)
+
+
+def as_flags(text: str) -> str:
+    """What the library says of its arguments, in the flags of the command that is running.
+
+    `threshold=` becomes `--threshold`, `optimizer='relaxed'` becomes `--optimizer relaxed`, and
+    `update=True` becomes `--update`; names that no command has as a flag stay as they are.
+    """
+    flags = _flags_in_reach()
+
+    def flag(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name not in flags:
+            return found[0]
+        on, off = flags[name]
+        if found["word"] == "True":
+            return on
+        if found["word"] or found["text"] == "":
+            return off
+        value = found["number"] or found["text"] or found["long"]
+        return on if value is None else f"{on} {shlex.quote(value)}"
+
+    return _ARGUMENT.sub(flag, text) if flags else text
+
+
+def _flags_in_reach() -> dict[str, tuple[str, str]]:
+    """How every argument is turned on and off; the running command's flags before others'."""
+    program = RUNNING.get()
+    if program is None:
+        return {}
+    commands: dict[str, Any] = dict(getattr(program.command, "commands", {}))
+    own = commands.pop(program.invoked_subcommand or "", None)
+    flags: dict[str, tuple[str, str]] = {}
+    for command in (own, program.command, *commands.values()):
+        for given in command.params if command else ():
+            if given.param_type_name == "option" and given.name:
+                off = next(iter(given.secondary_opts), f"no {given.opts[0]}")
+                flags.setdefault(given.name, (given.opts[0], off))
+    for group in GROUPS.values():
+        for item in dataclasses.fields(group):
+            if item.metadata["argument"] and item.name in flags:
+                flags.setdefault(item.metadata["argument"], flags[item.name])
+    return flags

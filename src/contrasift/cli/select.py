@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping
-from enum import StrEnum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from contrasift.catalogue import OBJECTIVES
-from contrasift.cli.common import Json, Quiet, Update
+from contrasift.cli.common import Json, Quiet, Update, continue_run
 from contrasift.cli.console import Narrator, print_json
 from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
-from contrasift.cli.flags import pick, with_options
-from contrasift.errors import RunFolderError, UsageError
-from contrasift.options import SelectOptions
-
-if TYPE_CHECKING:
-    from contrasift.cli.engine import Connect
+from contrasift.cli.flags import as_flags, pick, with_options
+from contrasift.errors import UsageError
+from contrasift.options import MatrixOptions, SelectOptions
 
 _SHOWN_CLASSES = 8
 
 
-class Normalize(StrEnum):
-    """What becomes of the rows before the work."""
-
-    auto = "auto"
-    none = "none"
-    rows = "rows"
-
-
-@with_options(SelectOptions)
+@with_options(SelectOptions, MatrixOptions)
 def select_command(
     embeddings: Annotated[
         str,
@@ -52,63 +37,6 @@ def select_command(
         typer.Option(
             "--out", "-o", help="Folder for the result; default, for a run folder: that folder."
         ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            "--classes",
-            metavar="FILE",
-            help="Latent class of every row: .npy of integers or text, classes.parquet, or lines "
-            "of text; this and the lists below may be addresses too. Without it the pool is one "
-            "class.",
-        ),
-    ] = None,
-    fractions: Annotated[
-        str | None,
-        typer.Option(
-            "--fractions",
-            metavar="F,F,...",
-            help="Several nested selections in one run, instead of --fraction: columns "
-            "`selected_F`.",
-        ),
-    ] = None,
-    must_keep: Annotated[
-        str | None,
-        typer.Option(
-            "--must-keep", metavar="FILE", help="Indices that are kept in any case: .npy or lines."
-        ),
-    ] = None,
-    must_drop: Annotated[
-        str | None,
-        typer.Option(
-            "--must-drop",
-            metavar="FILE",
-            help="Indices that are dropped in any case: .npy or lines.",
-        ),
-    ] = None,
-    class_weights: Annotated[
-        str | None,
-        typer.Option(
-            "--class-weights",
-            metavar="FILE",
-            help="Factor on every class's share: JSON {name: weight}, or a list in the order of "
-            "names.",
-        ),
-    ] = None,
-    normalize: Annotated[
-        Normalize,
-        typer.Option(
-            "--normalize",
-            help="`rows`: scale rows to length one; `none`: they are mean view embeddings; "
-            "`auto`: none beside an embeddings.json, else rows.",
-        ),
-    ] = Normalize.auto,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="Default: all processors.", min=1)
-    ] = None,
-    memory_limit: Annotated[
-        str | None,
-        typer.Option("--memory-limit", metavar="SIZE", help="Stay below it, e.g. 2GB."),
     ] = None,
     engine: EngineFlag = EngineName.local,
     address: Address = None,
@@ -132,248 +60,46 @@ def select_command(
 
         contrasift select embeddings.npy --fraction 0.2 --engine ray --out chosen/
     """
-    files = {
-        "classes": classes,
-        "must_keep": must_keep,
-        "must_drop": must_drop,
-        "class_weights": class_weights,
-        "scores": given.get("scores") or None,
-    }
     narrator = Narrator(quiet=quiet or as_json)
-    if out is None:
-        extra = [name for name, path in files.items() if path and name != "scores"]
-        extra += ["fractions"] if fractions else []
-        with reached(engine, address, narrator.say) as connect:
-            folder = Path(embeddings)
-            _select_in_run(folder, given, extra, connect, update=update, quiet=quiet or as_json)
-        _show(folder, as_json=as_json)
-        return
     options = SelectOptions(**pick(given, SelectOptions))
-    shares = _parse_fractions(fractions)
-    _require_one_budget(options, shares)
-    _check_out(out)
-    if engine is EngineName.ray and (threads or memory_limit):
-        raise UsageError(
-            "--threads and --memory-limit for the engine local",
-            "one of them with --engine ray",
-            "Ray's workers have one processor each, and the memory that their nodes give",
-        )
-    request = {
-        **options.arguments(),
-        "fractions": shares,
-        "normalize": normalize.value,
-    }
+    beside = MatrixOptions(**pick(given, MatrixOptions))
+    if out is None:
+        folder = Path(embeddings)
+        _refuse_outside_of_run(folder, beside)
     with reached(engine, address, narrator.say) as connect:
-        _select_from_matrix(
-            embeddings,
-            out,
-            request,
-            files,
-            narrator,
-            connect,
-            scores_column=options.scores_column,
-            threads=threads,
-            memory_limit=memory_limit,
-            update=update,
-        )
-    _show(out, as_json=as_json)
+        if out is None:
+            with continue_run(
+                folder, given, update=update, quiet=quiet or as_json, connect=connect
+            ) as run:
+                from contrasift.pipeline.selecting import select
 
+                select(run)
+        else:
+            from contrasift.pipeline.selecting import select_from_matrix
 
-def _select_from_matrix(
-    place: str,
-    out: Path,
-    request: dict[str, Any],
-    files: Mapping[str, Path | str | None],
-    narrator: Narrator,
-    connect: Connect | None,
-    *,
-    scores_column: str,
-    threads: int | None,
-    memory_limit: str | None,
-    update: bool,
-) -> None:
-    from contrasift.store.atomic import sha256_of
-    from contrasift.store.columns import MappedColumns
-    from contrasift.store.inputs import (
-        load_classes_file,
-        load_embeddings_file,
-        load_indices_file,
-        load_weights_file,
-        parse_bytes,
-        read_scores,
-    )
-    from contrasift.store.remote import local_file
-    from contrasift.store.selections import write_selection
-
-    limit = None if memory_limit is None else parse_bytes(memory_limit)
-    with narrator.progress("copying", "bytes") as progress:
-        embeddings, described = load_embeddings_file(
-            place,
-            in_place=connect is not None,
-            progress=progress,
-            columns=None if connect is None else MappedColumns(_what_is_there(out)),
-        )
-    if files["classes"] is None and (Path(place) / "classes.parquet").exists():
-        files = {**files, "classes": Path(place) / "classes.parquet"}
-    labels = None
-    if files["classes"] is not None:
-        labels = load_classes_file(files["classes"], embeddings.index)
-    keep = None if files["must_keep"] is None else load_indices_file(files["must_keep"])
-    drop = None if files["must_drop"] is None else load_indices_file(files["must_drop"])
-    weights = files["class_weights"]
-    weights = None if weights is None else load_weights_file(weights)
-    scores = None
-    if files["scores"] is not None:
-        scores = read_scores(files["scores"], embeddings.index, scores_column)
-    inputs = {"embeddings": embeddings.description["sha256"]} | {
-        name: sha256_of(local_file(given)) for name, given in files.items() if given is not None
-    }
-    fingerprint = _fingerprint(request, inputs)
-    if _is_finished(out, fingerprint, update=update):
-        narrator.say(f"{out} holds this selection already; nothing to do")
-        return
-
-    from contrasift.selection.select import select
-
-    arguments = dict(request)
-    if arguments["normalize"] == "auto" and not described:
-        arguments["normalize"] = "rows"
-    with _held(out, narrator):
-        engine = None
-        if connect is not None:
-            from contrasift.engines.solving import RayEngine
-
-            engine = RayEngine(connect(), out)
-        with narrator.progress("selecting") as progress:
-            chosen = select(
+            select_from_matrix(
                 embeddings,
-                labels,
-                **arguments,
-                must_keep=keep,
-                must_drop=drop,
-                class_weights=weights,
-                scores=scores,
-                threads=threads,
-                memory_limit=limit,
-                progress=progress,
-                announce=narrator.say,
-                engine=engine,
+                out,
+                options,
+                beside,
+                narrator=narrator,
+                connect=connect,
+                update=update,
             )
-        write_selection(out, chosen, options=request, inputs=inputs, fingerprint=fingerprint)
-        if engine is not None:
-            engine.remove_shards()
+    _show(out or folder, as_json=as_json)
 
 
-@contextlib.contextmanager
-def _held(out: Path, narrator: Narrator) -> Iterator[None]:
-    """Hold the folder against a second selection; one that stays empty is taken away again."""
-    from contrasift.store.run import RunFolder
-
-    new = not out.exists()
-    try:
-        with RunFolder(out).locked(narrator.say):
-            yield
-    finally:
-        if new:
-            with contextlib.suppress(OSError):  # it is not empty
-                out.rmdir()
-
-
-def _select_in_run(
-    folder: Path,
-    given: dict[str, Any],
-    extra: list[str],
-    connect: Connect | None,
-    *,
-    update: bool,
-    quiet: bool,
-) -> None:
-    """The stage of a run: from its embeddings and classes into its folder."""
+def _refuse_outside_of_run(folder: Path, beside: MatrixOptions) -> None:
+    """What only a selection beside a run takes cannot change the run's own."""
     if not folder.is_dir():
-        raise UsageError("--out DIR for a selection from a matrix", "none")
+        raise UsageError("out= for a selection from a matrix", "none")
+    defaults = MatrixOptions().as_dict()
+    extra = [f"{name}=" for name, value in beside.as_dict().items() if value != defaults[name]]
     if extra:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in extra)
-        raise UsageError("a run's own options", flags, "Add --out DIR to select beside the run")
-
-    from contrasift.cli.common import continue_run
-
-    with continue_run(folder, given, update=update, quiet=quiet, connect=connect) as run:
-        from contrasift.pipeline.selecting import select
-
-        select(run)
-
-
-def _parse_fractions(text: str | None) -> list[float]:
-    if text is None:
-        return []
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError("fractions separated by commas, e.g. 0.1,0.2", text) from None
-
-
-def _require_one_budget(options: SelectOptions, shares: list[float]) -> None:
-    given = [options.fraction is not None, options.budget is not None, bool(shares)]
-    if sum(given) != 1:
+        given = " and ".join(extra)
         raise UsageError(
-            "one of --fraction, --budget and --fractions",
-            "none" if sum(given) == 0 else "more than one",
-            "A fifth of the pool is --fraction 0.2",
+            f"out= beside {given}", "none", f"{given} cannot change a run's selection; add out="
         )
-
-
-def _what_is_there(out: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    while not out.exists() and out != out.parent:
-        out = out.parent
-    return out
-
-
-def _check_out(out: Path) -> None:
-    """Say before the work, not after it, that the result could not be written."""
-    place = out
-    try:
-        place = _what_is_there(out)
-        usable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
-    except OSError:  # a folder on the way may not even be looked into
-        usable = False
-    if not usable:
-        what = "a file" if place.is_file() else "which cannot be written"
-        raise RunFolderError("a folder for --out", f"{place}, {what}", "Choose another --out")
-
-
-def _fingerprint(request: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    text = json.dumps([request, inputs], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _is_finished(out: Path, fingerprint: str, *, update: bool) -> bool:
-    """Whether `out` holds this very selection, whole.
-
-    Raises:
-        RunFolderError: it holds another selection, or a run.
-    """
-    if update:
-        return False
-    if (out / "options.yaml").exists():
-        raise RunFolderError(
-            "a folder of its own for this selection",
-            f"{out}, the folder of a run",
-            "Choose another --out, or leave --out away to select within the run",
-        )
-    facts = out / "selection.json"
-    if not facts.exists():
-        return False
-
-    from contrasift.store.atomic import read_json
-
-    if read_json(facts).get("fingerprint") != fingerprint:
-        raise RunFolderError(
-            f"the options and data of the selection in {out}",
-            "others",
-            "Choose another --out, or pass --update to replace it",
-        )
-    return all((out / name).exists() for name in ("selection.parquet", "ranking.npy"))
 
 
 def _show(out: Path, *, as_json: bool) -> None:
@@ -400,7 +126,7 @@ def _show(out: Path, *, as_json: bool) -> None:
     console.print(table)
     for note in facts["notes"]:
         console.print("[bold yellow]note[/] ", end="")
-        console.print(note, markup=False)
+        console.print(as_flags(note), markup=False)
 
 
 def _summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -233,7 +233,7 @@ def _no_answer(address: str, why: str) -> ContrasiftError:
         f"a Ray cluster that answers at {address}",
         why,
         "Start one with `ray start --head`, check the address and the firewall, or leave "
-        "--address away for a cluster on this machine",
+        "address= away for a cluster on this machine",
     )
 
 

@@ -32,7 +32,7 @@ from contrasift.selection.local import Announce, Progress
 from contrasift.selection.plan import Plan
 from contrasift.selection.ranking import RankedRows
 from contrasift.selection.solve import solve
-from contrasift.selection.task import Method, Outcome, Task
+from contrasift.selection.task import Outcome, SettledOptions, Task
 from contrasift.store.columns import MappedColumns
 from contrasift.store.shards import ShardFolder
 from contrasift.store.solved_shards import read_solved, write_solved
@@ -56,7 +56,7 @@ class Job:
         matrix: the embeddings, where every node sees them.
         rows: row numbers of all classes, one after the other.
         scale: rows are brought to length one.
-        method: how classes are solved.
+        options: how classes are solved.
         shards: where results go.
         versions: that the worker must have.
     """
@@ -64,7 +64,7 @@ class Job:
     matrix: SharedMatrix
     rows: SharedRows
     scale: bool
-    method: Method
+    options: SettledOptions
     shards: ShardFolder
     versions: Mapping[str, str]
 
@@ -92,7 +92,7 @@ def solve_group(
     check_versions(job.versions)
     values, rows = job.matrix.open(), [own.read() for own in places]
     solved = [
-        solve(own, task, job.method, 1)
+        solve(own, task, job.options, 1)
         for own, task in zip(_gathered(values, rows, job.scale), tasks, strict=True)
     ]
     write_solved(job.shards, shard, codes, rows, solved)
@@ -161,7 +161,7 @@ class RayEngine:
         groups = self._groups(plan)
         work = ShardFolder(self.shards_path, _fingerprint(plan, matrix, groups))
         rows = shared_rows(plan.partition.rows, self.shards_path)
-        job = Job(matrix, rows, plan.pool.scale, plan.method, work, versions_here())
+        job = Job(matrix, rows, plan.pool.scale, plan.options, work, versions_here())
         finished = work.finished(len(groups))
         if announce is not None:
             announce(self._announcement(plan, groups, finished))
@@ -174,7 +174,7 @@ class RayEngine:
             busy += seconds
             if progress is not None:
                 progress(done, plan.pool.n)
-        totals = plan.method.optimizer == "relaxed"  # its rule has the centroids
+        totals = plan.options.optimizer == "relaxed"  # its rule has the centroids
         solved: list[Outcome] = []
         for shard, codes in enumerate(groups):
             solved += read_solved(work, shard, codes, ranked, totals=totals)
@@ -224,7 +224,7 @@ class RayEngine:
         passes = SpreadRows(
             job.matrix, rows, scale=job.scale, part_rows=self.part_rows, cpus=self.cluster.cpus
         )
-        solved = solve_relaxed(passes, plan.task(code), plan.method)
+        solved = solve_relaxed(passes, plan.task(code), plan.options)
         write_solved(job.shards, shard, [code], [plan.partition.of_class(code)], [solved])
         return rows.size
 
@@ -243,8 +243,8 @@ class RayEngine:
 
     def _is_spread(self, plan: Plan, codes: Sequence[int]) -> bool:
         """Whether this class is relaxed by passes over its parts."""
-        method = plan.method
-        relaxed = method.optimizer == "relaxed" and method.threshold is None
+        options = plan.options
+        relaxed = options.optimizer == "relaxed" and options.threshold is None
         large = len(codes) == 1 and int(plan.partition.sizes[codes[0]]) > self.spread_rows
         return relaxed and large and int(plan.places.places[codes[0]]) > 0
 
@@ -264,7 +264,7 @@ class RayEngine:
                 f"latent classes that fit a node, which gives {self.cluster.memory / 2**30:.1f} GiB",
                 f"class {plan.pool.names[largest]} of {plan.partition.sizes[largest]:,} examples, "
                 f"which needs {needed / 2**30:.1f} GiB",
-                "Use --optimizer relaxed, which needs no class to fit, or more classes",
+                "Use optimizer='relaxed', which needs no class to fit, or more classes",
             )
 
     def _announcement(self, plan: Plan, groups: list[list[int]], finished: set[int]) -> str:
@@ -294,9 +294,8 @@ def _fingerprint(plan: Plan, matrix: SharedMatrix, groups: list[list[int]]) -> s
     known = plan.pool.description.get("sha256")
     text = json.dumps(
         [
-            dataclasses.asdict(plan.method),
+            dataclasses.asdict(plan.options),
             plan.pool.scale,
-            plan.allocate,
             str(known or matrix.digest),
             list(plan.pool.values.shape),
             versions_here(),

@@ -65,7 +65,7 @@ def _metadata(place: Path | str, of: Stored) -> IdColumns:
         raise DataError(
             f"metadata of {of.n:,} rows, as {of.name} has them",
             f"{n:,} in {place}",
-            "Check that both were made together; without ids: --id none",
+            "Check that both were made together; without ids: id='none'",
         )
     return ids
 
@@ -119,7 +119,7 @@ def _read_file(path: Path, column: str | None) -> tuple[Any, str]:
     if column is None:
         column = names[0] if len(names) == 1 else next((n for n in ID_COLUMNS if n in names), None)
     if column not in names:
-        raise DataError(f"a column of ids in {path}", ", ".join(names), f"--id {path}:COLUMN")
+        raise DataError(f"a column of ids in {path}", ", ".join(names), f"id='{path}:COLUMN'")
     return ids.read(column), f"{path}:{column}"
 
 

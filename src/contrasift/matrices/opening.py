@@ -221,7 +221,7 @@ def _with_scale(matrix: Matrix, scale: Scale | None) -> Matrix:
             raise DataError(
                 f"the scale of 8-bit entries in {matrix.stored[0].name}",
                 f"{matrix.dtype}, and nothing that says what an entry stands for",
-                "State it: --scale STEP, or --scale STEP,ZERO (1 takes entries as they are), or in "
+                "State it with scale=, the step or step,zero (1 takes entries as they are), or in "
                 'a .json beside a .npy: {"scale": STEP, "zero_point": ZERO}',
             )
         return matrix

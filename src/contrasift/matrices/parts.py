@@ -426,7 +426,7 @@ def choose_matrix(shapes: dict[str, tuple[int, ...]], column: str | None, where:
         raise DataError(
             f"one array of two axes in {where}",
             f"{len(fit)} of them; there are: {there}",
-            "Name one of them: --column NAME, or FILE:NAME"
+            "Name one of them with column=, or FILE:NAME"
             if fit
             else "Flatten every example's features into one row",
         )

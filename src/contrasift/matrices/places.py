@@ -69,7 +69,7 @@ def files_of(text: str, column: str | None) -> Files:
     file, colon, name = text.rpartition(":")
     if colon and name and Path(file).expanduser().exists():
         if column is not None and column != name:
-            raise UsageError("one array or column", f"{text} and --column {column}")
+            raise UsageError("one array or column", f"{text} and column='{column}'")
         return files_of(file, name)
     raise DataError(
         "embeddings: a file, a folder, a pattern, or an address",
@@ -146,7 +146,7 @@ def _clip_retrieval(folder: Path, towers: list[str], column: str | None) -> File
         raise DataError(
             f"one kind of embeddings in {folder}",
             f"{' and '.join(towers)}",
-            f"Name one: --column {towers[0]}",
+            f"Name one: column='{towers[0]}'",
         )
     tower = column or towers[0]
     if tower not in towers:

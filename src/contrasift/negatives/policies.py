@@ -441,7 +441,7 @@ def parse_schedule(first: str, later: str = "") -> Schedule:
             raise UsageError(
                 "a schedule `EPOCH: POLICY; EPOCH: POLICY` with ascending epochs from 1 on",
                 repr(part.strip()),
-                'For example: --negatives-schedule "10: difficulty(50,100); 20: difficulty(95,100)"',
+                'For example: negatives_schedule="10: difficulty(50,100); 20: difficulty(95,100)"',
             )
         starts.append(int(epoch))
         policies.append(parse_policy(text))
@@ -478,7 +478,7 @@ def _unknown(part: str, text: str) -> UsageError:
     return UsageError(
         f"a policy made of {_FORMS}, joined by & | ~ and parentheses",
         f"{part!r}" + (f" in {text!r}" if part != text else ""),
-        'For example: --negatives "difficulty(95,100) & ~same_class"',
+        'For example: negatives="difficulty(95,100) & ~same_class"',
     )
 
 

@@ -18,7 +18,7 @@ from contrasift.reading import read_lines
 FOLDERS = (Path("/usr/share/wordnet"), Path("/usr/local/share/wordnet"))
 HOW_TO_GET = (
     "Install WordNet 3.0, on Debian for example: apt-get install wordnet-base; or name its "
-    "data.noun with --wordnet"
+    "data.noun with wordnet="
 )
 _SYNSET = re.compile(r"n(\d{8})")
 

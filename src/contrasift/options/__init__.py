@@ -1,8 +1,9 @@
 """Every option of a run, once: dataclass fields become flags, recipe keys, canonical text and fingerprints."""
 
-from contrasift.options.choosing import ClassesOptions, EmbedOptions, PoolOptions, SelectOptions
+from contrasift.options.choosing import ClassesOptions, EmbedOptions, PoolOptions
 from contrasift.options.declaring import Options, option
 from contrasift.options.run import GROUPS, CompareOptions, RunOptions
+from contrasift.options.selecting import ChoiceOptions, MatrixOptions, SelectOptions
 from contrasift.options.training import (
     METHODS,
     DynamicsOptions,
@@ -15,10 +16,12 @@ from contrasift.options.training import (
 __all__ = [
     "GROUPS",
     "METHODS",
+    "ChoiceOptions",
     "ClassesOptions",
     "CompareOptions",
     "DynamicsOptions",
     "EmbedOptions",
+    "MatrixOptions",
     "Method",
     "Options",
     "PoolOptions",

@@ -1,17 +1,14 @@
-"""From a pool to a selection: how it is embedded, parted into classes and chosen from."""
+"""From a pool to latent classes: which images, how they are embedded and parted."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
 
-from contrasift.catalogue import OBJECTIVES, refuse_unused
-from contrasift.errors import UsageError
 from contrasift.options.declaring import Options, option, require
 from contrasift.options.training import METHODS
+from contrasift.options.words import GraphKind, Layer, Metric, RunClassMethod
 
 
 @dataclass(frozen=True)
@@ -39,13 +36,13 @@ class PoolOptions(Options):
     def __post_init__(self) -> None:
         """Check counts and shares."""
         super().__post_init__()
-        require(self.limit is None or self.limit >= 1, "--limit of at least 1", self.limit)
+        require(self.limit is None or self.limit >= 1, "limit= of at least 1", self.limit)
         require(
             self.image_size is None or self.image_size >= 8,
-            "--image-size of at least 8",
+            "image_size= of at least 8",
             self.image_size,
         )
-        require(0 < self.holdout < 1, "--holdout in (0, 1)", self.holdout)
+        require(0 < self.holdout < 1, "holdout= in (0, 1)", self.holdout)
 
 
 @dataclass(frozen=True)
@@ -60,9 +57,7 @@ class EmbedOptions(Options):
         "same",
         "The encoder (named like --encoder; several with commas: their features side by side) in whose features classes are found; its embeddings of the images as they are go to class_embeddings.npy. `same`: that of --encoder; empty: classes are found in the views' embeddings, where similarities are.",
     )
-    classes_layer: str = option(
-        "backbone", "Layer of --classes-encoder.", choices=("head", "backbone")
-    )
+    classes_layer: Layer = option("backbone", "Layer of --classes-encoder.")
     classes_views: int = option(
         0, "Augmented views for --classes-encoder besides the image as it is."
     )
@@ -75,30 +70,29 @@ class EmbedOptions(Options):
     proxy_architecture: str = option(
         "", "The proxy's network, named like --architecture; default: that."
     )
-    layer: str = option(
+    layer: Layer = option(
         "head",
         "Embed with the encoder's `backbone` or with the projection `head` (encoders without one: backbone).",
-        choices=("head", "backbone"),
     )
     views: int = option(4, "Augmented views an example; their unit embeddings are averaged.")
     plain_view: bool = option(False, "Average in the un-augmented view as well.")
-    embed_batch_size: int = option(256, "Examples embedded at a time.")
+    embed_batch_size: int = option(256, "Examples embedded at a time.", argument="batch_size")
     seed: int = option(0, "Seed of everything random.")
 
     def __post_init__(self) -> None:
         """Check that there is at least one view."""
         super().__post_init__()
-        require(self.views >= 0, "--views of at least 0", self.views)
-        require(self.classes_views >= 0, "--classes-views of at least 0", self.classes_views)
+        require(self.views >= 0, "views= of at least 0", self.views)
+        require(self.classes_views >= 0, "classes_views= of at least 0", self.classes_views)
         require(
-            self.views > 0 or self.plain_view, "at least one view", "--views 0 without --plain-view"
+            self.views > 0 or self.plain_view, "at least one view", "views=0 and plain_view=False"
         )
         require(
-            self.embed_batch_size >= 1, "--embed-batch-size of at least 1", self.embed_batch_size
+            self.embed_batch_size >= 1, "embed_batch_size= of at least 1", self.embed_batch_size
         )
         require(
             self.proxy_epochs is None or self.proxy_epochs >= 1,
-            "--proxy-epochs of at least 1",
+            "proxy_epochs= of at least 1",
             self.proxy_epochs,
         )
 
@@ -107,10 +101,10 @@ class EmbedOptions(Options):
 class ClassesOptions(Options):
     """How latent classes are found."""
 
-    classes: str = option(
+    classes: RunClassMethod = option(
         "auto",
         "`graph`: communities among nearest neighbours, which find their own number (extra `graph`); `kmeans`; `auto`: graph where installed, up to 200,000 examples and unless --n-classes is given, else kmeans; `few-labels`: a linear classifier from few labels; `propagate`: few labels spread over the graph; the pool's `labels`; `zero-shot`: the name in --class-names that an image resembles most.",
-        choices=("auto", "graph", "kmeans", "few-labels", "propagate", "labels", "zero-shot"),
+        argument="method",
     )
     class_names: str = option(
         "", "zero-shot: a file with the name of a class a line, or `imagenet-1k`."
@@ -128,10 +122,10 @@ class ClassesOptions(Options):
         "kmeans: a number, a range such as 50:400 or `auto` (√n / 10 to 2 √n): chosen by how few neighbours are cut apart; default: as many as the pool has labels, else `auto`.",
     )
     restarts: int = option(5, "k-means restarts; the best is kept.")
-    metric: str = option(
+    iterations: int = option(25, "k-means steps a restart.", later=True)
+    metric: Metric = option(
         "spherical",
         "Without --whiten: examples are compared by direction (`spherical`) or as points (`euclidean`).",
-        choices=("spherical", "euclidean"),
     )
     whiten: int = option(
         128, "Find classes in so many leading components, brought to equal variance; 0: not."
@@ -143,10 +137,9 @@ class ClassesOptions(Options):
         10,
         "graph, propagate: neighbours of an example; `auto` (graph): 10, 20 or 30, where two seeds agree best.",
     )
-    graph: str = option(
+    graph: GraphKind = option(
         "union",
         "graph, propagate: join two examples if one is a neighbour of the other (`union`), or if each is (`mutual`).",
-        choices=("union", "mutual"),
     )
     resolution: str | float | int = option(
         "3",
@@ -158,9 +151,12 @@ class ClassesOptions(Options):
     few_labels: str = option(
         "",
         "few-labels, propagate: a file of labels, one `index,label` a line, instead of --label-share.",
+        argument="known",
     )
     classes_file: str = option(
-        "", "labels: take the classes from this file (.npy, .parquet or lines) instead of the pool."
+        "",
+        "labels: take the classes from this file (.npy, .parquet or lines) instead of the pool.",
+        argument="labels",
     )
     stability: int | None = option(
         None,
@@ -175,23 +171,24 @@ class ClassesOptions(Options):
     def __post_init__(self) -> None:
         """Check counts."""
         super().__post_init__()
-        require(self.restarts >= 1, "--restarts of at least 1", self.restarts)
-        require(self.whiten >= 0, "--whiten of at least 0", self.whiten)
+        require(self.restarts >= 1, "restarts= of at least 1", self.restarts)
+        require(self.iterations >= 1, "iterations= of at least 1", self.iterations)
+        require(self.whiten >= 0, "whiten= of at least 0", self.whiten)
         require(
             self.max_class_size is None or self.max_class_size >= 1,
-            "--max-class-size of at least 1",
+            "max_class_size= of at least 1",
             self.max_class_size,
         )
         require(
             self.stability is None or self.stability >= 0,
-            "--stability of at least 0",
+            "stability= of at least 0",
             self.stability,
         )
-        require(self.rounds >= 0, "--rounds of at least 0", self.rounds)
+        require(self.rounds >= 0, "rounds= of at least 0", self.rounds)
         require(
             self.rounds == 0 or self.classes not in ("labels", "zero-shot"),
-            "--rounds with --classes that are found in embeddings",
-            self.classes,
+            "rounds= with classes that are found in embeddings",
+            f"classes='{self.classes}'",
         )
         self._settle_texts()
         self._check_n_classes()
@@ -199,20 +196,20 @@ class ClassesOptions(Options):
         zero_shot = self.classes == "zero-shot"
         require(
             bool(self.class_names) or not zero_shot,
-            "--class-names for --classes zero-shot",
+            "class_names= for classes='zero-shot'",
             "none",
             "A file with one name a line, or imagenet-1k",
         )
         given = [self.class_names, self.templates, self.clip]
         require(
             zero_shot or not any(given),
-            "--classes zero-shot for --class-names, --templates and --clip",
+            "classes='zero-shot' for class_names=, templates= and clip=",
             self.classes,
         )
 
     def fingerprint(self, *upstream: str) -> str:
         """Hash of these options, without `rounds`: every round is a stage with its own."""
-        values = {name: value for name, value in self.as_dict().items() if name != "rounds"}
+        values = {name: value for name, value in self.identity().items() if name != "rounds"}
         text = json.dumps([type(self).__name__, values, upstream], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -223,11 +220,11 @@ class ClassesOptions(Options):
         if self.graph_neighbours != "auto":
             text = str(self.graph_neighbours)
             count = int(text) if text.isdecimal() else 0
-            require(count >= 1, "--graph-neighbours of at least 1, or auto", text)
+            require(count >= 1, "graph_neighbours= of at least 1, or auto", text)
             object.__setattr__(self, "graph_neighbours", count)
         require(
             self.graph_neighbours != "auto" or self.classes != "propagate",
-            "a number of --graph-neighbours for --classes propagate",
+            "a number of graph_neighbours= for classes='propagate'",
             "auto",
         )
         if self.resolution in ("auto", "consensus"):
@@ -238,7 +235,7 @@ class ClassesOptions(Options):
             value = 0.0
         require(
             0 < value < float("inf"),
-            "--resolution above 0, auto or consensus",
+            "resolution= above 0, auto or consensus",
             repr(self.resolution),
         )
         object.__setattr__(self, "resolution", f"{value:g}")
@@ -249,143 +246,28 @@ class ClassesOptions(Options):
         ends = str(self.n_classes).split(":")
         require(
             len(ends) <= 2 and all(end.isdecimal() and int(end) >= 1 for end in ends),
-            "--n-classes of at least 1, a range such as 50:400, or `auto`",
+            "n_classes= of at least 1, a range such as 50:400, or `auto`",
             self.n_classes,
         )
-        require(
-            self.classes in ("auto", "kmeans"), "--classes kmeans for --n-classes", self.classes
-        )
+        require(self.classes in ("auto", "kmeans"), "classes='kmeans' for n_classes=", self.classes)
 
     def _check_few_labels(self) -> None:
         few = self.classes in ("few-labels", "propagate")
         require(
             self.label_share is None or 0 < self.label_share <= 1,
-            "--label-share in (0, 1]",
+            "label_share= in (0, 1]",
             self.label_share,
             "One in a hundred is 0.01",
         )
         require(
             few == ((self.label_share is not None) or bool(self.few_labels))
             and not (self.label_share is not None and self.few_labels),
-            "--label-share or --few-labels for --classes few-labels and propagate, and for no other",
-            f"--classes {self.classes}, --label-share {self.label_share}, "
-            f"--few-labels {self.few_labels or 'none'}",
+            "label_share= or few_labels= for classes='few-labels' and classes='propagate', and for no other",
+            f"classes='{self.classes}', label_share={self.label_share}, "
+            f"few_labels='{self.few_labels}'",
         )
         require(
             not self.classes_file or self.classes == "labels",
-            "--classes labels for --classes-file",
+            "classes='labels' for classes_file=",
             self.classes,
         )
-
-
-@dataclass(frozen=True)
-class SelectOptions(Options):
-    """Which examples are kept."""
-
-    fraction: float | None = option(None, "Share of the pool to keep, in (0, 1].")
-    budget: int | None = option(None, "Number of examples to keep (instead of --fraction).")
-    objective: str = option(
-        "sas",
-        "What is kept: "
-        + "; ".join(f"`{one.name}`: {one.says}" for one in OBJECTIVES.values())
-        + ".",
-        choices=tuple(OBJECTIVES),
-    )
-    redundancy: float | None = option(
-        None,
-        "λ of F_λ: how much similarity among the selected counts against them; default: min(1, 1 / (4·fraction)).",
-    )
-    optimizer: str = option(
-        "greedy",
-        "`greedy` (nested ranking); for sas also `relaxed` (Frank–Wolfe: fastest, streams, leaves a linear rule); for coverage also `stochastic` (greedy over a random part of the candidates each time).",
-        choices=("greedy", "relaxed", "stochastic"),
-    )
-    threshold: float | None = option(
-        None,
-        "τ: averaged similarities below it count zero; for sas and published (the papers' experiments used 0 and 0.5). Where no similarity can be below it the linear path runs.",
-    )
-    coverage_weight: float = option(1.0, "Weight of coverage in coverage-centre.")
-    centre_weight: float = option(1.0, "Weight of centre in coverage-centre.")
-    epsilon: float | None = option(
-        None,
-        "semantic-dedup: two examples whose similarity exceeds 1 − ε are one, and how many are distinct is told (the budget decides what is kept). --optimizer stochastic: the part of the optimum that chance may cost (0.1).",
-    )
-    neighbours: int = option(20, "typicality: how many nearest neighbours tell the density.")
-    scores: str = option(
-        "",
-        "File with a score an example, for the objective scores: .parquet or .csv with columns `index` and the scores, .npy, or a number a line.",
-    )
-    scores_column: str = option("", "Column of the scores; default: the only one beside `index`.")
-    scores_keep: str = option("high", "Which scores are kept.", choices=("high", "low"))
-    refine: str = option(
-        "none",
-        "After greedy: `swaps` (same size), or the paper's `double-greedy` or `double-greedy-random` (both may shrink the set).",
-        choices=("none", "swaps", "double-greedy", "double-greedy-random"),
-    )
-    allocate: str = option(
-        "proportional",
-        "How the budget is shared among classes: `proportional`, `equal`, or `global` (one objective over the whole pool).",
-        choices=("proportional", "equal", "global"),
-    )
-    min_per_class: int = option(0, "At least this many from every class that has them.")
-    seed: int = option(0, "Seed of everything random.")
-
-    def __post_init__(self) -> None:
-        """Check the budget and that the choices go together."""
-        super().__post_init__()
-        if self.fraction is not None and self.budget is not None:
-            raise UsageError("--fraction or --budget", "both", "Give only one of them")
-        if self.fraction is not None:
-            require(
-                0 < self.fraction <= 1,
-                "--fraction in (0, 1]",
-                self.fraction,
-                "A fifth of the pool is 0.2",
-            )
-        require(self.budget is None or self.budget >= 0, "--budget of at least 0", self.budget)
-        require(
-            self.redundancy is None or 0 <= self.redundancy < float("inf"),
-            "--redundancy of at least 0",
-            self.redundancy,
-        )
-        require(self.min_per_class >= 0, "--min-per-class of at least 0", self.min_per_class)
-        require(
-            self.threshold is None or -1 <= self.threshold <= 1,
-            "--threshold in [-1, 1], a cosine",
-            self.threshold,
-        )
-        require(
-            0 < self.coverage_weight < float("inf"),
-            "--coverage-weight above 0",
-            self.coverage_weight,
-            "--objective centre has none",
-        )
-        require(
-            0 <= self.centre_weight < float("inf"),
-            "--centre-weight of at least 0",
-            self.centre_weight,
-        )
-        require(self.epsilon is None or 0 <= self.epsilon <= 2, "--epsilon in [0, 2]", self.epsilon)
-        require(self.neighbours >= 1, "--neighbours of at least 1", self.neighbours)
-        refuse_unused(self.objective, self._further())
-        require(
-            self.refine == "none" or self.optimizer == "greedy",
-            "--optimizer greedy for --refine",
-            self.optimizer,
-        )
-
-    def arguments(self) -> dict[str, Any]:
-        """What `contrasift.select` takes of these; the file of scores is read by the caller."""
-        return {
-            name: value
-            for name, value in self.as_dict().items()
-            if name not in ("scores", "scores_column")
-        }
-
-    def _further(self) -> list[str]:
-        """The options beyond their defaults that only some objectives take."""
-        names = ("threshold", "refine", "coverage_weight", "centre_weight", "epsilon")
-        names += ("neighbours", "scores", "scores_column", "scores_keep")
-        defaults = {item.name: item.default for item in dataclasses.fields(self)}
-        given = [name for name in names if getattr(self, name) != defaults[name]]
-        return given + ([self.optimizer] if self.optimizer != "greedy" else [])

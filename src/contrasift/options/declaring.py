@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from numbers import Integral, Real
+from typing import Any, Literal, TypeVar
 
 from contrasift.catalogue import check_choice, nearest
 from contrasift.errors import UsageError
@@ -16,10 +18,36 @@ from contrasift.errors import UsageError
 OptionsT = TypeVar("OptionsT", bound="Options")
 
 
-def option(default: Any, help: str, choices: Sequence[str] = (), short: str = "") -> Any:
-    """A dataclass field that carries its help text, its legal values and a one-letter flag."""
+def option(
+    default: Any,
+    help: str,
+    choices: Sequence[str] = (),
+    short: str = "",
+    metavar: str = "",
+    later: bool = False,
+    argument: str = "",
+) -> Any:
+    """A dataclass field that carries what its flag, its recipe key and its check need.
+
+    Args:
+        default: what holds where nothing is given.
+        help: of the flag.
+        choices: the legal words, where they are not those of a `Literal` type.
+        short: a one-letter flag.
+        metavar: what the flag takes, e.g. `FILE`.
+        argument: its name in the Python function, where that is another.
+        later: it came after runs had been made without it: at its default it is in no fingerprint.
+    """
     return dataclasses.field(
-        default=default, metadata={"help": help, "choices": tuple(choices), "short": short}
+        default=default,
+        metadata={
+            "help": help,
+            "choices": tuple(choices),
+            "short": short,
+            "metavar": metavar,
+            "later": later,
+            "argument": argument,
+        },
     )
 
 
@@ -29,14 +57,47 @@ def require(condition: bool, expected: str, got: object, remedy: str = "") -> No
         raise UsageError(expected, str(got), remedy)
 
 
-def _typed(name: str, value: object, kind: Any) -> object:
-    """A recipe's value as the option's type; `1` may stand for `1.0`, nothing else is converted."""
-    kinds = typing.get_args(kind) or (kind,)
+def words_of(hint: Any) -> tuple[str, ...]:
+    """The words of a `Literal` type, or of the one in a union; none of any other."""
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    return next((words for part in typing.get_args(hint) if (words := words_of(part))), ())
+
+
+@functools.cache
+def legal_words(group: type[Options]) -> dict[str, tuple[str, ...]]:
+    """The legal words of every option that has some."""
+    hints = typing.get_type_hints(group)
+    found = {
+        item.name: item.metadata.get("choices") or words_of(hints[item.name])
+        for item in dataclasses.fields(group)
+    }
+    return {name: words for name, words in found.items() if words}
+
+
+def plain_kinds(hint: Any) -> tuple[type, ...]:
+    """The types of an option's values: those of a union, and text for a list of words."""
+    if words_of(hint):
+        own = typing.get_args(hint)
+        return (str, type(None)) if type(None) in own else (str,)
+    return typing.get_args(hint) or (hint,)
+
+
+def _typed(name: str, value: object, hint: Any) -> object:
+    """A given value as the option's type; `1` may stand for `1.0`, nothing else is converted."""
+    kinds = plain_kinds(hint)
     if float in kinds and type(value) is int:
         return float(value)
     wanted = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
     require(type(value) in kinds, f"option {name} to be {wanted}", repr(value))
     return value
+
+
+def plain(value: Any) -> Any:
+    """NumPy's numbers, of which grids of parameters are full, as Python's."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else value
 
 
 @dataclass(frozen=True)
@@ -45,21 +106,27 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check every field that lists its choices."""
-        for item in dataclasses.fields(self):
-            choices = item.metadata.get("choices", ())
-            value = getattr(self, item.name)
-            if choices:
-                check_choice(f"--{item.name.replace('_', '-')}", str(value), choices)
-            if item.name == "seed":
-                require(value >= 0, "--seed of at least 0", value)
+        for name, words in legal_words(type(self)).items():
+            check_choice(f"{name}=", str(getattr(self, name)), words)
+        seed = getattr(self, "seed", 0)
+        require(seed >= 0, "seed= of at least 0", seed)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, in the order in which they are declared."""
         return dataclasses.asdict(self)
 
+    def identity(self) -> dict[str, Any]:
+        """What fingerprints are made of: all, but for options that came later, at their defaults."""
+        unused = {
+            item.name
+            for item in dataclasses.fields(self)
+            if item.metadata.get("later") and getattr(self, item.name) == item.default
+        }
+        return {name: value for name, value in self.as_dict().items() if name not in unused}
+
     def fingerprint(self, *upstream: str) -> str:
         """Hash of these options and of what they were applied to."""
-        text = json.dumps([type(self).__name__, self.as_dict(), upstream], sort_keys=True)
+        text = json.dumps([type(self).__name__, self.identity(), upstream], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @classmethod
@@ -71,3 +138,9 @@ class Options:
                 known = ", ".join(kinds)
                 raise UsageError(f"one of the options {known}", key, nearest(str(key), kinds))
         return cls(**{key: _typed(key, value, kinds[key]) for key, value in values.items()})
+
+    @classmethod
+    def from_arguments(cls: type[OptionsT], arguments: Mapping[str, Any]) -> OptionsT:
+        """Build from a function's arguments, those that are options here; NumPy's numbers may be."""
+        names = [item.name for item in dataclasses.fields(cls)]
+        return cls.from_mapping({name: plain(arguments[name]) for name in names})

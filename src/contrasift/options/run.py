@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contrasift.catalogue import nearest
-from contrasift.options.choosing import ClassesOptions, EmbedOptions, PoolOptions, SelectOptions
+from contrasift.options.choosing import ClassesOptions, EmbedOptions, PoolOptions
 from contrasift.options.declaring import Options, option, require
+from contrasift.options.selecting import SelectOptions
 from contrasift.options.training import TrainOptions
+from contrasift.options.words import Matched
 
 
 @dataclass(frozen=True)
@@ -18,16 +20,15 @@ class CompareOptions(Options):
     """What the selection is held against."""
 
     seeds: int = option(3, "Number of training seeds for every arm of the comparison.")
-    match: str = option(
+    match: Matched = option(
         "epochs",
         "Subsets are trained for as many `epochs` as the full pool, or for as many optimiser `steps`.",
-        choices=("epochs", "steps"),
     )
 
     def __post_init__(self) -> None:
         """Check that something is compared."""
         super().__post_init__()
-        require(self.seeds >= 1, "--seeds of at least 1", self.seeds)
+        require(self.seeds >= 1, "seeds= of at least 1", self.seeds)
 
 
 GROUPS: dict[str, type[Options]] = {

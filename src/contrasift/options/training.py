@@ -7,6 +7,13 @@ import math
 from dataclasses import dataclass
 
 from contrasift.options.declaring import Options, option, require
+from contrasift.options.words import (
+    AugmentationName,
+    Precision,
+    Schedule,
+    StepRule,
+    TrainingMethod,
+)
 
 
 @dataclass(frozen=True)
@@ -77,10 +84,9 @@ LEARNING_RATES = {"adam": 3e-3, "sgd": 0.05, "lars": 0.3}
 class TrainOptions(Options):
     """One pre-training run (defaults: the SAS paper's settings, scaled to a CPU)."""
 
-    method: str = option(
+    method: TrainingMethod = option(
         "simclr",
         "How it learns: " + "; ".join(f"`{name}`: {it.says}" for name, it in METHODS.items()) + ".",
-        choices=tuple(METHODS),
     )
     architecture: str = option(
         "narrow",
@@ -95,10 +101,9 @@ class TrainOptions(Options):
         256,
         "Examples in a step, on all devices together; for simclr the other 2·(batch − 1) views are the negatives.",
     )
-    optimizer_name: str = option(
+    optimizer_name: StepRule = option(
         "adam",
         "`adam`, `sgd` (momentum 0.9) or `lars` (SGD with layer-wise rates, for large batches).",
-        choices=tuple(LEARNING_RATES),
     )
     learning_rate: float | None = option(
         None, "Peak learning rate; default: 0.003 for adam, 0.05 for sgd, 0.3 for lars."
@@ -106,10 +111,9 @@ class TrainOptions(Options):
     scale_learning_rate: bool = option(
         False, "Multiply the learning rate by batch / 256 (the linear rule of SGD and LARS)."
     )
-    schedule: str = option(
+    schedule: Schedule = option(
         "cosine",
         "How the learning rate goes on after its warm-up: down along half a `cosine`, or `constant`.",
-        choices=("cosine", "constant"),
     )
     warmup_epochs: int | None = option(
         None, "Epochs in which the learning rate rises; default: a twentieth of all steps."
@@ -128,10 +132,9 @@ class TrainOptions(Options):
         None,
         "byol, simsiam: width of the predictor's hidden layer; default: twice the features' width for byol, a quarter of --projection-dim for simsiam.",
     )
-    augmentation: str = option(
+    augmentation: AugmentationName = option(
         "auto",
         "How views are made; `auto`: `small-grey` for grey images up to 32 pixels, else `simclr`.",
-        choices=("auto", "simclr", "small-grey", "moco-v2"),
     )
 
     negatives: str = option(
@@ -164,55 +167,54 @@ class TrainOptions(Options):
     devices: int = option(
         1, "Devices (on a CPU: processes) that share each batch; negatives are gathered from all."
     )
-    precision: str = option(
+    precision: Precision = option(
         "32-true",
         "Arithmetic of the network; losses are always in float32.",
-        choices=("32-true", "bf16-mixed", "16-mixed"),
     )
 
     def __post_init__(self) -> None:
         """Check that every number can be trained with."""
         super().__post_init__()
-        require(self.epochs >= 1, "--epochs of at least 1", self.epochs)
+        require(self.epochs >= 1, "epochs= of at least 1", self.epochs)
         parse_epochs(self.keep_epochs, self.epochs)
         parse_loss(self.loss)
         require(
             self.batch_size >= 2,
-            "--batch-size of at least 2 (a batch of one has no negatives)",
+            "batch_size= of at least 2 (a batch of one has no negatives)",
             self.batch_size,
         )
         for name in ("learning_rate", "temperature"):
             value = getattr(self, name)
-            require(value is None or value > 0, f"--{name.replace('_', '-')} above 0", value)
+            require(value is None or value > 0, f"{name}= above 0", value)
         for name in ("projection_dim", "predictor_dim"):
             value = getattr(self, name)
-            require(value is None or value >= 1, f"--{name.replace('_', '-')} of at least 1", value)
-        require(self.weight_decay >= 0, "--weight-decay of at least 0", self.weight_decay)
+            require(value is None or value >= 1, f"{name}= of at least 1", value)
+        require(self.weight_decay >= 0, "weight_decay= of at least 0", self.weight_decay)
         require(
             self.warmup_epochs is None or 0 <= self.warmup_epochs < self.epochs,
-            "--warmup-epochs below --epochs",
+            "warmup_epochs= below epochs=",
             self.warmup_epochs,
         )
         self._check_devices()
-        require(self.queue_size >= 1, "--queue-size of at least 1", self.queue_size)
-        require(self.queue_reserve >= 0, "--queue-reserve of at least 0", self.queue_reserve)
-        require(0 <= self.queue_keep_hard < 1, "--queue-keep-hard in [0, 1)", self.queue_keep_hard)
-        require(0 <= self.momentum < 1, "--momentum in [0, 1)", self.momentum)
+        require(self.queue_size >= 1, "queue_size= of at least 1", self.queue_size)
+        require(self.queue_reserve >= 0, "queue_reserve= of at least 0", self.queue_reserve)
+        require(0 <= self.queue_keep_hard < 1, "queue_keep_hard= in [0, 1)", self.queue_keep_hard)
+        require(0 <= self.momentum < 1, "momentum= in [0, 1)", self.momentum)
         self._refuse_unused()
         if self.queue_reserve:
             require(
                 bool(self.negatives or self.negatives_schedule),
-                "--negatives for --queue-reserve",
+                "negatives= for queue_reserve=",
                 "none",
             )
 
     def _check_devices(self) -> None:
-        require(self.devices >= 1, "--devices of at least 1", self.devices)
-        require(self.split_bn >= 1, "--split-bn of at least 1", self.split_bn)
+        require(self.devices >= 1, "devices= of at least 1", self.devices)
+        require(self.split_bn >= 1, "split_bn= of at least 1", self.split_bn)
         parts = self.devices * self.split_bn
         require(
             self.batch_size % parts == 0 and (parts == 1 or self.batch_size >= 2 * parts),
-            f"--batch-size as a multiple of --devices × --split-bn ({parts}), two examples each",
+            f"batch_size= as a multiple of devices= × split_bn= ({parts}), two examples each",
             self.batch_size,
         )
 
@@ -221,11 +223,11 @@ class TrainOptions(Options):
         defaults = {item.name: item.default for item in dataclasses.fields(self)}
         uses = {name for method in METHODS.values() for name in method.uses}
         for name in sorted(uses - METHODS[self.method].uses):
-            takers = [other for other, method in METHODS.items() if name in method.uses]
+            takers = [f"method='{other}'" for other, it in METHODS.items() if name in it.uses]
             require(
                 getattr(self, name) == defaults[name],
-                f"--method {' or '.join(takers)} for --{name.replace('_', '-')}",
-                self.method,
+                f"{' or '.join(takers)} for {name}=",
+                f"method='{self.method}'",
             )
 
     def resolved(self) -> TrainOptions:
@@ -263,7 +265,7 @@ def parse_epochs(text: str, last: int) -> frozenset[int]:
         return frozenset(range(1, last + 1))
     parts = [part.strip() for part in text.split(",")] if text else []
     wrong = [part for part in parts if not (part.isdecimal() and int(part) >= 1)]
-    require(not wrong, "--keep-epochs like 1,4,10, or all", text)
+    require(not wrong, "keep_epochs= like 1,4,10, or all", text)
     return frozenset(int(part) for part in parts if int(part) <= last)
 
 
@@ -287,7 +289,7 @@ def parse_loss(text: str) -> tuple[str, tuple[float, ...]]:
     )
     require(
         legal,
-        "--loss decoupled, debiased(SHARE) or hardness(BETA,SHARE), a share in [0, 1), beta from 0 on",
+        "loss= as decoupled, debiased(SHARE) or hardness(BETA,SHARE), a share in [0, 1), beta from 0 on",
         text,
     )
     return name, numbers
@@ -314,13 +316,13 @@ class DynamicsOptions(Options):
         """Check that every number can be trained with."""
         super().__post_init__()
         for name in ("epochs", "seeds"):
-            require(getattr(self, name) >= 1, f"--{name} of at least 1", getattr(self, name))
-        require(self.batch_size >= 2, "--batch-size of at least 2", self.batch_size)
-        require(self.learning_rate > 0, "--learning-rate above 0", self.learning_rate)
-        require(self.weight_decay >= 0, "--weight-decay of at least 0", self.weight_decay)
+            require(getattr(self, name) >= 1, f"{name}= of at least 1", getattr(self, name))
+        require(self.batch_size >= 2, "batch_size= of at least 2", self.batch_size)
+        require(self.learning_rate > 0, "learning_rate= above 0", self.learning_rate)
+        require(self.weight_decay >= 0, "weight_decay= of at least 0", self.weight_decay)
         require(
             self.early_epoch is None or 1 <= self.early_epoch <= self.epochs,
-            f"--early-epoch between 1 and {self.epochs}",
+            f"early_epoch= between 1 and {self.epochs}",
             self.early_epoch,
         )
 

@@ -90,7 +90,7 @@ def _notes(options: ClassesOptions, found: LatentClasses, stability: dict[str, A
         notes.append(auto_note(found.codes.size))
     if stability.get("ari", 1.0) < 0.5:
         notes.append(
-            "other seeds find quite different classes: try another --resolution, --n-classes or "
+            "other seeds find quite different classes: try another resolution=, n_classes= or "
             "encoder"
         )
     return notes

@@ -87,7 +87,7 @@ def check_batch(run: Run, n: int) -> None:
         raise UsageError(
             f"a subset of at least one batch ({batch} examples)",
             f"{n} examples",
-            f"Pass --batch-size {n} or less, or select more" if n > 1 else "Select more",
+            f"Pass batch_size={n} or less, or select more" if n > 1 else "Select more",
         )
 
 
@@ -222,7 +222,7 @@ def evaluate_encoder(
 
     if reading.layer == "head" and not encoder.description["projection_dim"]:
         raise UsageError(
-            "--layer backbone for an encoder without a projection head", f"--layer {reading.layer}"
+            "layer='backbone' for an encoder without a projection head", f"layer='{reading.layer}'"
         )
     labels, test = labels_and_test(pool)
     positions = positions[labels[positions] >= 0]
@@ -279,7 +279,7 @@ def labels_and_test(pool: Pool) -> tuple[np.ndarray, Pool]:
         raise DataError(
             "a pool with labels, to evaluate on",
             f"{pool.name} without them",
-            "Class sub-folders serve as labels with --labels folders",
+            "Class sub-folders serve as labels with labels='folders'",
         )
     return require_labels(pool), pool.test
 

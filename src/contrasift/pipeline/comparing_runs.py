@@ -139,7 +139,7 @@ def check_same_pool(first: ComparedRun, second: ComparedRun) -> None:
             getattr(options, name) != getattr(others, name)
             for name in ("image_size", "labels", "holdout", "limit", "seed")
         )
-    remedy = "Embed the same pool in both, with the same --limit, --holdout and --seed"
+    remedy = "Embed the same pool in both, with the same limit=, holdout= and seed="
     if not same:
         raise UsageError(
             "runs of the same pool",

@@ -191,7 +191,7 @@ def _pool_of(listed: Sequence[Listed], source: Path | None, classes: Path | None
         labels, n_labels = _labels(source if source.is_dir() else source.parent, index)
     elif first is None or first.index is None:
         raise UsageError(
-            "--embeddings, or a selection with its ranking, to know the pool",
+            "embeddings=, or a selection with its ranking, to know the pool",
             "lists of indices alone",
         )
     else:

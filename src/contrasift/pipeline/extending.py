@@ -129,7 +129,7 @@ def extend(
     """
     lineage = Lineage.of(run_folder)
     if out.resolve() in {path.resolve() for path in lineage.folders}:
-        raise UsageError("a folder of its own for --out", f"{out}, which is to be extended")
+        raise UsageError("a folder of its own for out=", f"{out}, which is to be extended")
     upstream = lineage.fingerprint()
     base = RunFolder(lineage.run)
     options = base.read_options()
@@ -305,7 +305,7 @@ class _Extension:
             options = self.run.options.select
             if options.scores:
                 raise UsageError(
-                    "a selection by embeddings for --reselect", f"one by scores, {options.scores}"
+                    "a selection by embeddings for reselect=", f"one by scores, {options.scores}"
                 )
             together, labels = self._gather()
             chosen = select(together, labels, **options.arguments())

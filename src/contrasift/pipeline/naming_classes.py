@@ -55,7 +55,7 @@ def zero_shot_of_run(
         raise UsageError(
             "images embedded with an open-clip model, for zero-shot classes",
             f"embeddings of {embeddings.description['encoder']['architecture']}",
-            "Embed with --classes-encoder open-clip:ViT-B-32/laion2b_s34b_b79k, or another",
+            "Embed with classes_encoder='open-clip:ViT-B-32/laion2b_s34b_b79k', or another",
         )
     clip = load_clip(source)
     _check_tower(clip, embeddings)
@@ -81,5 +81,5 @@ def _check_tower(clip: Clip, embeddings: Embeddings) -> None:
         raise DataError(
             "the model that embedded the images",
             f"{clip.source}, whose image tower has other weights",
-            "Name that model with --clip, or embed again with this one",
+            "Name that model with clip=, or embed again with this one",
         )

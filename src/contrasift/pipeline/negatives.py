@@ -77,7 +77,7 @@ def _encoder_of(run: Run, request: NegativesRequest) -> tuple[str, str, str]:
         raise RunFolderError(
             f"a trained encoder {name} in {run.folder.path}",
             f"only {', '.join(there)}" if there else "none",
-            f"Train one: contrasift train {run.folder.path} --subset full; or name one with --encoder",
+            f"Train one: contrasift train {run.folder.path} --subset full; or name one with encoder=",
         )
     source = folder / name / "encoder.safetensors"
     return name, str(source), sha256_of(source)

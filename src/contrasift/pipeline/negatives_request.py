@@ -39,7 +39,7 @@ class NegativesRequest(Options):
         """Check counts and choices."""
         super().__post_init__()
         if self.arm and self.encoder:
-            raise UsageError("--arm or --encoder", "both", "Give only one of them")
+            raise UsageError("arm= or encoder=", "both", "Give only one of them")
         for name in ("queries", "negatives", "replicates"):
             if getattr(self, name) < 1:
-                raise UsageError(f"--{name} of at least 1", str(getattr(self, name)))
+                raise UsageError(f"{name}= of at least 1", str(getattr(self, name)))

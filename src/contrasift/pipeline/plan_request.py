@@ -39,9 +39,9 @@ class PlanRequest(Options):
         for name, least in (("seeds", 1), ("epochs", 1), ("sample", 2), ("draws", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise UsageError(f"--{name} of at least {least}", str(value))
+                raise UsageError(f"{name}= of at least {least}", str(value))
         if not 0 < self.loss < 100:
-            raise UsageError("--loss in points between 0 and 100", f"{self.loss}")
+            raise UsageError("loss= in points between 0 and 100", f"{self.loss}")
         self.shares()
 
     def shares(self) -> list[float]:
@@ -55,7 +55,7 @@ class PlanRequest(Options):
         except ValueError:
             shares = []
         if not shares or not all(0 < share <= 1 for share in shares):
-            raise UsageError("--fractions in (0, 1], e.g. 0.1,0.25,0.6", self.fractions)
+            raise UsageError("fractions= in (0, 1], e.g. 0.1,0.25,0.6", self.fractions)
         if len(set(shares)) < len(shares):
-            raise UsageError("--fractions that differ", self.fractions)
+            raise UsageError("fractions= that differ", self.fractions)
         return shares

@@ -219,7 +219,7 @@ def _arms(run: Run, request: PlanRequest, short: Run) -> dict[float, tuple[str, 
     least = resolve_budget(len(embeddings), fraction=request.shares()[0])
     if least < batch:
         raise UsageError(
-            f"--fractions of at least one batch ({batch} examples)",
+            f"fractions= of at least one batch ({batch} examples)",
             f"{request.shares()[0]:g}, which is {least}",
         )
     labels = read_latent_classes(run.folder.path / "classes.parquet", embeddings.index)

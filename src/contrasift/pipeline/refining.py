@@ -69,12 +69,12 @@ def _check(run: Run) -> None:
     encoder = run.options.embed.classes_encoder
     if encoder not in ("", "proxy", SAME_ENCODER):
         raise UsageError(
-            "--classes-encoder same, proxy or empty for --rounds, which train the proxy anew",
+            "classes_encoder= as same, proxy or empty for rounds=, which train the proxy anew",
             encoder,
         )
     if run.options.select.scores:
         raise UsageError(
-            "a selection by embeddings for --rounds", f"one by scores, {run.options.select.scores}"
+            "a selection by embeddings for rounds=", f"one by scores, {run.options.select.scores}"
         )
 
 

@@ -158,6 +158,6 @@ def positions_of(index: np.ndarray, pool_index: np.ndarray) -> np.ndarray:
         raise RunFolderError(
             "the pool that this run was made from",
             "one without some of its examples",
-            "Begin a new run with another --out",
+            "Begin a new run with another out=",
         )
     return positions.astype(np.int64)

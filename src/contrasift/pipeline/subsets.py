@@ -68,13 +68,13 @@ def parse_arm(text: str, seed: int) -> Arm:
     if share is not None and not Path(text).is_file():
         if not 0 < share <= 1:
             raise UsageError(
-                "--subset as a share of the ranking in (0, 1]", text, "A fifth of it is 0.2"
+                "subset= as a share of the ranking in (0, 1]", text, "A fifth of it is 0.2"
             )
         return Arm(f"{_TOP}{share!r}", seed)
     path = Path(text)
     if not path.is_file():
         raise UsageError(
-            f"--subset to be one of {', '.join(ARMS)}, a share of the ranking such as 0.1, or a file",
+            f"subset= to be one of {', '.join(ARMS)}, a share of the ranking such as 0.1, or a file",
             text,
         )
     index = load_subset_file(path)

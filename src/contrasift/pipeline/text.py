@@ -53,7 +53,7 @@ def embed_texts(
             raise RunFolderError(
                 "a folder that is new, or holds these embeddings",
                 f"{folder}, made of other texts or with other options",
-                "Choose another --out",
+                "Choose another out=",
             )
         return known
     folder.mkdir(parents=True, exist_ok=True)
@@ -163,7 +163,7 @@ def _labelled(texts: Texts) -> Texts:
         raise DataError(
             "labels and held-out texts for the bounds",
             f"none in {texts.name}",
-            "Name a labelled collection, or a column with --label-column",
+            "Name a labelled collection, or a column with label_column=",
         )
     sizes = np.bincount(texts.test.labels[texts.test.labels >= 0], minlength=len(texts.label_names))
     if (sizes == 0).any():
@@ -171,7 +171,7 @@ def _labelled(texts: Texts) -> Texts:
         raise DataError(
             "held-out texts of every label",
             f"none of {', '.join(absent[:5])}",
-            "Leave rare labels out with --least 20",
+            "Leave rare labels out with least=20",
         )
     return texts.test.part(np.flatnonzero(texts.test.labels >= 0), texts.test.name)
 

@@ -28,7 +28,7 @@ from contrasift.selection.baselines import (
 from contrasift.selection.coverage import greedy_coverage
 from contrasift.selection.herding import herding
 from contrasift.selection.linear import measured, solve_linear
-from contrasift.selection.task import Method, Solved, Task, with_limits, with_the_rest
+from contrasift.selection.task import SettledOptions, Solved, Task, with_limits, with_the_rest
 from contrasift.selection.threshold import greedy_thresholded, is_no_op
 from contrasift.selection.threshold_values import (
     mean_thresholded,
@@ -39,32 +39,38 @@ from contrasift.selection.threshold_values import (
 STOCHASTIC_EPSILON = 0.1  # of stochastic greedy, where none is given
 
 
-def sas(values: EmbeddingMatrix, task: Task, method: Method, threads: int | None) -> Solved:
+def sas(
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
+) -> Solved:
     """F_λ; under a threshold that some pair is below, its thresholded form."""
-    if method.threshold is None:
-        return solve_linear(values, task, method, threads)
-    reason = is_no_op(values, method.threshold, threads)
+    if options.threshold is None:
+        return solve_linear(values, task, options, threads)
+    reason = is_no_op(values, options.threshold, threads)
     if reason is None:
-        return _thresholded(values, task, method, method.threshold, threads)
-    solved = solve_linear(values, task, method, threads)
+        return _thresholded(values, task, options, options.threshold, threads)
+    solved = solve_linear(values, task, options, threads)
     return dataclasses.replace(solved, facts={**solved.facts, "no_op": reason})
 
 
 def _thresholded(
-    values: EmbeddingMatrix, task: Task, method: Method, threshold: float, threads: int | None
+    values: EmbeddingMatrix,
+    task: Task,
+    options: SettledOptions,
+    threshold: float,
+    threads: int | None,
 ) -> Solved:
     """F_λτ: similarities below τ count zero."""
-    if method.optimizer != "greedy" or method.refine != "none":
+    if options.optimizer != "greedy" or options.refine != "none":
         raise UsageError(
-            f"the optimizer greedy without refinement for τ = {threshold:g}, which some similarities "
-            "are below",
-            f"{method.optimizer} with refinement {method.refine}",
-            "Leave the threshold away, or --optimizer and --refine",
+            f"optimizer='greedy' and refine='none' for threshold={threshold:g}, which some "
+            "similarities are below",
+            f"optimizer='{options.optimizer}' and refine='{options.refine}'",
+            "Leave the threshold away, or optimizer= and refine=",
         )
     rows = np.ascontiguousarray(values, dtype=np.float32)
     terms: dict[str, Any] = {
         "threshold": threshold,
-        "redundancy": method.redundancy,
+        "redundancy": options.redundancy,
         "threads": threads,
     }
     limits: dict[str, Any] = {"keep": task.keep, "eligible": task.eligible}
@@ -90,14 +96,18 @@ def _thresholded(
     )
 
 
-def published(values: EmbeddingMatrix, task: Task, method: Method, threads: int | None) -> Solved:
+def published(
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
+) -> Solved:
     """What the published code ranks by: row sums of the similarities of at least τ (0)."""
-    scores = published_scores(values, 0.0 if method.threshold is None else method.threshold)
+    scores = published_scores(values, 0.0 if options.threshold is None else options.threshold)
     n = values.shape[0]
-    return _ranked(values, task, method, Ranked(published_order(scores), scores, n), threads)
+    return _ranked(values, task, options, Ranked(published_order(scores), scores, n), threads)
 
 
-def centre(values: EmbeddingMatrix, task: Task, method: Method, threads: int | None) -> Solved:
+def centre(
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
+) -> Solved:
     """The k rows most similar to all of their class: (36) with d = 1 − s, solved exactly.
 
     value = Σ_{j∈S} ⟨z_j, T⟩ / n
@@ -132,22 +142,24 @@ def _mean_of_modular(scores: np.ndarray, task: Task) -> float:
     return float(scores[keep].sum()) + drawn * mean
 
 
-def coverage(values: EmbeddingMatrix, task: Task, method: Method, threads: int | None) -> Solved:
+def coverage(
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
+) -> Solved:
     """Facility location: value = Σ_i max_{j∈S} s_ij."""
-    return _covering(values, task, method, threads)
+    return _covering(values, task, options, threads)
 
 
 def coverage_and_centre(
-    values: EmbeddingMatrix, task: Task, method: Method, threads: int | None
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
 ) -> Solved:
     """(37): value = a Σ_i max_{j∈S} s_ij + b E_{i∈V, j∈S} s_ij, where a selected row covers itself."""
     return _covering(
         values,
         task,
-        method,
+        options,
         threads,
-        coverage_weight=method.coverage_weight,
-        centre_weight=method.centre_weight,
+        coverage_weight=options.coverage_weight,
+        centre_weight=options.centre_weight,
         self_similarity=1.0,
     )
 
@@ -155,20 +167,20 @@ def coverage_and_centre(
 def _covering(
     values: EmbeddingMatrix,
     task: Task,
-    method: Method,
+    options: SettledOptions,
     threads: int | None,
     **objective: Any,
 ) -> Solved:
     epsilon = None
-    if method.optimizer == "stochastic":
-        epsilon = STOCHASTIC_EPSILON if method.epsilon is None else method.epsilon
+    if options.optimizer == "stochastic":
+        epsilon = STOCHASTIC_EPSILON if options.epsilon is None else options.epsilon
     path = greedy_coverage(
         np.ascontiguousarray(values, dtype=np.float32),
         task.budget,
         keep=task.keep,
         eligible=task.eligible,
         epsilon=epsilon,
-        seed=method.seed + task.code,
+        seed=options.seed + task.code,
         threads=threads,
         **objective,
     )
@@ -188,7 +200,9 @@ def _covering(
     )
 
 
-def by_herding(values: EmbeddingMatrix, task: Task, method: Method, threads: int | None) -> Solved:
+def by_herding(
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
+) -> Solved:
     """The mean of what is kept at the class's: value = −n ‖μ − μ_S‖.
 
     Gains are the score ⟨z_e, w⟩ − ‖z_e‖²/2 by which a row is not taken, and how much nearer the
@@ -218,60 +232,66 @@ def by_herding(values: EmbeddingMatrix, task: Task, method: Method, threads: int
     )
 
 
-def by_k_center(values: EmbeddingMatrix, task: Task, method: Method, threads: int | None) -> Solved:
+def by_k_center(
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
+) -> Solved:
     """Farthest-first."""
     found = k_center(values, task.budget, task.keep, task.eligible, threads)
-    return _ranked(values, task, method, found, threads)
+    return _ranked(values, task, options, found, threads)
 
 
 def by_prototype(
-    values: EmbeddingMatrix, task: Task, method: Method, threads: int | None
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
 ) -> Solved:
     """Near the class mean, or far from it."""
-    end = method.objective.removeprefix("prototype-")
-    return _ranked(values, task, method, prototype_order(values, end), threads)
+    end = options.objective.removeprefix("prototype-")
+    return _ranked(values, task, options, prototype_order(values, end), threads)
 
 
 def by_deduplication(
-    values: EmbeddingMatrix, task: Task, method: Method, threads: int | None
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
 ) -> Solved:
     """Those first that stay even where little similarity counts as repetition."""
-    found = semantic_dedup(values, method.epsilon)
-    return _ranked(values, task, method, found, threads)
+    found = semantic_dedup(values, options.epsilon)
+    return _ranked(values, task, options, found, threads)
 
 
 def by_typicality(
-    values: EmbeddingMatrix, task: Task, method: Method, threads: int | None
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
 ) -> Solved:
     """Those in dense surroundings first."""
-    found = typicality(values, method.neighbours, threads)
-    return _ranked(values, task, method, found, threads)
+    found = typicality(values, options.neighbours, threads)
+    return _ranked(values, task, options, found, threads)
 
 
-def by_scores(values: EmbeddingMatrix, task: Task, method: Method, threads: int | None) -> Solved:
+def by_scores(
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
+) -> Solved:
     """By numbers from elsewhere."""
     if task.scores is None:
         raise UsageError("scores for the objective scores", "none")
-    found = scores_order(task.scores, method.scores_keep)
-    return _ranked(values, task, method, found, threads)
+    found = scores_order(task.scores, options.scores_keep)
+    return _ranked(values, task, options, found, threads)
 
 
-def by_chance(values: EmbeddingMatrix, task: Task, method: Method, threads: int | None) -> Solved:
+def by_chance(
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
+) -> Solved:
     """A random order: of this class, or its part of one over the whole pool."""
     n = values.shape[0]
-    order = random_order(n, method.seed, task.code) if task.order is None else task.order
-    return _ranked(values, task, method, Ranked(order, np.full(n, np.nan), n), threads)
+    order = random_order(n, options.seed, task.code) if task.order is None else task.order
+    return _ranked(values, task, options, Ranked(order, np.full(n, np.nan), n), threads)
 
 
 def _ranked(
-    values: EmbeddingMatrix, task: Task, method: Method, found: Ranked, threads: int | None
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, found: Ranked, threads: int | None
 ) -> Solved:
     """A ranking without a value of its own, measured by F_λ."""
     order = with_limits(found.order, task.keep, task.eligible)
     return measured(
         values,
         task,
-        method,
+        options,
         order,
         found.scores[order],
         task.budget,

@@ -18,7 +18,7 @@ from contrasift.selection.notes import notes_on
 from contrasift.selection.plan import Plan, SelectionPool
 from contrasift.selection.ranking import RankedRows, Ranking
 from contrasift.selection.rule import LinearRule
-from contrasift.selection.task import Method, Outcome
+from contrasift.selection.task import Outcome, SettledOptions
 
 
 def assemble(
@@ -41,7 +41,7 @@ def assemble(
     Raises:
         UsageError: a nested fraction that does not hold what must be kept.
     """
-    pool, method, columns = plan.pool, plan.method, plan.columns
+    pool, options, columns = plan.pool, plan.options, plan.columns
     ranking = Ranking.of(ranked, solved, plan.places.in_turn, columns)
     value = float(sum(part.value for part in solved))
     summaries = (
@@ -56,29 +56,29 @@ def assemble(
         gain=ranking.gains,
         selected=ranking.selected,
         order=ranking.order,
-        objective=method.objective,
-        redundancy=method.redundancy,
+        objective=options.objective,
+        redundancy=options.redundancy,
         budget=ranking.budget,
         value=value,
         certificate=_certificate(value, solved),
         classes=summaries,
         seconds=seconds,
-        notes=notes_on(summaries, solved, method, plan.budget, plan.whole),
+        notes=notes_on(summaries, solved, options, plan.budget, plan.whole),
         facts={
             "n": pool.n,
             "dim": pool.values.shape[1],
             "n_classes": len(pool.names),
             "requested_budget": plan.budget,
             "fraction": plan.fraction,
-            "measures": OBJECTIVES[method.objective].value,
-            "optimizer": method.optimizer,
-            "refine": method.refine,
-            "allocate": plan.allocate,
+            "measures": OBJECTIVES[options.objective].value,
+            "optimizer": options.optimizer,
+            "refine": options.refine,
+            "allocate": plan.options.allocate,
             "rows": "scaled to length one" if pool.scale else "as they are",
             "turn": ranking.turn(),
             **facts,
             **_summed_facts(solved),
-            **_threshold_facts(method, solved),
+            **_threshold_facts(options, solved),
         },
         rule=_rule(plan, solved, ranking),
         marks=_marks(plan, ranking),
@@ -139,13 +139,13 @@ def _summed_facts(solved: Sequence[Outcome]) -> dict[str, Any]:
     return facts
 
 
-def _threshold_facts(method: Method, solved: Sequence[Outcome]) -> dict[str, Any]:
+def _threshold_facts(options: SettledOptions, solved: Sequence[Outcome]) -> dict[str, Any]:
     """What became of τ: in how many classes some pair could be below it."""
-    if method.threshold is None:
+    if options.threshold is None:
         return {}
     reasons = [str(part.facts["no_op"]) for part in solved if "no_op" in part.facts]
     facts: dict[str, Any] = {
-        "threshold": method.threshold,
+        "threshold": options.threshold,
         "thresholded_classes": len(solved) - len(reasons),
         "linear_classes": len(reasons),
     }
@@ -169,7 +169,7 @@ def _certificate(value: float, solved: Sequence[Outcome]) -> Certificate | None:
 def _rule(plan: Plan, solved: Sequence[Outcome], ranking: Ranking) -> dict[str, np.ndarray] | None:
     """The linear rule of a relaxed selection, as the arrays of `rule.npz`."""
     pool = plan.pool
-    if plan.method.optimizer != "relaxed":
+    if plan.options.optimizer != "relaxed":
         return None
     exceptions = [np.empty(0, dtype=np.int64)]
     for code, part in enumerate(solved):
@@ -200,7 +200,7 @@ def _rule(plan: Plan, solved: Sequence[Outcome], ranking: Ranking) -> dict[str, 
         exception_rows=rows,
         exception_keep=chosen[rows],
         pool_shape=(pool.n, width),
-        redundancy=plan.method.redundancy,
+        redundancy=plan.options.redundancy,
         encoder=_encoder_hash(pool.description),
         pool_sha256=str(pool.description.get("sha256", "")),
     )

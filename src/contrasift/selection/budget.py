@@ -45,13 +45,13 @@ def resolve_budget(n: int, *, fraction: float | None = None, budget: int | None 
     Raises:
         UsageError: both, neither, or one out of range.
     """
-    remedy = "Give exactly one of --fraction and --budget"
+    remedy = "Give exactly one of them"
     if fraction is None:
         if budget is None:
-            raise UsageError("a fraction or a budget", "neither", remedy)
+            raise UsageError("fraction= or budget=", "neither", remedy)
         return check_budget(budget, n)
     if budget is not None:
-        raise UsageError("a fraction or a budget", "both", remedy)
+        raise UsageError("fraction= or budget=", "both", remedy)
     exact = Decimal(str(check_fraction(fraction))) * n
     return min(n, max(1, int(exact.to_integral_value(ROUND_HALF_UP))))
 
@@ -89,7 +89,7 @@ def allocate(
         raise UsageError(
             f"a budget of at least {least}, the examples that must be kept and the minimum of every class",
             f"{total}",
-            "Raise the budget, or shorten the must-keep list or --min-per-class",
+            "Raise the budget, or shorten the list must_keep= or lower min_per_class=",
         )
     if total > most:
         raise UsageError(

@@ -7,10 +7,8 @@ from jaxtyping import Bool, Int64
 
 from contrasift.arrays import check_budget
 from contrasift.errors import UsageError
+from contrasift.options.selecting import MOST_REDUNDANCY
 from contrasift.selection import objectives
-
-# λ‖M‖² must stay finite for all rows that float32 holds; above 1, λ hardly means anything.
-MOST_REDUNDANCY = 1e9
 
 
 def check_redundancy(redundancy: float) -> None:

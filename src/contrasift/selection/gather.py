@@ -299,14 +299,14 @@ def _stop_at(
         raise DataError(
             "embeddings of finite numbers",
             f"NaN or infinity in {bad.size} row(s), the first of them {first_of(bad)}",
-            "Leave these examples out (--skip-bad does), or embed them again",
+            "Leave these examples out (skip_bad=True does), or embed them again",
         )
     zero = np.flatnonzero(problems == _ZERO)
     if scale and zero.size:
         raise DataError(
             "rows that can be scaled to length one",
             f"{zero.size} row(s) of zeros, the first of them {first_of(zero)}",
-            "Leave these examples out (--skip-bad does), or say `none` for the normalisation if rows "
+            "Leave these examples out (skip_bad=True does), or say `none` for the normalisation if rows "
             "are mean views",
         )
 

@@ -10,54 +10,62 @@ from contrasift.selection.greedy import greedy
 from contrasift.selection.passes import HeldRows, Passes
 from contrasift.selection.refine import double_greedy, replay, swap
 from contrasift.selection.relaxation import Relaxed, relax_by, upper_bound_by
-from contrasift.selection.task import Method, Rule, Solved, Task, kept_first, with_the_rest
+from contrasift.selection.task import Rule, SettledOptions, Solved, Task, kept_first, with_the_rest
 
 
 def solve_linear(
-    values: EmbeddingMatrix, task: Task, method: Method, threads: int | None = None
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None = None
 ) -> Solved:
     """Rank one class by F_λ in its linear form.
 
     Raises:
         UsageError: the relaxation beyond the fraction 1/(2λ).
     """
-    if method.optimizer == "relaxed" and task.budget > 0:
-        return solve_relaxed(HeldRows(values, threads), task, method)
-    return _by_greedy(values, task, method, threads)
+    if options.optimizer == "relaxed" and task.budget > 0:
+        return solve_relaxed(HeldRows(values, threads), task, options)
+    return _by_greedy(values, task, options, threads)
 
 
-def _by_greedy(values: EmbeddingMatrix, task: Task, method: Method, threads: int | None) -> Solved:
+def _by_greedy(
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
+) -> Solved:
     path = greedy(
         values,
         task.budget,
-        redundancy=method.redundancy,
+        redundancy=options.redundancy,
         keep=task.keep,
         eligible=task.eligible,
         threads=threads,
     )
-    if method.refine == "none" or path.order.size == 0:
+    if options.refine == "none" or path.order.size == 0:
         order, gains = with_the_rest(path.order, path.gains, path.final_gains, task)
         return measured(
-            values, task, method, order, gains, path.order.size, path.total, path.turn, threads
+            values, task, options, order, gains, path.order.size, path.total, path.turn, threads
         )
-    chosen, facts = _refined(values, task, method, path.order, path.total)
-    gains = replay(values, chosen, total=path.total, redundancy=method.redundancy)
+    chosen, facts = _refined(values, task, options, path.order, path.total)
+    gains = replay(values, chosen, total=path.total, redundancy=options.redundancy)
     passes = HeldRows(values, threads)
-    order, gains = _complete(passes, task, method, chosen, gains, path.total)
+    order, gains = _complete(passes, task, options, chosen, gains, path.total)
     turn = _first_negative(gains[: chosen.size])
-    return _measured(passes, task, method, order, gains, chosen.size, path.total, turn, facts=facts)
+    return _measured(
+        passes, task, options, order, gains, chosen.size, path.total, turn, facts=facts
+    )
 
 
 def _refined(
-    values: EmbeddingMatrix, task: Task, method: Method, order: np.ndarray, total: np.ndarray
+    values: EmbeddingMatrix,
+    task: Task,
+    options: SettledOptions,
+    order: np.ndarray,
+    total: np.ndarray,
 ) -> tuple[np.ndarray, dict[str, float | int | str]]:
     """The chosen rows after refinement: those that stay in greedy order, newcomers behind them."""
-    if method.refine == "swaps":
+    if options.refine == "swaps":
         swapped = swap(
             values,
             order,
             total=total,
-            redundancy=method.redundancy,
+            redundancy=options.redundancy,
             keep=task.keep,
             eligible=task.eligible,
         )
@@ -65,29 +73,29 @@ def _refined(
         new = np.setdiff1d(swapped.selected, order)
         return np.concatenate([stay, new]), {"swaps": swapped.swaps, "sweeps": swapped.sweeps}
     generator = None
-    if method.refine == "double-greedy-random":
-        generator = np.random.default_rng([method.seed, task.code])
+    if options.refine == "double-greedy-random":
+        generator = np.random.default_rng([options.seed, task.code])
     stays = double_greedy(
         values,
         order,
         total=total,
-        redundancy=method.redundancy,
+        redundancy=options.redundancy,
         generator=generator,
         keep=task.keep,
     )
     return order[stays], {"dropped": int(order.size - stays.sum())}
 
 
-def solve_relaxed(passes: Passes, task: Task, method: Method) -> Solved:
+def solve_relaxed(passes: Passes, task: Task, options: SettledOptions) -> Solved:
     """Rank one class by the relaxation, wherever its rows lie; the budget must not be zero.
 
     Args:
         passes: over the rows of the class.
         task: what to choose.
-        method: how: λ and the number of steps.
+        options: how: λ and the number of steps.
     """
     n = passes.n
-    usable = method.redundancy
+    usable = options.redundancy
     if 2 * usable * (task.budget - 1) >= n:
         # Minima, weights and equal shares bring single classes above the fraction 1/(2λ), where
         # the relaxation would turn round: there it chooses under the largest λ that does not.
@@ -96,21 +104,21 @@ def solve_relaxed(passes: Passes, task: Task, method: Method) -> Solved:
         passes,
         task.budget,
         redundancy=usable,
-        steps=method.steps,
+        steps=options.steps,
         keep=task.keep,
         eligible=task.eligible,
     )
     chosen = relaxed.selected[np.argsort(-relaxed.scores[relaxed.selected], kind="stable")]
     chosen = kept_first(chosen, task.keep)
-    gains = passes.replay(chosen, relaxed.total, method.redundancy)
-    order, gains = _complete(passes, task, method, chosen, gains, relaxed.total)
+    gains = passes.replay(chosen, relaxed.total, options.redundancy)
+    order, gains = _complete(passes, task, options, chosen, gains, relaxed.total)
     facts: dict[str, float | int | str] = {}
-    if usable < method.redundancy:
+    if usable < options.redundancy:
         facts["lowered_redundancy"] = usable
     return _measured(
         passes,
         task,
-        method,
+        options,
         order,
         gains,
         chosen.size,
@@ -133,15 +141,15 @@ def _rule_of(relaxed: Relaxed, n: int) -> Rule:
 def _complete(
     passes: Passes,
     task: Task,
-    method: Method,
+    options: SettledOptions,
     chosen: np.ndarray,
     gains: np.ndarray,
     total: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rank every other row behind the chosen ones, by its gain now."""
     chosen_sum = passes.fixed_sum(chosen) / passes.scale
-    final = passes.scores(total - (2.0 * method.redundancy) * chosen_sum)
-    final -= method.redundancy * passes.squares()
+    final = passes.scores(total - (2.0 * options.redundancy) * chosen_sum)
+    final -= options.redundancy * passes.squares()
     return with_the_rest(chosen, gains, final, task)
 
 
@@ -153,7 +161,7 @@ def _first_negative(gains: np.ndarray) -> int | None:
 def measured(
     values: EmbeddingMatrix,
     task: Task,
-    method: Method,
+    options: SettledOptions,
     order: np.ndarray,
     gains: np.ndarray,
     budget: int,
@@ -168,7 +176,7 @@ def measured(
     return _measured(
         HeldRows(values, threads),
         task,
-        method,
+        options,
         order,
         gains,
         budget,
@@ -182,7 +190,7 @@ def measured(
 def _measured(
     passes: Passes,
     task: Task,
-    method: Method,
+    options: SettledOptions,
     order: np.ndarray,
     gains: np.ndarray,
     budget: int,
@@ -196,7 +204,7 @@ def _measured(
 ) -> Solved:
     chosen = order[:budget]
     chosen_sum = passes.fixed_sum(chosen) / passes.scale
-    value = objectives.value(total, chosen_sum, method.redundancy)
+    value = objectives.value(total, chosen_sum, options.redundancy)
     if budget in task.sizes_without_choice(passes.n):
         bound = chance = value  # there is only one such set
     else:
@@ -205,15 +213,15 @@ def _measured(
                 passes,
                 chosen_sum,
                 budget,
-                redundancy=method.redundancy,
+                redundancy=options.redundancy,
                 total=total,
                 keep=task.keep,
                 eligible=task.eligible,
             )
-        chance = mean_value(passes, budget, total, method.redundancy, task)
+        chance = mean_value(passes, budget, total, options.redundancy, task)
     parts = None
     if task.split:
-        direction = total - method.redundancy * chosen_sum
+        direction = total - options.redundancy * chosen_sum
         parts = passes.scores(direction)[chosen]
     return Solved(
         order=order,

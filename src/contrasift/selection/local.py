@@ -82,7 +82,7 @@ class LocalEngine:
             announce(_announcement(memory, pool))
 
         def work(code: int, values: np.ndarray, inner: int | None) -> Solved:
-            return solve(values, plan.task(code), plan.method, inner)
+            return solve(values, plan.task(code), plan.options, inner)
 
         solved: list[Outcome] = []
         done = 0

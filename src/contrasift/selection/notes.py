@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from contrasift.results import ClassSummary
-from contrasift.selection.task import Method, Outcome
+from contrasift.selection.task import Outcome, SettledOptions
 
 
 def notes_on(
     summaries: Sequence[ClassSummary],
     solved: Sequence[Outcome],
-    method: Method,
+    options: SettledOptions,
     requested: int,
     whole: bool,
 ) -> tuple[str, ...]:
@@ -20,12 +20,12 @@ def notes_on(
     Args:
         summaries: of the classes.
         solved: what was chosen from: the classes, or the whole pool as one.
-        method: how.
+        options: how.
         requested: the budget that was asked for.
         whole: the pool was chosen from as a whole.
     """
     notes = [
-        _turn_note(summaries, solved, method, whole),
+        _turn_note(summaries, solved, options, whole),
         _starving_note(summaries, requested, whole),
         _shrunk_note(solved, requested),
         _lowered_note(solved),
@@ -34,7 +34,10 @@ def notes_on(
 
 
 def _turn_note(
-    summaries: Sequence[ClassSummary], solved: Sequence[Outcome], method: Method, whole: bool
+    summaries: Sequence[ClassSummary],
+    solved: Sequence[Outcome],
+    options: SettledOptions,
+    whole: bool,
 ) -> str:
     turned = [code for code, part in enumerate(solved) if part.turn is not None]
     if not turned:
@@ -43,14 +46,14 @@ def _turn_note(
     where = "the pool" if whole else f"class {summaries[first].name}"
     others = f" (and {len(turned) - 1} more classes)" if len(turned) > 1 else ""
     start = f"gains turn negative at rank {solved[first].turn} of {where}{others}: "
-    if method.redundancy == 0:
+    if options.redundancy == 0:
         return start + "these examples are unlike the rest of their class on average"
     reason = (
         "F(S) = F(V∖S) at λ = 1, so past half of a class F rewards leaving central examples out"
-        if method.redundancy == 1
-        else f"past the fraction 1/(2λ) = {1 / (2 * method.redundancy):.3g} F falls on average"
+        if options.redundancy == 1
+        else f"past the fraction 1/(2λ) = {1 / (2 * options.redundancy):.3g} F falls on average"
     )
-    remedy = "a lower --redundancy (default: min(1, 1 / (4·fraction))) moves the turn on"
+    remedy = "a lower redundancy= (default: min(1, 1 / (4·fraction))) moves the turn on"
     return f"{start}{reason}; {remedy}"
 
 
@@ -58,7 +61,7 @@ def _starving_note(summaries: Sequence[ClassSummary], requested: int, whole: boo
     empty = [part for part in summaries if part.budget == 0]
     if not empty or requested == 0:
         return ""
-    remedy = "--allocate proportional" if whole else "--min-per-class 1"
+    remedy = "allocate='proportional'" if whole else "min_per_class=1"
     return (
         f"{len(empty)} of {len(summaries)} classes keep no example (first: {empty[0].name}, of "
         f"{empty[0].size}); {remedy} gives them some"
@@ -71,7 +74,7 @@ def _shrunk_note(solved: Sequence[Outcome], requested: int) -> str:
         return ""
     return (
         f"double greedy shrank the selection from {requested} to {kept} examples: it keeps only "
-        "what raises F; --refine swaps keeps the size"
+        "what raises F; refine='swaps' keeps the size"
     )
 
 

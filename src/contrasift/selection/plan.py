@@ -24,7 +24,7 @@ from contrasift.selection.baselines import random_order
 from contrasift.selection.budget import allocate as allocate_places
 from contrasift.selection.budget import seats_in_turn
 from contrasift.selection.gather import ClassRows, positions_in_turn
-from contrasift.selection.task import Method, Task, with_limits
+from contrasift.selection.task import SettledOptions, Task, with_limits
 
 
 @dataclass(frozen=True)
@@ -100,23 +100,23 @@ class Limits:
     @classmethod
     def of(cls, pool: SelectionPool, must_keep: Any, must_drop: Any, budget: int) -> Limits:
         """Check lists of pool indices against the pool, each other and the budget."""
-        keep = rows_of_indices(pool.index, pool.n, must_keep, "must-keep")
-        drop = rows_of_indices(pool.index, pool.n, must_drop, "must-drop")
+        keep = rows_of_indices(pool.index, pool.n, must_keep, "must_keep")
+        drop = rows_of_indices(pool.index, pool.n, must_drop, "must_drop")
         both = np.intersect1d(keep, drop)
         if both.size:
             raise UsageError(
-                "must-keep and must-drop lists without a common example",
+                "must_keep= and must_drop= without a common example",
                 f"{both.size} in both, among them {pool.indices(both[:1])[0]}",
             )
         if keep.size > budget:
             raise UsageError(
-                f"a must-keep list of at most {budget} examples, the budget",
+                f"must_keep= of at most {budget} examples, the budget",
                 f"{keep.size}",
                 "Raise the budget or shorten the list",
             )
         if budget > pool.n - drop.size:
             raise UsageError(
-                f"a budget of at most {pool.n - drop.size}, what the must-drop list leaves",
+                f"a budget of at most {pool.n - drop.size}, what must_drop= leaves",
                 f"{budget}",
                 "Lower the budget or shorten the list",
             )
@@ -159,15 +159,13 @@ class Places:
         partition: ClassRows,
         limits: Limits,
         budget: int,
-        how: str,
-        minimum: int,
         weights: np.ndarray | None,
-        method: Method,
+        options: SettledOptions,
         pool: SelectionPool,
     ) -> Places:
-        """Share a budget among the classes, as `allocate` does it."""
-        if OBJECTIVES[method.objective].blind:
-            return cls._by_chance(partition, limits, budget, method, pool)
+        """Share a budget among the classes, as `budget.allocate` does it."""
+        if OBJECTIVES[options.objective].blind:
+            return cls._by_chance(partition, limits, budget, options, pool)
         sizes = partition.sizes
         if sizes.size == 1:
             kept = 0 if limits.keep is None else limits.keep.size
@@ -179,14 +177,14 @@ class Places:
         if limits.eligible is not None:
             available = np.bincount(code_of_row[limits.eligible], minlength=sizes.size)
         request: dict[str, Any] = {
-            "how": how,
-            "minimum": minimum,
+            "how": "proportional" if options.allocate == "global" else options.allocate,
+            "minimum": options.min_per_class,
             "weights": weights,
             "kept": kept,
             "available": available,
         }
         places = allocate_places(sizes, budget, **request)
-        floor = np.minimum(minimum, sizes if available is None else available)
+        floor = np.minimum(options.min_per_class, sizes if available is None else available)
         if kept is not None:
             floor = np.maximum(floor, kept)
 
@@ -198,9 +196,14 @@ class Places:
 
     @classmethod
     def _by_chance(
-        cls, partition: ClassRows, limits: Limits, budget: int, method: Method, pool: SelectionPool
+        cls,
+        partition: ClassRows,
+        limits: Limits,
+        budget: int,
+        options: SettledOptions,
+        pool: SelectionPool,
     ) -> Places:
-        order = with_limits(random_order(pool.n, method.seed), limits.keep, limits.eligible)
+        order = with_limits(random_order(pool.n, options.seed), limits.keep, limits.eligible)
         rank = np.empty(pool.n, dtype=np.int64)
         rank[order] = np.arange(pool.n)
         n_classes = partition.sizes.size
@@ -226,11 +229,10 @@ class Plan:
         places: budgets by class, and the order in which places are given.
         columns: where arrays of one entry an example lie.
         limits: rows that must and that may not be selected.
-        method: how each class is solved.
+        options: how each class is solved.
         budget: how many were asked for.
         fraction: the same as a share.
         fractions: nested selections that were asked for, ascending.
-        allocate: how places are shared among classes.
         scores: float64 [n] of a file, or None.
     """
 
@@ -239,17 +241,16 @@ class Plan:
     places: Places
     columns: Columns
     limits: Limits
-    method: Method
+    options: SettledOptions
     budget: int
     fraction: float
     fractions: tuple[float, ...]
-    allocate: str
     scores: np.ndarray | None
 
     @property
     def whole(self) -> bool:
         """Whether the pool is chosen from as one class."""
-        return self.allocate == "global"
+        return self.options.allocate == "global"
 
     def task(self, code: int) -> Task:
         """What is to be chosen from one class of the partition."""

@@ -74,7 +74,7 @@ class LinearRule:
         """
         missing = [name for name in cls.__dataclass_fields__ if name not in arrays]
         if missing:
-            raise DataError("a rule of `contrasift select --optimizer relaxed`", f"no {missing[0]}")
+            raise DataError("the rule of a selection with optimizer='relaxed'", f"no {missing[0]}")
         shaped = (("pool_shape", (2,)), ("scaled", ()), ("redundancy", ()))
         for name, shape in shaped:
             if arrays[name].shape != shape or arrays[name].dtype.kind not in "biuf":

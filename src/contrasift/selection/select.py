@@ -8,15 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.catalogue import OBJECTIVES, check_choice, refuse_unused
+from contrasift.catalogue import check_choice
+from contrasift.options import ChoiceOptions
+from contrasift.options.declaring import words_of
+from contrasift.options.words import (
+    Allocation,
+    ObjectiveName,
+    Optimizer,
+    Refinement,
+    Scaling,
+    ScoresEnd,
+)
 from contrasift.results import Selection
 from contrasift.selection.arguments import (
-    check_combination,
     check_relaxable,
-    checked_fractions,
     checked_scores,
-    checked_threshold,
-    resolved_redundancy,
+    nested_fractions,
     resolved_weights,
 )
 from contrasift.selection.assemble import assemble
@@ -25,16 +32,7 @@ from contrasift.selection.gather import ClassRows
 from contrasift.selection.local import Announce, Engine, LocalEngine, Progress
 from contrasift.selection.plan import Limits, Places, Plan, SelectionPool
 from contrasift.selection.ranking import RankedRows
-from contrasift.selection.task import Method
-
-_CHOICES = {
-    "objective": tuple(OBJECTIVES),
-    "optimizer": ("greedy", "relaxed", "stochastic"),
-    "refine": ("none", "swaps", "double-greedy", "double-greedy-random"),
-    "allocate": ("proportional", "equal", "global"),
-    "normalize": ("auto", "none", "rows"),
-    "scores_keep": ("high", "low"),
-}
+from contrasift.selection.task import SettledOptions
 
 
 def select(
@@ -43,24 +41,24 @@ def select(
     *,
     fraction: float | None = None,
     budget: int | None = None,
-    objective: str = "sas",
+    objective: ObjectiveName = "sas",
     redundancy: float | None = None,
-    optimizer: str = "greedy",
-    refine: str = "none",
-    allocate: str = "proportional",
+    optimizer: Optimizer = "greedy",
+    refine: Refinement = "none",
+    allocate: Allocation = "proportional",
     min_per_class: int = 0,
     must_keep: Any = None,
     must_drop: Any = None,
     class_weights: Mapping[Any, float | int] | Sequence[float | int] | np.ndarray | None = None,
     fractions: Sequence[float | int] | None = None,
-    normalize: str = "auto",
+    normalize: Scaling = "auto",
     threshold: float | None = None,
     coverage_weight: float = 1.0,
     centre_weight: float = 1.0,
     epsilon: float | None = None,
     neighbours: int = 20,
     scores: Any = None,
-    scores_keep: str = "high",
+    scores_keep: ScoresEnd = "high",
     seed: int = 0,
     steps: int = 20,
     threads: int | None = None,
@@ -136,73 +134,38 @@ def select(
             length; scores with NaN.
     """
     begun = time.perf_counter()
-    for name, given in (
-        ("objective", objective),
-        ("optimizer", optimizer),
-        ("refine", refine),
-        ("allocate", allocate),
-        ("normalize", normalize),
-        ("scores_keep", scores_keep),
-    ):
-        check_choice(name, given, _CHOICES[name])
-    further = {
-        "threshold": threshold is not None,
-        "refine": refine != "none",
-        optimizer: optimizer != "greedy",
-        "coverage_weight": coverage_weight != 1,
-        "centre_weight": centre_weight != 1,
-        "epsilon": epsilon is not None,
-        "neighbours": neighbours != 20,
-        "scores": scores is not None,
-        "scores_keep": scores_keep != "high",
-    }
-    refuse_unused(objective, (name for name, given in further.items() if given))
-    check_combination(objective, optimizer, refine, allocate, min_per_class, class_weights)
+    # Every option of `ChoiceOptions` is an argument here, under the same name.
+    options = ChoiceOptions.from_arguments(locals())
+    check_choice("normalize=", normalize, words_of(Scaling))
+    options.check_uses(scored=scores is not None)
+    options.check_places(weighted=class_weights is not None)
     engine = engine or LocalEngine(threads, memory_limit)
     columns = engine.columns
     pool = SelectionPool.of(embeddings, classes, normalize, columns)
-    shares = checked_fractions(fractions, fraction, budget, optimizer, refine)
-    if shares:
-        fraction = shares[-1]
-    count = resolve_budget(pool.n, fraction=fraction, budget=budget)
-    share = fraction if fraction is not None else count / pool.n
-    method = Method(
-        objective=objective,
-        redundancy=resolved_redundancy(redundancy, share),
-        optimizer=optimizer,
-        refine=refine,
-        steps=steps,
-        seed=seed,
-        threshold=checked_threshold(threshold),
-        coverage_weight=float(coverage_weight),
-        centre_weight=float(centre_weight),
-        epsilon=None if epsilon is None else float(epsilon),
-        neighbours=neighbours,
-        scores_keep=scores_keep,
-    )
+    shares = nested_fractions(fractions, options)
+    largest = shares[-1] if shares else options.fraction
+    count = resolve_budget(pool.n, fraction=largest, budget=options.budget)
+    share = largest if largest is not None else count / pool.n
+    settled = SettledOptions.of(options, share)
     own_scores = None if scores is None else checked_scores(scores, pool.n)
-    check_relaxable(method, count, pool.n)
+    check_relaxable(settled, count, pool.n)
     limits = Limits.of(pool, must_keep, must_drop, count)
-    whole = allocate == "global"
     partition = (
         ClassRows.of(columns.new(pool.n, np.int64), 1, columns)
-        if whole
+        if options.allocate == "global"
         else ClassRows.of(pool.codes, len(pool.names), columns)
     )
     weights = resolved_weights(class_weights, pool.names)
-    how = "proportional" if whole or OBJECTIVES[objective].blind else allocate
-    places = Places.of(partition, limits, count, how, min_per_class, weights, method, pool)
     plan = Plan(
         pool=pool,
         partition=partition,
-        places=places,
+        places=Places.of(partition, limits, count, weights, settled, pool),
         columns=columns,
         limits=limits,
-        method=method,
+        options=settled,
         budget=count,
         fraction=share,
         fractions=tuple(shares),
-        allocate=allocate,
         scores=own_scores,
     )
     ranked = RankedRows.empty(partition, columns)

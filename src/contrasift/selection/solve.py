@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from contrasift.arrays import EmbeddingMatrix
 from contrasift.selection import alternatives
-from contrasift.selection.task import Method, Solved, Task
+from contrasift.selection.task import SettledOptions, Solved, Task
 
-Solver = Callable[[EmbeddingMatrix, Task, Method, "int | None"], Solved]
+Solver = Callable[[EmbeddingMatrix, Task, SettledOptions, "int | None"], Solved]
 
 SOLVERS: dict[str, Solver] = {
     "sas": alternatives.sas,
@@ -29,17 +29,17 @@ SOLVERS: dict[str, Solver] = {
 
 
 def solve(
-    values: EmbeddingMatrix, task: Task, method: Method, threads: int | None = None
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None = None
 ) -> Solved:
     """Rank one class and measure the choice.
 
     Args:
         values: z [n, d], the rows of the class.
         task: what to choose.
-        method: how; its objective must be one of the catalogue.
+        options: how; its objective must be one of the catalogue.
         threads: None for all processors.
 
     Raises:
         UsageError: the relaxation beyond the fraction 1/(2λ); an option that does not fit.
     """
-    return SOLVERS[method.objective](values, task, method, threads)
+    return SOLVERS[options.objective](values, task, options, threads)

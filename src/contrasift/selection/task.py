@@ -6,38 +6,23 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from contrasift.options import ChoiceOptions
+from contrasift.selection.objectives import default_redundancy
+
 
 @dataclass(frozen=True)
-class Method:
-    """How to choose within a class.
+class SettledOptions(ChoiceOptions):
+    """The options of a selection once λ is known: how each class is solved."""
 
-    Attributes:
-        objective: a name of the catalogue.
-        redundancy: λ.
-        optimizer: `greedy`, `relaxed` or `stochastic`.
-        refine: `none`, `swaps`, `double-greedy` or `double-greedy-random`.
-        steps: passes over the rows that the relaxation may make.
-        seed: of everything random.
-        threshold: τ; None for none.
-        coverage_weight: of coverage in coverage-centre.
-        centre_weight: of centre in coverage-centre.
-        epsilon: of semantic-dedup; None for none.
-        neighbours: of typicality.
-        scores_keep: `high` or `low`.
-    """
-
-    objective: str = "sas"
     redundancy: float = 1.0
-    optimizer: str = "greedy"
-    refine: str = "none"
-    steps: int = 20
-    seed: int = 0
-    threshold: float | None = None
-    coverage_weight: float = 1.0
-    centre_weight: float = 1.0
-    epsilon: float | None = None
-    neighbours: int = 20
-    scores_keep: str = "high"
+
+    @classmethod
+    def of(cls, options: ChoiceOptions, share: float) -> SettledOptions:
+        """The same options; λ, where it is not given, as the share of the pool asks for."""
+        values = options.as_dict()
+        if options.redundancy is None:
+            values["redundancy"] = default_redundancy(share) if share > 0 else 1.0
+        return cls(**values)
 
 
 @dataclass(frozen=True)

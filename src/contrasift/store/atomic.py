@@ -20,7 +20,7 @@ from contrasift.reading import read_text
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path, elsewhere: str = "choose another --out") -> Iterator[Path]:
+def atomic_path(path: Path, elsewhere: str = "choose another place") -> Iterator[Path]:
     """Hand out a temporary path beside `path`; rename it there when the block ends well.
 
     Args:

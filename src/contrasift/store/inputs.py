@@ -337,7 +337,7 @@ def _scores_of_table(path: Path, index: np.ndarray, column: str) -> np.ndarray:
         raise DataError(f"a column `index` in {path}", ", ".join(table) or "no column")
     if not column and len(others) != 1:
         raise UsageError(
-            f"--scores-column, one of those in {path}: {', '.join(others)}", "none of them"
+            f"scores_column=, one of those in {path}: {', '.join(others)}", "none of them"
         )
     column = column or others[0]
     if column not in others:

@@ -221,7 +221,7 @@ def _stale_because(lock: Path, own: Owner, mine: Path) -> str:
     raise RunFolderError(
         f"to hold {lock.parent} alone",
         f"process {owner.process} on {owner.host}, which has held it for {age}{signs}",
-        f"Wait for it, choose another --out, or delete {lock} if that process is gone",
+        f"Wait for it, choose another out=, or delete {lock} if that process is gone",
     )
 
 

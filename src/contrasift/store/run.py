@@ -116,7 +116,7 @@ class RunFolder:
             raise RunFolderError(
                 f"the options and data under which {self.path} finished its stage `{stage}`",
                 "others",
-                "Choose another --out, or pass --update to do this stage again in place",
+                "Choose another out=, or pass update=True to do this stage again in place",
             )
 
     def finish(
@@ -155,7 +155,7 @@ class RunFolder:
                 raise RunFolderError(
                     f"a folder {self.path} that can be written",
                     error.strerror or str(error),
-                    "Choose another --out",
+                    "Choose another out=",
                 ) from error
             yield
 
@@ -202,7 +202,7 @@ def find_recipe(name_or_file: str | Path) -> Path:
     if path.is_file():
         return path
     known = {file.stem: file for file in sorted(RECIPES.glob("*.yaml"))}
-    check_choice("--recipe (or a file)", str(name_or_file), tuple(known))
+    check_choice("recipe= (or a file)", str(name_or_file), tuple(known))
     return known[str(name_or_file)]
 
 

@@ -199,7 +199,7 @@ def read_rule(path: Path) -> LinearRule:
         raise DataError("an existing rule.npz", f"{path}, which does not exist") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
-            "a whole rule.npz", f"{path}: {error}", "Select again with --optimizer relaxed"
+            "a whole rule.npz", f"{path}: {error}", "Select again with optimizer='relaxed'"
         ) from error
     return LinearRule.from_arrays(arrays)
 
@@ -226,7 +226,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise ContrasiftError(
-            f"to replace {path}", error.strerror or str(error), "Choose another --out"
+            f"to replace {path}", error.strerror or str(error), "Choose another place"
         ) from error
 
 

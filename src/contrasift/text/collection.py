@@ -180,7 +180,7 @@ def _table(path: Path, text_column: str, label_column: str) -> Texts:
         raise DataError(
             f"a column {text_column!r} in {path}",
             f"columns {', '.join(map(repr, header))}",
-            "Name it with --text-column",
+            "Name it with text_column=",
         )
     text = header.index(text_column)
     label = header.index(label_column) if label_column in header else None
@@ -264,7 +264,7 @@ def _split(split: Any, name: str, text_column: str, label_column: str) -> Texts:
         raise DataError(
             f"a column {text_column!r} in {name}",
             f"columns {', '.join(map(repr, split.column_names))}",
-            "Name it with --text-column",
+            "Name it with text_column=",
         )
     texts = [str(text) for text in split[text_column]]
     if label_column not in split.column_names:
@@ -294,7 +294,7 @@ def _with_frequent_labels(whole: Texts, least: int) -> Texts:
     if least <= 1:
         return whole
     if whole.labels is None:
-        raise UsageError("labels for --least", f"none in {whole.name}")
+        raise UsageError("labels for least=", f"none in {whole.name}")
     sizes = np.bincount(whole.labels[whole.labels >= 0], minlength=len(whole.label_names))
     kept = np.flatnonzero(sizes >= least)
     if kept.size == 0:

@@ -190,7 +190,7 @@ def train_words(
             first, second = encoder(_one_behind_the_other(*bags)).chunk(2)
             loss = loss_of(first, second)
             if not torch.isfinite(loss):
-                raise ContrasiftError("a finite loss", str(float(loss)), "Lower --learning-rate")
+                raise ContrasiftError("a finite loss", str(float(loss)), "Lower learning_rate=")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

@@ -55,13 +55,11 @@ class TextOptions(Options):
         super().__post_init__()
         for name in ("near", "min_count", "dim", "projection_dim", "epochs"):
             if getattr(self, name) < 1:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} of at least 1", str(getattr(self, name))
-                )
+                raise UsageError(f"{name}= of at least 1", str(getattr(self, name)))
         for name in ("learning_rate", "temperature"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise UsageError(f"--{name.replace('_', '-')} above 0", str(getattr(self, name)))
+                raise UsageError(f"{name}= above 0", str(getattr(self, name)))
         if not 0 < self.rate < 1:
-            raise UsageError("--rate in (0, 1)", str(self.rate))
+            raise UsageError("rate= in (0, 1)", str(self.rate))
         if self.batch_size < 2:
-            raise UsageError("--batch-size of at least 2", str(self.batch_size))
+            raise UsageError("batch_size= of at least 2", str(self.batch_size))

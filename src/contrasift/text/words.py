@@ -59,7 +59,7 @@ def build_vocabulary(texts: Sequence[str], min_count: int = 5) -> Vocabulary:
     kept = [(word, count) for word, count in counts.items() if count >= min_count]
     if not kept:
         raise DataError(
-            f"words that occur {min_count} times", f"{len(counts)} rarer words", "Lower --min-count"
+            f"words that occur {min_count} times", f"{len(counts)} rarer words", "Lower min_count="
         )
     ordered = sorted(kept, key=lambda pair: (-pair[1], pair[0]))
     return Vocabulary((_UNKNOWN, *(word for word, _ in ordered)))

@@ -120,7 +120,7 @@ def subset_class(views: np.ndarray, kept: np.ndarray) -> SubsetClass:
         raise DataError(
             "something kept of every class",
             "a class of which nothing is kept",
-            "Select with --min-per-class 1",
+            "Select with min_per_class=1",
         )
     spread, _ = view_spread(views)
     size, n_kept = len(views), int(kept.sum())

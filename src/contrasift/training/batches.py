@@ -100,8 +100,8 @@ class EpochBatches(Sampler):
         if batch_size > len(positions):
             raise UsageError(
                 "a batch size of at most the number of training examples",
-                f"--batch-size {batch_size} for {len(positions)} examples",
-                f"Pass --batch-size {len(positions)} or smaller, or train on more examples",
+                f"batch_size={batch_size} for {len(positions)} examples",
+                f"Pass batch_size={len(positions)} or smaller, or train on more examples",
             )
         # Sorted by index: the same set of examples is the same run, however it was listed.
         self._positions = positions[np.argsort(source.index[positions], kind="stable")]

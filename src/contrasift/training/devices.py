@@ -56,9 +56,9 @@ def where_to_train(device: torch.device, options: TrainOptions) -> dict[str, Any
         or (device.type == "cuda" and (options.devices > there))
     ):
         raise UsageError(
-            f"--devices of at most {there} for --device {device}",
+            f"devices= of at most {there} for device='{device}'",
             str(options.devices),
-            "Several devices are of one kind: --device cuda, or --device cpu for processes",
+            "Several devices are of one kind: device='cuda', or device='cpu' for processes",
         )
     from pytorch_lightning.strategies import DDPStrategy
 

@@ -150,7 +150,7 @@ def record_dynamics(
                 raise ContrasiftError(
                     "a finite loss",
                     f"{loss.item()} at step {epoch * steps + step} (epoch {epoch})",
-                    "Lower --learning-rate; the last good epoch is kept",
+                    "Lower learning_rate=; the last good epoch is kept",
                 )
             correct[batch] = (scores.argmax(dim=1) == truth).cpu().numpy()
             optimizer.zero_grad()
@@ -218,7 +218,7 @@ def _claim(folder: Path, about: dict[str, Any]) -> None:
         raise RunFolderError(
             "a folder that is new or belongs to this training",
             f"{folder}, which holds one with other options or examples",
-            "Pass --update to do it again in place",
+            "Pass update=True to do it again in place",
         )
 
 

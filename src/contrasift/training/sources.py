@@ -174,5 +174,5 @@ def _kept(folder: Path) -> str:
     if (folder / "encoder.safetensors").is_file():
         kept.append(_epochs(folder))
     if not kept:
-        return "Train it to its end, or with --keep-epochs"
-    return f"It kept {', '.join(map(str, sorted(set(kept))))}; --keep-epochs keeps others"
+        return "Train it to its end, or with keep_epochs="
+    return f"It kept {', '.join(map(str, sorted(set(kept))))}; keep_epochs= keeps others"

@@ -72,7 +72,7 @@ def vector_column(schema: pa.Schema, column: str | None, where: str) -> str:
         raise DataError(
             f"one column of vectors (lists of half, float or double) in {where}",
             f"{len(fit)} that can be it: {listed}" if fit else f"columns {there}",
-            "Name one: --column NAME" if fit else "",
+            "Name one with column=" if fit else "",
         )
     return fit[0]
 

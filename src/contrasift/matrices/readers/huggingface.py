@@ -33,7 +33,7 @@ def open_named(text: str, column: str | None) -> Stored:
     """
     place, _, named = text.partition("#")
     if named and column not in (None, named):
-        raise UsageError("one column", f"hf:{text} and --column {column}")
+        raise UsageError("one column", f"hf:{text} and column='{column}'")
     name, split = place, ""
     if not Path(place).expanduser().is_dir() and ":" in place:
         name, _, split = place.rpartition(":")

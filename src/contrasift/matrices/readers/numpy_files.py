@@ -34,7 +34,7 @@ def open_npy(path: Path, column: str | None) -> Stored:
         DataError: damaged, with Python objects, without two axes, or a column asked for.
     """
     if column is not None:
-        raise DataError(f"no column for {path}, which is one array", column, "Leave --column away")
+        raise DataError(f"no column for {path}, which is one array", column, "Leave column= away")
     values = load_array(path)
     choose_matrix({path.name: values.shape}, path.name, str(path))
     return Stored(str(path), [MappedPart(str(path), values)], file_digest(path))

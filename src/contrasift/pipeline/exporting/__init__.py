@@ -57,10 +57,10 @@ def export(
         RunFolderError: there is no selection, no pool behind it, or `out` holds something already.
         DataError: an image can no longer be read.
     """
-    check_choice("--to", form, FORMS)
-    check_choice("--link", link, LINKS)
+    check_choice("to=", form, FORMS)
+    check_choice("link=", link, LINKS)
     if shard_size < 1:
-        raise UsageError("--shard-size of at least 1", str(shard_size))
+        raise UsageError("shard_size= of at least 1", str(shard_size))
     chosen = read_chosen(run, everything=form == "fiftyone")
     if form == "indices":
         _write_indices(out, chosen.index)
@@ -89,7 +89,7 @@ def _write_dataset(chosen: Chosen, folder: Path, progress: Progress) -> None:
 
 def _write_indices(out: Path, index: np.ndarray) -> None:
     if out.suffix not in (".npy", ".txt"):
-        raise UsageError("--out ending in .npy or .txt for indices", str(out))
+        raise UsageError("out= ending in .npy or .txt for indices", str(out))
     _refuse_file(out)
     if out.suffix == ".txt":
         write_text(out, "".join(f"{number}\n" for number in index))
@@ -106,7 +106,7 @@ def _on_one_line(ids: list[str]) -> list[str]:
 def _refuse_file(out: Path) -> None:
     if out.exists():
         raise RunFolderError(
-            "a new file for --out", f"{out}, which exists", "Choose another --out, or delete it"
+            "a new file for out=", f"{out}, which exists", "Choose another out=, or delete it"
         )
 
 
@@ -114,4 +114,4 @@ def _refuse_inside_pool(run: Path, out: Path) -> None:
     """An export in the folder of the pool would become part of it, and move every index."""
     pool = Path(RunFolder.existing(run).read_options().pool.pool).expanduser()
     if pool.is_dir() and out.resolve().is_relative_to(pool.resolve()):
-        raise UsageError("--out outside of the pool", f"{out}, which is inside {pool}")
+        raise UsageError("out= outside of the pool", f"{out}, which is inside {pool}")

@@ -147,7 +147,7 @@ def with_pool(chosen: Chosen, run: Path) -> Chosen:
         raise RunFolderError(
             f"the pool that {run} was made from",
             "one whose files have other names",
-            "Begin a new run with another --out",
+            "Begin a new run with another out=",
         )
     return replace(chosen, pool=pool, positions=positions)
 

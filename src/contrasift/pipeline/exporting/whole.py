@@ -53,7 +53,7 @@ def whole_folder(out: Path, say: Say) -> Iterator[Path]:
             raise
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         raise ContrasiftError(
-            f"to write {out}", what or str(error), "Free space or choose another --out"
+            f"to write {out}", what or str(error), "Free space or choose another out="
         ) from error
 
 
@@ -114,12 +114,12 @@ def safe_path(id: str) -> PurePosixPath | None:
 
 def _refuse_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise RunFolderError("a new folder for --out", f"{out}, a file", "Choose another --out")
+        raise RunFolderError("a new folder for out=", f"{out}, a file", "Choose another out=")
     if out.exists() and any(out.iterdir()):
         raise RunFolderError(
-            "an empty or new folder for --out",
+            "an empty or new folder for out=",
             f"{out}, which holds files",
-            "Choose another --out, or delete it",
+            "Choose another out=, or delete it",
         )
 
 

@@ -1,0 +1,241 @@
+"""Which examples are kept: every option of a selection, once.
+
+`ChoiceOptions` are the words and numbers that `contrasift.select`, the estimator, the flags and a
+recipe share. `SelectOptions` adds the file of scores, which Python takes as an array;
+`MatrixOptions` are what a selection from a matrix of embeddings takes besides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from contrasift.catalogue import OBJECTIVES, refuse_unused
+from contrasift.errors import UsageError
+from contrasift.options.declaring import Options, option, require
+from contrasift.options.words import (
+    Allocation,
+    ObjectiveName,
+    Optimizer,
+    Refinement,
+    Scaling,
+    ScoresEnd,
+)
+
+# λ‖M‖² must stay finite for all rows that float32 holds; above 1, λ hardly means anything.
+MOST_REDUNDANCY = 1e9
+
+
+@dataclass(frozen=True)
+class ChoiceOptions(Options):
+    """How a part of a pool is chosen."""
+
+    fraction: float | None = option(None, "Share of the pool to keep, in (0, 1].")
+    budget: int | None = option(None, "Number of examples to keep (instead of --fraction).")
+    objective: ObjectiveName = option(
+        "sas",
+        "What is kept: "
+        + "; ".join(f"`{one.name}`: {one.says}" for one in OBJECTIVES.values())
+        + ".",
+    )
+    redundancy: float | None = option(
+        None,
+        "λ of F_λ: how much similarity among the selected counts against them; default: min(1, 1 / (4·fraction)).",
+    )
+    optimizer: Optimizer = option(
+        "greedy",
+        "`greedy` (nested ranking); for sas also `relaxed` (Frank–Wolfe: fastest, streams, leaves a linear rule); for coverage also `stochastic` (greedy over a random part of the candidates each time).",
+    )
+    steps: int = option(20, "Passes over the rows that --optimizer relaxed may make.", later=True)
+    refine: Refinement = option(
+        "none",
+        "After greedy: `swaps` (same size), or the paper's `double-greedy` or `double-greedy-random` (both may shrink the set).",
+    )
+    allocate: Allocation = option(
+        "proportional",
+        "How the budget is shared among classes: `proportional`, `equal`, or `global` (one objective over the whole pool).",
+    )
+    min_per_class: int = option(0, "At least this many from every class that has them.")
+    threshold: float | None = option(
+        None,
+        "τ: averaged similarities below it count zero; for sas and published (the papers' experiments used 0 and 0.5). Where no similarity can be below it the linear path runs.",
+    )
+    coverage_weight: float = option(1.0, "Weight of coverage in coverage-centre.")
+    centre_weight: float = option(1.0, "Weight of centre in coverage-centre.")
+    epsilon: float | None = option(
+        None,
+        "semantic-dedup: two examples whose similarity exceeds 1 − ε are one, and how many are distinct is told (the budget decides what is kept). --optimizer stochastic: the part of the optimum that chance may cost (0.1).",
+    )
+    neighbours: int = option(20, "typicality: how many nearest neighbours tell the density.")
+    scores_keep: ScoresEnd = option("high", "Which scores are kept.")
+    seed: int = option(0, "Seed of everything random.")
+
+    def __post_init__(self) -> None:
+        """Check every number, and that the choices go together."""
+        super().__post_init__()
+        self._check_budget()
+        self._check_numbers()
+        self.check_places()
+        require(
+            self.refine == "none" or self.optimizer == "greedy",
+            f"optimizer='greedy' for refine='{self.refine}'",
+            f"optimizer='{self.optimizer}'",
+        )
+        require(
+            self.steps == 20 or self.optimizer == "relaxed",
+            "optimizer='relaxed' for steps=",
+            f"optimizer='{self.optimizer}'",
+        )
+
+    def _check_budget(self) -> None:
+        if self.fraction is not None and self.budget is not None:
+            raise UsageError("fraction= or budget=", "both", "Give only one of them")
+        require(
+            self.fraction is None or 0 < self.fraction <= 1,
+            "fraction= in (0, 1]",
+            self.fraction,
+            "A fifth of the pool is 0.2",
+        )
+        require(self.budget is None or self.budget >= 0, "budget= of at least 0", self.budget)
+
+    def _check_numbers(self) -> None:
+        require(
+            self.redundancy is None or 0 <= self.redundancy <= MOST_REDUNDANCY,
+            f"redundancy= of at least 0 and at most {MOST_REDUNDANCY:g}",
+            self.redundancy,
+        )
+        require(self.steps >= 1, "steps= of at least 1", self.steps)
+        require(self.min_per_class >= 0, "min_per_class= of at least 0", self.min_per_class)
+        require(
+            self.threshold is None or -1 <= self.threshold <= 1,
+            "threshold= in [-1, 1], a cosine",
+            self.threshold,
+        )
+        require(
+            0 < self.coverage_weight < float("inf"),
+            "coverage_weight= above 0",
+            self.coverage_weight,
+            "objective='centre' has none",
+        )
+        require(
+            0 <= self.centre_weight < float("inf"),
+            "centre_weight= of at least 0",
+            self.centre_weight,
+        )
+        require(self.epsilon is None or 0 <= self.epsilon <= 2, "epsilon= in [0, 2]", self.epsilon)
+        require(self.neighbours >= 1, "neighbours= of at least 1", self.neighbours)
+
+    def check_places(self, *, weighted: bool = False) -> None:
+        """Budgets by class must go with the objective and the allocation.
+
+        Args:
+            weighted: class weights are given.
+
+        Raises:
+            UsageError: they do not; says which was given.
+        """
+        given = [f"min_per_class={self.min_per_class}"] if self.min_per_class else []
+        given += ["class_weights="] if weighted else []
+        if self.allocate == "global" and given:
+            raise UsageError(
+                "no budgets by class for allocate='global'",
+                " and ".join(given),
+                "Use allocate='proportional' or allocate='equal'",
+            )
+        given += ["allocate='equal'"] if self.allocate == "equal" else []
+        if OBJECTIVES[self.objective].blind and given:
+            raise UsageError(
+                f"no budgets by class for objective='{self.objective}', which is blind to classes",
+                " and ".join(given),
+                "Use objective='random-per-class'",
+            )
+
+    def check_uses(self, *, scored: bool) -> None:
+        """What only some objectives take must be taken by this one, and what it needs be there.
+
+        Args:
+            scored: scores are given.
+
+        Raises:
+            UsageError: an option would have no effect, or one is missing.
+        """
+        further = set().union(*(one.uses for one in OBJECTIVES.values()))
+        given = [
+            item.name
+            for item in dataclasses.fields(self)
+            if item.name in further and getattr(self, item.name) != item.default
+        ]
+        given += [self.optimizer] if self.optimizer != "greedy" else []
+        given += ["scores"] if scored else []
+        refuse_unused(self.objective, given)
+
+
+@dataclass(frozen=True)
+class SelectOptions(ChoiceOptions):
+    """Which examples are kept."""
+
+    scores: str = option(
+        "",
+        "File with a score an example, for the objective scores: .parquet or .csv with columns `index` and the scores, .npy, or a number a line.",
+    )
+    scores_column: str = option("", "Column of the scores; default: the only one beside `index`.")
+
+    def __post_init__(self) -> None:
+        """Check that the objective takes what is given."""
+        super().__post_init__()
+        self.check_uses(scored=bool(self.scores))
+
+    def arguments(self) -> dict[str, Any]:
+        """What `contrasift.select` takes of these; the file of scores is read by the caller."""
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(ChoiceOptions)}
+
+
+@dataclass(frozen=True)
+class MatrixOptions(Options):
+    """What a selection from a matrix takes besides."""
+
+    classes: str = option(
+        "",
+        "Latent class of every row: .npy of integers or text, classes.parquet, or lines of text; this and the lists below may be addresses too. Without it the pool is one class.",
+        metavar="FILE",
+    )
+    fractions: str = option(
+        "",
+        "Several nested selections in one run, instead of --fraction: columns `selected_F`.",
+        metavar="F,F,...",
+    )
+    must_keep: str = option("", "Indices that are kept in any case: .npy or lines.", metavar="FILE")
+    must_drop: str = option(
+        "", "Indices that are dropped in any case: .npy or lines.", metavar="FILE"
+    )
+    class_weights: str = option(
+        "",
+        "Factor on every class's share: JSON {name: weight}, or a list in the order of names.",
+        metavar="FILE",
+    )
+    normalize: Scaling = option(
+        "auto",
+        "`rows`: scale rows to length one; `none`: they are mean view embeddings; `auto`: none beside an embeddings.json, else rows.",
+    )
+    threads: int | None = option(None, "Default: all processors.")
+    memory_limit: str = option("", "Stay below it, e.g. 2GB.", metavar="SIZE")
+
+    def __post_init__(self) -> None:
+        """Check the fractions and the threads."""
+        super().__post_init__()
+        require(self.threads is None or self.threads >= 1, "threads= of at least 1", self.threads)
+        self.nested_fractions()
+
+    def nested_fractions(self) -> list[float]:
+        """The fractions as numbers.
+
+        Raises:
+            UsageError: they are none.
+        """
+        try:
+            return [float(part) for part in self.fractions.split(",")] if self.fractions else []
+        except ValueError:
+            raise UsageError(
+                "fractions= separated by commas, e.g. 0.1,0.2", self.fractions
+            ) from None

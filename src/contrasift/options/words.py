@@ -1,0 +1,42 @@
+"""The words that options may take, each list once: editors complete them, options check them."""
+
+from typing import Literal
+
+ObjectiveName = Literal[
+    "sas",
+    "published",
+    "coverage",
+    "centre",
+    "coverage-centre",
+    "herding",
+    "k-center",
+    "prototype-near",
+    "prototype-far",
+    "semantic-dedup",
+    "typicality",
+    "scores",
+    "random",
+    "random-per-class",
+]
+Optimizer = Literal["greedy", "relaxed", "stochastic"]
+Refinement = Literal["none", "swaps", "double-greedy", "double-greedy-random"]
+Allocation = Literal["proportional", "equal", "global"]
+Scaling = Literal["auto", "none", "rows"]
+ScoresEnd = Literal["high", "low"]
+
+Layer = Literal["head", "backbone"]
+
+# Of `latent_classes`; a run also finds classes by names.
+ClassMethod = Literal["auto", "graph", "kmeans", "few-labels", "propagate", "labels"]
+RunClassMethod = Literal[
+    "auto", "graph", "kmeans", "few-labels", "propagate", "labels", "zero-shot"
+]
+Metric = Literal["spherical", "euclidean"]
+GraphKind = Literal["union", "mutual"]
+
+TrainingMethod = Literal["simclr", "moco", "byol", "simsiam", "barlowtwins", "vicreg"]
+AugmentationName = Literal["auto", "simclr", "small-grey", "moco-v2"]
+StepRule = Literal["adam", "sgd", "lars"]
+Schedule = Literal["cosine", "constant"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Matched = Literal["epochs", "steps"]
