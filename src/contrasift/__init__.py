@@ -32,6 +32,7 @@ _HOME = {
     "latent_classes": "contrasift.classes",
     "load_encoder": "contrasift.training.encoders",
     "load_matrix": "contrasift.store.inputs",
+    "open_embeddings": "contrasift.matrices",
     "open_pool": "contrasift.pools",
     "pretrain": "contrasift.training.pretrain",
     "select": "contrasift.selection.select",

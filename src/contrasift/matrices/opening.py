@@ -180,21 +180,24 @@ def _described(matrix: Matrix, place: Path | str, id: str | None) -> Matrix:
     if not any(word in found for word in _OWN_WORDS):
         note = f"{about} is not a description that contrasift wrote: it is ignored"
         return matrix if scale is not None else replace(matrix, notes=(*matrix.notes, note))
-    _check_hash(matrix, found, place, about)
-    return _of_run(replace(matrix, about=found), beside(place, "examples.parquet"), id)
+    matrix = replace(matrix, about=found, known_digest=_checked_hash(matrix, found, place, about))
+    return _of_run(matrix, beside(place, "examples.parquet"), id)
 
 
-def _check_hash(matrix: Matrix, found: Mapping[str, Any], place: Path | str, about: Any) -> None:
+def _checked_hash(
+    matrix: Matrix, found: Mapping[str, Any], place: Path | str, about: Any
+) -> str | None:
+    """The hash in a description, if it is right; of an object that is read by its rows, as it is."""
     known = found.get("sha256")
-    remote = matrix.stored[0].parts[0].mapped
-    if known is None or isinstance(remote, RemoteMatrix):
-        return
+    if known is None or isinstance(matrix.stored[0].parts[0].mapped, RemoteMatrix):
+        return known
     if known != (sha256_of(place) if isinstance(place, Path) else matrix.fingerprint):
         raise DataError(
             f"{about} to describe {place}",
             "a description with another sha256",
             "Move the matrix away from it, or embed again",
         )
+    return None
 
 
 def _of_run(matrix: Matrix, examples: Path | str, id: str | None) -> Matrix:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from contrasift.arrays import forget_pages, row_blocks
+from contrasift.arrays import Rows, forget_pages, row_blocks
 from contrasift.errors import DataError
 from contrasift.store.atomic import sha256_of
 
@@ -57,7 +57,7 @@ class Part(Protocol):
         ...
 
     @property
-    def mapped(self) -> np.ndarray | None:
+    def mapped(self) -> Rows | None:
         """The array itself where it can be read in place, without a copy."""
         ...
 
@@ -120,7 +120,7 @@ class MappedPart:
     """
 
     name: str
-    values: np.ndarray
+    values: Rows
     decode: Decode | None = None
     held: Any = field(default=None, repr=False)
 
@@ -135,7 +135,7 @@ class MappedPart:
         return self.values.dtype if self.decode is None else np.dtype(np.float32)
 
     @property
-    def mapped(self) -> np.ndarray | None:
+    def mapped(self) -> Rows | None:
         """The array, unless its entries are to be decoded."""
         return self.values if self.decode is None else None
 
