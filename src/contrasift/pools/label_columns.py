@@ -13,7 +13,7 @@ from contrasift.pools.labels import encode_labels
 
 LABEL_COLUMNS = ("label", "labels", "cls", "class", "fine_label")
 # What to do about a column that cannot be used.
-WITHOUT = "Go without it (--labels none), or name a file of labels (--labels FILE)"
+WITHOUT = "Go without it (labels='none'), or name a file of labels as labels="
 _LARGEST = 2**63 - 1
 
 
