@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -173,7 +174,8 @@ class StreamedPart:
         name: of the file.
         shape: rows and width.
         dtype: of the entries.
-        starts: int64 [pieces + 1]; the row at which each piece begins.
+        bounds: int64 [pieces + 1]; the row at which each piece begins; or what finds that out, where
+            it costs a pass.
         piece: decodes one.
         stream: all pieces in order, where that is faster than one by one; they may be cut otherwise.
     """
@@ -181,10 +183,15 @@ class StreamedPart:
     name: str
     shape: tuple[int, int]
     dtype: np.dtype
-    starts: np.ndarray
+    bounds: np.ndarray | Callable[[], np.ndarray]
     piece: Callable[[int], np.ndarray]
     stream: Callable[[], Iterator[np.ndarray]] | None = None
     _kept: tuple[int, np.ndarray] | None = field(default=None, repr=False)
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """int64 [pieces + 1]; the row at which each piece begins."""
+        return self.bounds() if callable(self.bounds) else self.bounds
 
     @property
     def mapped(self) -> None:
