@@ -20,7 +20,6 @@ import numpy as np
 
 from contrasift import select
 from contrasift.classes import class_stability, latent_classes, selection_overlap
-from contrasift.classes.graph import graph_is_available
 from contrasift.pipeline.preparation import load_embeddings
 from contrasift.results import Embeddings
 from contrasift.store.tables import read_table
@@ -34,12 +33,11 @@ def methods(n_labels: int) -> dict[str, dict[str, Any]]:
             kind = f"k-means {k}, whitened to {whiten}" if whiten else f"k-means {k}"
             wanted[kind] = {"method": "kmeans", "n_classes": k, "whiten": whiten}
     wanted["k-means, number chosen, whitened to 128"] = {"method": "kmeans", "n_classes": "auto"}
-    if graph_is_available():
-        for whiten in (0, 64, 128):
-            for kind in ("mutual", "union"):
-                name = f"graph ({kind}), whitened to {whiten}" if whiten else f"graph ({kind})"
-                wanted[name] = {"method": "graph", "graph": kind, "whiten": whiten}
-        wanted["graph (union), resolution chosen"] = {"method": "graph", "resolution": None}
+    for whiten in (0, 64, 128):
+        for kind in ("mutual", "union"):
+            name = f"graph ({kind}), whitened to {whiten}" if whiten else f"graph ({kind})"
+            wanted[name] = {"method": "graph", "graph": kind, "whiten": whiten}
+    wanted["graph (union), resolution chosen"] = {"method": "graph", "resolution": None}
     for share in (0.01, 0.05):
         wanted[f"few labels, {share:.0%}"] = {"method": "few-labels", "label_share": share}
         wanted[f"propagated, {share:.0%}"] = {"method": "propagate", "label_share": share}

@@ -133,6 +133,19 @@ def subset_values(
     ]
 
 
+def nearest(queries: np.ndarray, points: np.ndarray, k: int, own: np.ndarray | None) -> list:
+    """The k nearest points of each query, one pair after the other, the lower row first."""
+    found = []
+    for i, query in enumerate(queries.astype(np.float64)):
+        lengths = [
+            (float(((query - point) ** 2).sum()), j)
+            for j, point in enumerate(points.astype(np.float64))
+            if own is None or j != own[i]
+        ]
+        found.append([j for _, j in sorted(lengths)[:k]])
+    return found
+
+
 def view_distances(views: np.ndarray) -> np.ndarray:
     """d_ij = E‖x − x'‖ over views x of i and x' of j, [n, n]."""
     n = len(views)

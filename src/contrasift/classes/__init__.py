@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contrasift.classes.agreement import class_agreement, class_stability, selection_overlap
-from contrasift.classes.find import METHODS, auto_note, latent_classes
+from contrasift.classes.find import METHODS, latent_classes
 
 __all__ = [
     "METHODS",
-    "auto_note",
     "class_agreement",
     "class_stability",
     "latent_classes",

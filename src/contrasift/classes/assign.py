@@ -9,15 +9,15 @@ import numpy as np
 
 from contrasift.arrays import check_matrix, row_blocks
 from contrasift.classes.kmeans import assign
+from contrasift.classes.neighbours import EXACT_ROWS
 from contrasift.classes.rows import Rows, prepare_rows, sample_of
 from contrasift.errors import UsageError
+from contrasift.selection.nearest_rows import nearest_rows
 
 WAYS = ("means", "neighbours")
 
 # Old rows that are assigned again to see how well the way of assigning agrees with their classes.
 _TRIED_ROWS = 4096
-# Neighbours are searched among all rows up to this many, beyond in an inverted file.
-_EXACT_ROWS = 131_072
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Assigner:
         codes: int64 [n]; class of every old row, 0..K−1.
         centroids: float32 [K, D]; mean of every class, of length one where rows are.
         neighbours: k; how many neighbours vote.
-        index: the faiss index of the old rows, for `neighbours`.
+        index: what finds the nearest of the old rows, for `neighbours`.
     """
 
     way: str
@@ -97,6 +97,8 @@ class Assigner:
 
     def _nearest(self, points: np.ndarray, k: int, own: np.ndarray | None) -> np.ndarray:
         """The k nearest old rows, nearest first; without the rows themselves where they are old."""
+        if isinstance(self.index, np.ndarray):
+            return nearest_rows(points, self.index, k, own=own)
         _, found = self.index.search(points, k + (own is not None))
         if own is None:
             return found
@@ -159,16 +161,17 @@ def _means(rows: Rows, codes: np.ndarray, n_classes: int) -> np.ndarray:
 
 
 def _search_index(rows: Rows, seed: int) -> Any:
-    import faiss
-
+    """The old rows, among all of which neighbours are searched; of many, an inverted file (faiss)."""
     points = rows.gather()
     n, width = points.shape
-    index: Any = faiss.IndexFlatL2(width)
-    if n > _EXACT_ROWS:
-        index = faiss.IndexIVFFlat(index, width, int(4 * n**0.5))
-        index.cp.seed = seed % (1 << 31)
-        index.nprobe = 32
-        index.train(points)
+    if n <= EXACT_ROWS:
+        return points
+    import faiss
+
+    index: Any = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, int(4 * n**0.5))
+    index.cp.seed = seed % (1 << 31)
+    index.nprobe = 32
+    index.train(points)
     index.add(points)
     return index
 

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from contrasift.arrays import row_blocks
-from contrasift.classes.graph import NeighbourGraph, build_graph, class_means, propagate
+from contrasift.classes.graph import (
+    NeighbourGraph,
+    build_graph,
+    class_means,
+    propagate,
+    unit_means,
+)
 from contrasift.classes.rows import Rows
 from contrasift.softmax import LinearFit, covariance_of, fit_softmax
 
@@ -93,7 +99,8 @@ def propagate_classes(
         codes int64 [n], score float32 [n], and facts, with `heldout_accuracy` in 3 folds of the
         labelled rows and `unreached`, the number of rows that no label reached.
     """
-    points, graph = build_graph(rows, n_neighbours, kind, seed)
+    points = rows.gather()
+    graph = build_graph(points, n_neighbours, kind, seed)
     labelled = np.flatnonzero(known >= 0)
     hits = np.zeros(labelled.size)
     for learn, held in _folds(known[labelled], seed):
@@ -121,9 +128,7 @@ def _spread(
     codes, score = propagate(graph, known, n_classes)
     unreached = np.flatnonzero(codes < 0)
     if unreached.size:
-        means = class_means(points, codes, n_classes)
-        norms = np.linalg.norm(means, axis=1, keepdims=True)
-        means = np.divide(means, norms, out=np.zeros_like(means), where=norms > 0)
+        means = unit_means(class_means(points, codes, n_classes))
         codes[unreached] = (points[unreached] @ means.T).argmax(axis=1)
     return codes, score, int(unreached.size)
 

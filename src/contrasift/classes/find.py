@@ -11,16 +11,13 @@ from contrasift.arrays import check_matrix
 from contrasift.classes.agreement import class_agreement, label_codes, renumber
 from contrasift.classes.few_labels import few_label_classes, propagate_classes
 from contrasift.classes.given import check_known, classes_from_labels, draw_known, named
-from contrasift.classes.graph import graph_classes, graph_is_available
+from contrasift.classes.graph_classes import graph_classes
 from contrasift.classes.kmeans import Assigned, choose_n_classes, kmeans, split_large
 from contrasift.classes.rows import Rows, prepare_rows
 from contrasift.errors import UsageError
 from contrasift.results import LatentClasses
 
 METHODS = ("auto", "graph", "kmeans", "few-labels", "propagate", "labels")
-
-# Above this many rows `auto` takes k-means: Leiden and its neighbours would take many minutes.
-GRAPH_ROWS = 200_000
 
 Found = tuple[np.ndarray, np.ndarray, dict[str, Any]]
 
@@ -47,11 +44,11 @@ def latent_classes(
 ) -> LatentClasses:
     """Partition the pool into latent classes.
 
-    `graph`: communities of the graph of nearest neighbours (Leiden), which find their own number;
-    needs the extra `graph`. `kmeans`: faiss, with a number of classes that is given or chosen.
-    `few-labels`: logistic regression on the rows whose labels are known. `propagate`: known labels
-    spread over the graph. `labels`: the labels as they are. `auto`: `graph` where it is installed,
-    for up to 200,000 rows and unless a number of classes is asked for; else `kmeans`.
+    `graph`: communities of the graph of nearest neighbours (Leiden), which find their own number.
+    `kmeans`: faiss, with a number of classes that is given or chosen. `few-labels`: logistic
+    regression on the rows whose labels are known. `propagate`: known labels spread over the graph.
+    `labels`: the labels as they are. `auto`: `graph`, unless a number of classes is asked for; then
+    `kmeans`.
 
     Rows are whitened first by default: centred, reduced to their leading components, brought to
     the same variance in each and scaled to length one. Without, they are scaled to length one
@@ -63,8 +60,8 @@ def latent_classes(
     neighbours in its class, for `few-labels` the predicted probability, for `propagate` the share
     of its class in what arrived, for `labels` 1.
 
-    One seed on one machine gives one result. Given k-means' centroids, assignments do not depend
-    on block size or thread count: close calls are decided in float64.
+    One seed on one machine gives one result. Neighbours and communities are the same for every
+    block size and thread count, and so are, given k-means' centroids, assignments.
 
     Args:
         embeddings: real [n, d]; the rows to cluster, or a memory map of them. `kmeans` and
@@ -79,7 +76,7 @@ def latent_classes(
         label_names: what the integers in `labels` and `known` stand for.
         known: [n]; for `few-labels` and `propagate`: labels, negative where unknown.
         label_share: instead of `known`: the share of `labels` to draw, at least one a label.
-        whiten: components to keep; 0: rows are not whitened.
+        whiten: components to keep, one for 8 rows at most; 0: rows are not whitened.
         metric: of rows that are not whitened: `spherical` or `euclidean`.
         restarts: k-means starts; the one with the best objective is kept.
         iterations: k-means steps a start.
@@ -98,14 +95,14 @@ def latent_classes(
         The classes. `facts` holds `sizes`, `seed`, `whiten` (what was kept, and the share of the
         variance in it), with labels `agreement`, and each method's own figures: for k-means
         `requested`, `empty_removed`, `inertia`, `restarts`, `iterations`, `metric`, `fitted_on`
-        and `curve`; for the graph `resolution`, `edges`, `communities_joined`; for a few labels
-        `labelled` and `heldout_accuracy`.
+        and `curve`; for the graph `resolution`, `edges`, `smallest`, `communities_joined`,
+        `rows_joined` (their share of all rows) and, where rows repeat others, `distinct`; for a few
+        labels `labelled` and `heldout_accuracy`.
 
     Raises:
         UsageError: an unknown method, a count below 1, more classes than examples, no labels.
         DataError: NaN, infinity, a row of zeros (spherical), labels of another length, of too few
             classes, or missing.
-        MissingExtraError: `graph` without its extra.
     """
     if method not in METHODS:
         raise UsageError(f"a method among {', '.join(METHODS)}", repr(method))
@@ -113,7 +110,7 @@ def latent_classes(
     if method == "labels":
         return classes_from_labels(n, labels, label_names)
     if method == "auto":
-        method = resolve_auto(n, n_classes)
+        method = "graph" if n_classes is None else "kmeans"
     rows = prepare_rows(embeddings, whiten=whiten, metric=metric, seed=seed)
     names = None
     if method in ("few-labels", "propagate"):
@@ -152,22 +149,6 @@ def latent_classes(
         facts["agreement"] = class_agreement(codes, labels)
     names = np.arange(present.size) if names is None else names[present]
     return LatentClasses(codes, names, score, method, facts)
-
-
-def resolve_auto(n: int, n_classes: int | str | None = None) -> str:
-    """The method that `auto` stands for here: `graph` or `kmeans`."""
-    wanted = n_classes is None and n <= GRAPH_ROWS
-    return "graph" if wanted and graph_is_available() else "kmeans"
-
-
-def auto_note(n: int) -> str:
-    """Why `auto` took k-means, in words."""
-    if n > GRAPH_ROWS:
-        return f"classes by k-means, as there are more than {GRAPH_ROWS:,} examples for the graph"
-    return (
-        "classes by k-means, as leidenalg is not installed; on most pools the graph agrees "
-        "better with labels: pip install 'contrasift[graph]'"
-    )
 
 
 def range_of_classes(n: int, n_classes: int | str | None, n_labels: int = 0) -> tuple[int, int]:

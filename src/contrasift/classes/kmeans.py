@@ -120,7 +120,7 @@ def choose_n_classes(
         )
     which = sample_of(n, max(_CURVE_ROWS, _CURVE_ROWS_PER_CLASS * highest), seed)
     some = Rows(rows.gather(which), None, spherical=False)
-    _, graph = build_graph(some, _CURVE_NEIGHBOURS, "union", seed)
+    graph = build_graph(some.values, _CURVE_NEIGHBOURS, "union", seed)
     tried = np.unique(np.geomspace(lowest, highest, _CURVE_POINTS).round().astype(int))
     curve: list[dict[str, Any]] = []
     for number in tried.tolist():

@@ -14,6 +14,9 @@ METRICS = ("spherical", "euclidean")
 
 # Whitening is fitted on all rows up to this many; beyond, on a sample of as many.
 _WHITENING_ROWS = 262_144
+# Rows for each component that is kept. With as many components as rows, whitened rows would all be
+# equally far from each other: there would be nothing to find.
+_ROWS_A_COMPONENT = 8
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def prepare_rows(embeddings: object, *, whiten: int, metric: str, seed: int) -> 
 
     Args:
         embeddings: real [n, d].
-        whiten: leading components to keep; 0: rows are left as they are.
+        whiten: leading components to keep, but one for 8 rows at most (2 if that is more); 0: rows
+            are left as they are.
         metric: `spherical` or `euclidean`.
         seed: of the sample on which whitening is fitted when there are more than 262,144 rows.
 
@@ -88,7 +92,8 @@ def prepare_rows(embeddings: object, *, whiten: int, metric: str, seed: int) -> 
     rows = Rows(values, None, spherical=False)
     if whiten:
         which = sample_of(values.shape[0], _WHITENING_ROWS, seed)
-        rows = Rows(values, fit_whitening(values, whiten, which), spherical=True)
+        width = min(whiten, max(2, values.shape[0] // _ROWS_A_COMPONENT))
+        rows = Rows(values, fit_whitening(values, width, which), spherical=True)
     return Rows(values, rows.whitening, metric == "spherical")
 
 

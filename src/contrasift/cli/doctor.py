@@ -25,7 +25,6 @@ from contrasift.cli.console import Narrator, print_json
 # What each extra is for. Those that only developers need are left out.
 GIVES = {
     "train": "images: proxies, embedding, pre-training, evaluation, negatives",
-    "graph": "latent classes as communities of neighbours",
     "clip": "open-clip encoders and zero-shot classes",
     "text": "collections of text",
     "demo": "what `make demo` needs",

@@ -103,7 +103,7 @@ class ClassesOptions(Options):
 
     classes: RunClassMethod = option(
         "auto",
-        "`graph`: communities among nearest neighbours, which find their own number (extra `graph`); `kmeans`; `auto`: graph where installed, up to 200,000 examples and unless --n-classes is given, else kmeans; `few-labels`: a linear classifier from few labels; `propagate`: few labels spread over the graph; the pool's `labels`; `zero-shot`: the name in --class-names that an image resembles most.",
+        "`graph`: communities among nearest neighbours, which find their own number; `kmeans`; `auto`: graph, unless --n-classes is given, then kmeans; `few-labels`: a linear classifier from few labels; `propagate`: few labels spread over the graph; the pool's `labels`; `zero-shot`: the name in --class-names that an image resembles most.",
         argument="method",
     )
     class_names: str = option(

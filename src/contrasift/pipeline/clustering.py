@@ -21,6 +21,9 @@ from contrasift.store.remote import local_file
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import write_classes
 
+# From this share on it is said that examples were in communities too small to be classes.
+_MUCH_JOINED = 0.3
+
 
 def classes(run: Run) -> StageRecord:
     """Find latent classes; hold them, and what would be selected, against other seeds' and labels.
@@ -83,11 +86,14 @@ def _headline(found: LatentClasses, stability: dict[str, Any]) -> str:
 
 def _notes(options: ClassesOptions, found: LatentClasses, stability: dict[str, Any]) -> list[str]:
     """What the user should know besides."""
-    from contrasift.classes import auto_note
-
     notes = []
-    if options.classes == "auto" and options.n_classes is None and found.method == "kmeans":
-        notes.append(auto_note(found.codes.size))
+    joined = found.facts.get("rows_joined", 0.0)
+    if joined > _MUCH_JOINED:
+        notes.append(
+            f"{joined:.0%} of the examples were in communities of fewer than "
+            f"{found.facts['smallest']} and joined the nearest larger one: the classes are unsure; "
+            "fewer --graph-neighbours leave more, --n-classes gives their number"
+        )
     if stability.get("ari", 1.0) < 0.5:
         notes.append(
             "other seeds find quite different classes: try another resolution=, n_classes= or "

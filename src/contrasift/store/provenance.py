@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_LIBRARIES = ("contrasift", "numpy", "torch", "scikit-learn", "faiss-cpu", "leidenalg", "igraph")
+_LIBRARIES = ("contrasift", "numpy", "torch", "scikit-learn", "faiss-cpu", "networkit")
 
 
 def made_with(threads: int) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from contrasift.errors import UsageError
 from contrasift.selection import kernels, objectives
 from contrasift.selection.baselines.ranked import Ranked, ranked_by
 from contrasift.selection.kernels import compiled, map_blocks, row_dot
+from contrasift.selection.nearest_rows import nearest_rows
 
-# faiss finds neighbours in float32: so many more are asked for, and the nearest of all are taken
-# in float64.
+# Neighbours are found in float32: so many more are asked for, and the nearest of all are taken in
+# float64.
 _SPARE = 12
 
 
@@ -44,8 +45,9 @@ def typicality(values: EmbeddingMatrix, neighbours: int = 20, threads: int | Non
         return ranked_by(np.full(n, np.inf))
     squares = objectives.squared_norms(z, threads)
     mean_gap = np.empty(n)
-    for block in row_blocks(n, 12 * (count + 1 + _SPARE)):
-        found = _candidates(z, block, min(count + 1 + _SPARE, n))
+    for block in row_blocks(n, 12 * (count + _SPARE)):
+        itself = np.arange(block.start, block.stop)
+        found = nearest_rows(z[block], z, min(count + _SPARE, n - 1), own=itself, threads=threads)
 
         def measure(start: int, stop: int, block: slice = block, found: np.ndarray = found) -> None:
             _mean_gap_block(z, squares, found, block.start, start, stop, count, mean_gap)
@@ -55,16 +57,9 @@ def typicality(values: EmbeddingMatrix, neighbours: int = 20, threads: int | Non
         return ranked_by(1 / mean_gap)
 
 
-def _candidates(z: np.ndarray, block: slice, count: int) -> np.ndarray:
-    """The rows nearest to each of a block's, itself usually among them; −1 where there is none."""
-    import faiss
-
-    return faiss.knn(z[block], z, count)[1]
-
-
 @compiled
 def _mean_gap_block(values, squares, found, origin, start, stop, count, mean_gap):
-    """Mean of the smallest `count` distances to what was found, the row itself left out."""
+    """Mean of the smallest `count` distances to what was found."""
     d = values.shape[1]
     wide = np.empty(d)
     gaps = np.empty(found.shape[1])
@@ -74,10 +69,8 @@ def _mean_gap_block(values, squares, found, origin, start, stop, count, mean_gap
             wide[t] = values[i, t]
         for c in range(found.shape[1]):
             j = found[r, c]
-            gaps[c] = np.inf
-            if j >= 0 and j != i:
-                square = squares[i] + squares[j] - 2 * row_dot(values, j, wide)
-                gaps[c] = np.sqrt(max(square, 0.0))
+            square = squares[i] + squares[j] - 2 * row_dot(values, j, wide)
+            gaps[c] = np.sqrt(max(square, 0.0))
         gaps.sort()
         total = 0.0
         for c in range(count):
