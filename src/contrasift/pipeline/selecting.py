@@ -221,8 +221,9 @@ def _read_lists(
     weights = beside.class_weights
     lists = {name: getattr(beside, name) for name in ("must_keep", "must_drop")}
     index, ids = matrix.index, matrix.ids
-    if index is None and (beside.classes or options.scores or any(lists.values())):
-        index = row_numbers(len(matrix), columns)
+    if index is None:
+        used = beside.classes or options.scores or any(lists.values())
+        index = row_numbers(len(matrix) if used else 0, columns)
     examples = {
         name: load_examples_file(path, index, ids) if path else None for name, path in lists.items()
     }
