@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from contrasift.embedding import embed
+from contrasift.embedding.embed import embed
 from contrasift.pools import Pool, open_pool
 from contrasift.training.encoders import Encoder, build_encoder
 from contrasift.training.views import (

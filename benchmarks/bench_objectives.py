@@ -65,7 +65,7 @@ def threshold_cases(quick: bool) -> list[dict[str, Any]]:
 
 def bench_threshold(case: dict[str, Any]) -> dict[str, Any]:
     """Row sums, greedy, bound and mean under a threshold, against Z Zᵀ alone."""
-    from contrasift.selection import threshold as th
+    from contrasift.selection.objectives import threshold as th
 
     settled = {"threshold": case["threshold"], "redundancy": case["redundancy"]}
     for n in (1000, 6000):  # compiles, for a pool of all rows and for one of some
@@ -141,7 +141,7 @@ def submodlib_rows(values: np.ndarray, k: int) -> np.ndarray:
 
 def bench_coverage(case: dict[str, Any]) -> dict[str, Any]:
     """Facility location, exact and lazy, beside a peer's; ratios are ours over the peer's."""
-    from contrasift.selection.coverage import greedy_coverage
+    from contrasift.selection.objectives.coverage import greedy_coverage
 
     if case["peer"] == "both":
         return coverage_overlap(case)
@@ -172,7 +172,7 @@ def bench_coverage(case: dict[str, Any]) -> dict[str, Any]:
 
 def coverage_overlap(case: dict[str, Any]) -> dict[str, Any]:
     """The smallest overlap with each peer over 20 random problems without equal gains."""
-    from contrasift.selection.coverage import greedy_coverage
+    from contrasift.selection.objectives.coverage import greedy_coverage
 
     shares: dict[str, list[float]] = {"overlap_apricot": [], "overlap_submodlib": []}
     for seed in range(20):

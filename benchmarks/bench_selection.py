@@ -118,8 +118,8 @@ def contrasift_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _certificate_cost(values: np.ndarray, chosen: Any, case: dict[str, Any]) -> dict[str, float]:
     """The engine's greedy and its bound apart, so that the price of the proof can be seen."""
-    from contrasift.selection.greedy import greedy
-    from contrasift.selection.relaxation import upper_bound
+    from contrasift.selection.optimizers.greedy import greedy
+    from contrasift.selection.optimizers.relaxation import upper_bound
 
     begun = time.perf_counter()
     path = greedy(values, case["k"], redundancy=case["redundancy"], threads=THREADS)

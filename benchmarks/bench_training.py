@@ -27,7 +27,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from contrasift.embedding import embed
+from contrasift.embedding.embed import embed
 from contrasift.evaluation import linear_probe
 from contrasift.options import TrainOptions
 from contrasift.training.encoders import Encoder, build_encoder

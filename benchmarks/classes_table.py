@@ -20,7 +20,7 @@ import numpy as np
 
 from contrasift import select
 from contrasift.classes import class_stability, latent_classes, selection_overlap
-from contrasift.pipeline.preparation import load_embeddings
+from contrasift.pipeline.stages.embed import load_embeddings
 from contrasift.results import Embeddings
 from contrasift.store.tables import read_table
 

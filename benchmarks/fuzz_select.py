@@ -301,9 +301,9 @@ def _write_beside(kind: str, n: int) -> None:
     about, examples = Path("z.json"), Path("examples.parquet")
     sha = hashlib.sha256(Path("z.npy").read_bytes()).hexdigest() if Path("z.npy").is_file() else ""
     if kind in ("described", "examples", "fewer examples", "other columns", "cut examples"):
-        about.write_text(json.dumps({"encoder": "e", "sha256": sha}))
+        about.write_text(json.dumps({"normalised": "mean of unit views", "sha256": sha}))
     elif kind == "other sha":
-        about.write_text(json.dumps({"sha256": "0"}))
+        about.write_text(json.dumps({"normalised": "mean of unit views", "sha256": "0"}))
     elif kind == "broken json":
         about.write_text('{"sha256": ')
     elif kind == "list":

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from contrasift.catalogue import OBJECTIVES
-from contrasift.pipeline.comparing_selections import compare_selections
+from contrasift.pipeline.studies.compare_selections import compare_selections
 from contrasift.store.atomic import read_json
 
 RESULTS = Path(__file__).parent / "results"

@@ -30,9 +30,10 @@ from contrasift.options import (
     SelectOptions,
     TrainOptions,
 )
-from contrasift.pipeline import clustering, preparation, selecting
-from contrasift.pipeline.bound_figures import write_figures
-from contrasift.pipeline.comparing_runs import (
+from contrasift.pipeline.stages import classes as clustering
+from contrasift.pipeline.stages import select as selecting
+from contrasift.pipeline.stages.scan import scan
+from contrasift.pipeline.studies.compare_runs import (
     ComparedRun,
     compare_runs,
     comparison_figures,
@@ -40,6 +41,7 @@ from contrasift.pipeline.comparing_runs import (
     rank_agreement,
     read_run,
 )
+from contrasift.report.figures import write_figures
 from contrasift.selection.select import select
 from contrasift.store.atomic import write_json, write_text
 from contrasift.store.run import RunFolder
@@ -111,7 +113,7 @@ def make_runs(arguments: argparse.Namespace, work: Path) -> dict[str, Path]:
             train=TrainOptions(architecture=architecture, epochs=epochs, keep_epochs=keep),
         )
         with start_run(folder, options) as run:
-            stages: list[Callable[[Any], Any]] = [preparation.scan, preparation.embed]
+            stages: list[Callable[[Any], Any]] = [scan, embed]
             for stage in (*stages, clustering.classes, selecting.select):
                 stage(run)
         return folder

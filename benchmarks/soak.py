@@ -247,7 +247,7 @@ def import_all() -> None:
     import torch.utils.tensorboard
 
     import contrasift.cli
-    import contrasift.pipeline.extending
+    import contrasift.pipeline.extend
     import contrasift.pipeline.full
     import contrasift.selection.select
     import contrasift.training.methods

@@ -22,15 +22,21 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import RunFolderError, UsageError
+from contrasift.narration import Narrator
 from contrasift.options import RunOptions, TrainOptions
-from contrasift.pipeline import clustering, preparation, selecting
-from contrasift.pipeline.comparing import pool_latent_classes, steps_per_epoch
-from contrasift.pipeline.run import Narrator, Run, positions_of
+from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages import classes as clustering
+from contrasift.pipeline.stages import select as selecting
+from contrasift.pipeline.stages.embed import SAME_ENCODER, embed_for_classes, load_embeddings
+from contrasift.pipeline.stages.embed import embed as embed_stage
+from contrasift.pipeline.stages.proxy import proxy_options
+from contrasift.pipeline.stages.scan import readable_positions, scan
+from contrasift.pipeline.stages.train import pool_latent_classes, steps_per_epoch
 from contrasift.pools import Pool, scan_pool
 from contrasift.store.atomic import load_array, read_json, write_json
 from contrasift.store.lock import held
 from contrasift.store.run import RunFolder
-from contrasift.store.tables import read_table
+from contrasift.store.tables import positions_of, read_table
 from reproduce.cell import Cell
 from reproduce.mixtures import make_pool
 
@@ -125,16 +131,16 @@ class Workshop:
         run = self._run(cell, dataclasses.replace(cell.options, embed=embed))
         options = run.options
         trains = "proxy" in (options.embed.encoder, options.embed.classes_encoder)
-        trained = preparation.proxy_options(run.options).resolved().as_dict() if trains else None
+        trained = proxy_options(run.options).resolved().as_dict() if trains else None
         folder = self._part("embedded", run.pool.fingerprint, options.embed.as_dict(), trained)
 
         def make(run: Run) -> None:
-            preparation.scan(run)
+            scan(run)
             if trains:
                 self._lend_proxy(run)
-            preparation.embed(run)
-            if run.options.embed.classes_encoder == preparation.SAME_ENCODER:
-                preparation.embed_for_classes(run)
+            embed_stage(run)
+            if run.options.embed.classes_encoder == SAME_ENCODER:
+                embed_for_classes(run)
 
         made = self._made(run, folder, make, "embed", "embed-classes")
         if trains:
@@ -143,11 +149,11 @@ class Workshop:
 
     def _lend_proxy(self, run: Run) -> None:
         """Train the proxy as any other encoder, so that a full-pool training may be the same one."""
-        positions = preparation.readable_positions(run)
+        positions = readable_positions(run)
         source = self.training(
             run.pool,
             positions,
-            preparation.proxy_options(run.options),
+            proxy_options(run.options),
             run.options.embed.seed,
             kind="proxy",
         )
@@ -183,13 +189,13 @@ class Workshop:
         Raises:
             Busy: another process is at it.
         """
-        from contrasift.pipeline.dynamics import score_dynamics
+        from contrasift.pipeline.studies.dynamics import score_dynamics
 
         run, options = self.run(cell), cell.dynamics
         folder = self._part("dynamics", run.pool.fingerprint, options.as_dict())
 
         def make(run: Run) -> None:
-            preparation.scan(run)
+            scan(run)
             score_dynamics(run, options)
 
         stages = ("dynamics", *(f"dynamics seed{seed}" for seed in range(options.seeds)))
@@ -240,7 +246,7 @@ class Workshop:
 
         pool = self.pool(cell)
         run = self.classified(cell)
-        embeddings = preparation.load_embeddings(run.folder.path)
+        embeddings = load_embeddings(run.folder.path)
         places = positions_of(embeddings.index, pool.index)
         codes, known = pool_latent_classes(run)[places], _labels(pool)[places] >= 0
         weights = (np.bincount(codes, weights=known) * 2 > np.bincount(codes)).astype(np.float64)
@@ -270,7 +276,7 @@ class Workshop:
 
     def encoder(self, cell: Cell) -> Any:
         """The cell's encoder, trained or not."""
-        from contrasift.training.encoders import load_encoder
+        from contrasift.training.loading import load_encoder
         from contrasift.training.pretrain import untrained_encoder
 
         if cell.arm.trained:

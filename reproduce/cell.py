@@ -169,7 +169,7 @@ class Cell:
         fraction = select.fraction or 1.0
         if select.objective != "sas" or fraction == 1 or select.redundancy is not None:
             return select
-        from contrasift.selection.objectives import default_redundancy
+        from contrasift.selection.kernels.linear_form import default_redundancy
 
         return dataclasses.replace(select, redundancy=default_redundancy(fraction))
 

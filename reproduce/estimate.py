@@ -12,7 +12,7 @@ import numpy as np
 
 from contrasift.errors import UsageError
 from contrasift.options import TrainOptions
-from contrasift.pipeline.preparation import proxy_options
+from contrasift.pipeline.stages.proxy import proxy_options
 from contrasift.pools import Pool
 from reproduce.artifacts import schedule
 from reproduce.cell import Cell

@@ -41,7 +41,7 @@ def judge(
     Raises:
         DataError: no labels, or nothing held out.
     """
-    from contrasift.embedding import features
+    from contrasift.embedding.embed import features
 
     if pool.labels is None or pool.test is None or pool.test.labels is None:
         raise DataError("a pool with labels and held-out images", f"{pool.name} without them")

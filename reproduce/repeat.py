@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contrasift.errors import DataError, UsageError
-from contrasift.pipeline.run import Narrator
+from contrasift.narration import Narrator
 from contrasift.store.atomic import read_json, write_json
 from contrasift.store.provenance import made_with
 from reproduce.artifacts import Workshop

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import ContrasiftError, DataError
-from contrasift.pipeline.run import Narrator
+from contrasift.narration import Narrator
 from contrasift.store.atomic import read_json, write_json
 from contrasift.store.provenance import made_with, processor
 from reproduce.artifacts import Busy, Workshop

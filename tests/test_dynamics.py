@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contrasift.dynamics import (
+from contrasift.errors import DataError, UsageError
+from contrasift.evaluation.difficulty_scores import (
     confidence_and_variability,
     error_norm,
     forgetting_events,
     last_layer_gradient_norm,
     rank_correlation,
 )
-from contrasift.errors import DataError, UsageError
 
 
 class TestForgetting:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from contrasift.embedding import embed, features
+from contrasift.embedding.embed import embed, features
 from contrasift.errors import DataError, UsageError
 from contrasift.training.encoders import Encoder, build_encoder, weights_sha256
 from contrasift.training.views import AUGMENTATIONS, random_views
@@ -164,7 +164,7 @@ def pull_the_plug(done: int, total: int) -> None:
 
 @pytest.fixture
 def every_batch_counts(monkeypatch):
-    monkeypatch.setattr("contrasift.embedding._JOURNAL_SECONDS", -1.0)
+    monkeypatch.setattr("contrasift.embedding.embed._JOURNAL_SECONDS", -1.0)
 
 
 def test_interrupted_work_goes_on_at_the_batch(encoder, tmp_path, every_batch_counts):
@@ -226,7 +226,7 @@ def test_a_journal_never_vouches_for_data_that_were_overwritten(
     with pytest.raises(OSError, match="pulled"):
         embed_all(encoder, path=path, progress=pull_the_plug)
     with pytest.MonkeyPatch.context() as patch:  # other work starts over, and journals nothing
-        patch.setattr("contrasift.embedding._JOURNAL_SECONDS", 1e9)
+        patch.setattr("contrasift.embedding.embed._JOURNAL_SECONDS", 1e9)
         with pytest.raises(OSError, match="pulled"):
             embed_all(encoder, path=path, seed=9, progress=at_once)
     np.testing.assert_array_equal(embed_all(encoder, path=path).values, embed_all(encoder).values)
@@ -236,11 +236,11 @@ KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {here!r})
-import contrasift.embedding
+import contrasift.embedding.embed
 from contrasift.training.encoders import build_encoder
 from test_embedding import embed_all
 
-contrasift.embedding._JOURNAL_SECONDS = -1.0
+contrasift.embedding.embed._JOURNAL_SECONDS = -1.0
 
 def slowly(done, total):
     print(done, flush=True)

@@ -75,7 +75,7 @@ def test_clones_and_parameters(pool):
     fitted = selector.fit(*pool)
     copy = clone(fitted)
     assert copy.get_params() == selector.get_params()
-    with pytest.raises(NotFittedError):
+    with pytest.raises(NotFittedError, match="is not fitted yet"):
         check_is_fitted(copy)
     np.testing.assert_array_equal(
         pickle.loads(pickle.dumps(fitted)).indices_, copy.fit(*pool).indices_

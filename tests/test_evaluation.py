@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contrasift import softmax
 from contrasift.errors import DataError, UsageError
 from contrasift.evaluation import (
     evaluate,
@@ -20,6 +19,7 @@ from contrasift.evaluation import (
     paired_difference,
     sgd,
     sgd_probe,
+    softmax,
 )
 from contrasift.evaluation.checks import Hits, standardisation, validation_split
 

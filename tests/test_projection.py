@@ -5,8 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from contrasift.embedding.projection import project, telling_pairs
 from contrasift.errors import DataError, UsageError
-from contrasift.projection import project, telling_pairs
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

@@ -168,7 +168,14 @@ def test_what_nobody_sees_is_shown_escaped(text, shown):
 
 
 def test_json_that_is_none(tmp_path):
-    for text in ("", "[1]", '{"a": ', "[" * 100_000, json.dumps({"a": "b"})):
+    broken = {
+        "": "a JSON file",
+        "[1]": "a JSON object .* got list",
+        '{"a": ': "a JSON file",
+        "[" * 100_000: "a JSON file",
+        json.dumps({"a": "b"}): "a number for every class",
+    }
+    for text, message in broken.items():
         (tmp_path / "w.json").write_text(text)
-        with pytest.raises(DataError):
+        with pytest.raises(DataError, match=message):
             load_weights_file(tmp_path / "w.json")

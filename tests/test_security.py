@@ -80,7 +80,7 @@ def test_yaml_makes_no_objects():
         ["!!python/object/apply:os.mkdir [pwned]", "pool: !!python/name:os.system"]
     ):
         Path(f"{number}.yaml").write_text(text)
-        with pytest.raises((DataError, UsageError)):
+        with pytest.raises((DataError, UsageError), match="expected YAML in"):
             read_recipe(Path(f"{number}.yaml"))
     assert not Path("pwned").exists()
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contrasift import zero_shot
 from contrasift.arrays import row_blocks
+from contrasift.classes import zero_shot
+from contrasift.classes.zero_shot import zero_shot_classes
 from contrasift.errors import DataError, UsageError
-from contrasift.zero_shot import zero_shot_classes
 
 
 def naive(images, texts, scale):

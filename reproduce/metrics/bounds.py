@@ -51,7 +51,7 @@ def read_bounds(subject: Subject) -> dict[str, float]:
     Raises:
         DataError: no labels, or nothing held out.
     """
-    from contrasift.pipeline.bounding import describe_terms, head_accuracy
+    from contrasift.pipeline.studies.bounds import describe_terms, head_accuracy
     from contrasift.theory.bounds import label_views, measure_terms, same_class_spread
 
     train = subject.cell.options.train.resolved()

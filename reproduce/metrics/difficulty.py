@@ -64,7 +64,7 @@ def read_difficulty(subject: Subject) -> dict[str, Any]:
     Raises:
         DataError: fewer than 4 labelled examples.
     """
-    from contrasift.embedding import features
+    from contrasift.embedding.embed import features
     from contrasift.negatives.class_pairs import class_pairs
     from contrasift.negatives.profiles import difficulty_profile
 

@@ -30,9 +30,9 @@ def read_pairs(subject: Subject) -> dict[str, float]:
     Raises:
         DataError: no labels, nothing held out, or fewer than two classes.
     """
-    from contrasift.embedding import features
+    from contrasift.embedding.embed import features
     from contrasift.evaluation.checks import Task, standardisation, standardise
-    from contrasift.softmax import fit_softmax
+    from contrasift.evaluation.softmax import fit_softmax
 
     parts = []
     for held_out in (False, True):

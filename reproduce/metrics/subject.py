@@ -62,7 +62,7 @@ class Subject:
         self, positions: np.ndarray, *, held_out: bool = False, layer: str = "head"
     ) -> np.ndarray:
         """Features of length one for several random views of every example, [n, views, d]."""
-        from contrasift.pipeline.bounding import unit_views
+        from contrasift.pipeline.studies.bounds import unit_views
 
         pool = self.pool.test if held_out else self.pool
         assert pool is not None

@@ -26,7 +26,7 @@ def read_picked(subject: Subject) -> dict[str, float]:
     """Means of the scores of supervised trainings over the examples that the cell is trained on.
 
     Forgetting events (Toneva et al. 2019), confidence and variability (Swayamdipta et al. 2020), EL2N
-    (Paul et al. 2021), and the share that no training ever had right; see `contrasift.dynamics`. They
+    (Paul et al. 2021), and the share that no training ever had right; see `contrasift.evaluation.difficulty_scores`. They
     are averaged over trainings whose seeds are the same for all cells.
 
     Raises:

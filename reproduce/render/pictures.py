@@ -101,10 +101,9 @@ def draw(sitting: Sitting, planned: Planned, workshop: Workshop) -> list[Path]:
 
 def gathered(cell: Cell, workshop: Workshop) -> Chosen:
     """Embeddings, classes and selection of a cell."""
-    from contrasift.pipeline.preparation import load_embeddings
-    from contrasift.pipeline.run import positions_of
+    from contrasift.pipeline.stages.embed import load_embeddings
     from contrasift.report.thumbnails import thumbnail
-    from contrasift.store.tables import read_latent_classes, read_table
+    from contrasift.store.tables import positions_of, read_latent_classes, read_table
 
     run = workshop.selected(cell)
     folder = run.folder.path
@@ -124,7 +123,7 @@ def gathered(cell: Cell, workshop: Workshop) -> Chosen:
 
 def pairs_picture(chosen: Chosen) -> str:
     """A row a class: its nearest pairs, then its farthest, each with 2 − 2⟨z_i, z_j⟩ below."""
-    from contrasift.projection import telling_pairs
+    from contrasift.embedding.projection import telling_pairs
 
     step, height = 2 * _SIDE + 2 * _PAD, _SIDE + _LINE + _PAD
     half = _PAIRS * step + 3 * _PAD
@@ -181,7 +180,7 @@ def nearest_selected(values: np.ndarray, selected: np.ndarray) -> np.ndarray:
 
 
 def _linked_map(chosen: Chosen, members: np.ndarray, left: int) -> list[str]:
-    from contrasift.projection import project
+    from contrasift.embedding.projection import project
 
     rows, xy = project(chosen.values[members], sample=_MAPPED)
     members = members[rows]

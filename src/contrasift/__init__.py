@@ -26,17 +26,17 @@ _HOME = {
     "LatentClasses": "contrasift.results",
     "NegativeStatistics": "contrasift.training.callbacks",
     "Selection": "contrasift.results",
-    "Sifter": "contrasift.stream",
-    "embed": "contrasift.embedding",
+    "Sifter": "contrasift.inference.stream",
+    "embed": "contrasift.embedding.embed",
     "evaluate": "contrasift.evaluation",
     "latent_classes": "contrasift.classes",
-    "load_encoder": "contrasift.training.encoders",
+    "load_encoder": "contrasift.training.loading",
     "load_matrix": "contrasift.store.inputs",
     "open_embeddings": "contrasift.matrices",
     "open_pool": "contrasift.pools",
     "pretrain": "contrasift.training.pretrain",
     "select": "contrasift.selection.select",
-    "sift": "contrasift.stream",
+    "sift": "contrasift.inference.stream",
 }
 
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

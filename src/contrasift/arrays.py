@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -60,6 +60,7 @@ class NamedRows(metaclass=_Named):
         ids: an Arrow array [n], or None.
         described: whether they are mean view embeddings, by what they say of themselves.
         description: what they say, and their hash.
+        keeping: the same of some rows, by ascending numbers.
     """
 
     values: Any
@@ -67,6 +68,7 @@ class NamedRows(metaclass=_Named):
     ids: Any
     described: bool
     description: Mapping[str, Any]
+    keeping: Callable[[np.ndarray], Any]
 
 
 # To the type checker both are arrays: whoever takes them indexes rows and asks for shape and dtype.
@@ -186,16 +188,32 @@ def unit_rows(values: np.ndarray, first_row: int = 0) -> np.ndarray:
     Raises:
         DataError: a row of zeros, which has no direction.
     """
-    wide = np.asarray(values, dtype=np.float64)
-    norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-    zero = np.flatnonzero(norms == 0)
+    scaled, zero = directions(values)
     if zero.size:
         raise DataError(
             "rows that can be scaled to length one",
             f"{zero.size} row(s) of zeros, the first of them row {first_row + zero[0]}",
             "Leave these examples out, or pass `normalize='none'` if the rows are mean views",
         )
-    return (wide / norms[:, None]).astype(np.float32)
+    return scaled
+
+
+def directions(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows divided by their lengths, in float32, and which rows are zero and have none.
+
+    Rows whose squares float64 cannot hold are brought near 1 first, by a power of two.
+    """
+    wide = np.asarray(values, dtype=np.float64)
+    squares = np.einsum("ij,ij->i", wide, wide)
+    far = ~((squares > 1e-280) & (squares < 1e280))
+    if far.any():
+        _, exponents = np.frexp(np.abs(wide[far]).max(axis=1, initial=0))
+        wide = wide.copy()
+        wide[far] = np.ldexp(wide[far], -exponents[:, None])
+        squares = np.einsum("ij,ij->i", wide, wide)
+    zero = np.flatnonzero(squares == 0)
+    norms = np.sqrt(np.where(squares == 0, 1.0, squares))
+    return (wide / norms[:, None]).astype(np.float32), zero
 
 
 def class_codes(

@@ -64,7 +64,7 @@ class Certificate:
     F_λ is concave in M = Σ_{j∈S} z_j, so its maximum over {x ∈ [0,1]^n, Σx = k} bounds every
     selection of the same size from above (Frank–Wolfe duality gap).
 
-    Other objectives bring bounds of their own (see `contrasift.selection.alternatives`).
+    Other objectives bring bounds of their own (see `contrasift.selection.solvers`).
 
     Attributes:
         value: F_λ(S), or the value of another objective.

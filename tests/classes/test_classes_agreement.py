@@ -116,7 +116,7 @@ class TestLabels:
 
 def test_import_is_light():
     code = (
-        "import sys, contrasift.classes, contrasift.evaluation, contrasift.projection;"
+        "import sys, contrasift.classes, contrasift.evaluation, contrasift.embedding.projection;"
         "print([m for m in ('torch', 'faiss', 'sklearn', 'scipy', 'numba') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

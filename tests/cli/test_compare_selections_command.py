@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from contrasift.cli import app
-from contrasift.pipeline import comparing_selections
-from contrasift.pipeline.comparing_selections import compare_selections
+from contrasift.pipeline.studies import compare_selections as comparing_selections
+from contrasift.pipeline.studies.compare_selections import compare_selections
 from contrasift.selection.select import select
 from contrasift.store.selections import write_selection
 from contrasift.store.tables import write_table

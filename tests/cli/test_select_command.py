@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -152,11 +153,17 @@ def test_json_is_all_there_is_on_standard_output(files):
     assert result.stderr == ""
 
 
+def describe(stem: str) -> None:
+    digest = hashlib.sha256(Path(f"{stem}.npy").read_bytes()).hexdigest()
+    about = {"normalised": "mean of unit views", "sha256": digest}
+    Path(f"{stem}.json").write_text(json.dumps(about))
+
+
 def test_a_described_matrix_is_taken_as_it_is(files):
     z, _ = files
     bare = run("select", "z.npy", "--fraction", 0.2, "--out", "a")
     assert "scaled to length one" in bare.stderr
-    Path("z.json").write_text('{"encoder": "resnet18", "views": 4}')
+    describe("z")
     described = run("select", "z.npy", "--fraction", 0.2, "--out", "b")
     assert "as they are" in described.stderr
     assert np.array_equal(
@@ -166,8 +173,28 @@ def test_a_described_matrix_is_taken_as_it_is(files):
     assert np.array_equal(read_selection(Path("c")).indices, read_selection(Path("a")).indices)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1}',
+        "[1]",
+        '{"sha256": ',
+        '{"normalised": "mean of unit views"}',
+        '{"sha256": "0"}',
+        "",
+    ],
+)
+def test_a_file_that_describes_something_else_is_passed_over(files, text):
+    z, _ = files
+    Path("z.json").write_text(text)
+    done = run("select", "z.npy", "--fraction", 0.2, "--out", "o")
+    assert "z.json is passed over" in done.stderr
+    plain = select(z, fraction=0.2, normalize="rows")
+    assert np.array_equal(read_selection(Path("o")).indices, plain.indices)
+
+
 def test_a_description_of_another_matrix_is_refused(files):
-    Path("z.json").write_text('{"sha256": "0"}')
+    Path("z.json").write_text('{"normalised": "rows", "sha256": "0"}')
     refused = run("select", "z.npy", "--fraction", 0.2, "--out", "o", code=1)
     assert "another sha256" in refused.output
 
@@ -179,7 +206,7 @@ def test_a_folder_of_embeddings_with_unreadable_examples(files):
     folder = Path("run")
     folder.mkdir()
     np.save(folder / "embeddings.npy", z)
-    (folder / "embeddings.json").write_text('{"encoder": "x"}')
+    describe("run/embeddings")
     row = np.full(302, -1)
     index = np.delete(np.arange(302), [3, 200])
     row[index] = np.arange(300)

@@ -252,3 +252,20 @@ def test_ids_twice_are_refused_before_the_work():
     assert "--id none" in refused.output
     assert not Path("o").exists()
     run("select", "e.parquet", "--budget", 9, "--out", "o", "--id", "none")
+
+
+def test_bad_rows_of_shards_may_be_dropped_by_id(here: Path):
+    rows = ROWS.copy()
+    rows[[4, 31]] = np.nan
+    Path("made").mkdir()
+    place, _ = PRODUCERS["npy_shards"](Path("made"), rows, IDS)
+    drop = [IDS[row] for row in (4, 9, 31)]
+    found = cs.select(
+        cs.open_embeddings(place), CLASSES, fraction=0.3, must_drop=drop, must_keep=[IDS[0]]
+    )
+    expected = cs.select(rows, CLASSES, fraction=0.3, must_drop=[4, 9, 31], must_keep=[0])
+    np.testing.assert_array_equal(found.index, expected.index)
+    np.testing.assert_array_equal(found.selected, expected.selected)
+    assert found.ids.to_pylist() == [IDS[row] for row in found.index]
+    with pytest.raises(UsageError, match=f"1 in both, among them '{IDS[9]}'"):
+        cs.select(cs.open_embeddings(place), budget=5, must_drop=drop, must_keep=[IDS[9]])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contrasift.embedding import embed
+from contrasift.embedding.embed import embed
 from contrasift.engines import embedding
 from contrasift.engines.cluster import plain_errors
 from contrasift.engines.embedding import (
@@ -28,7 +28,8 @@ from contrasift.errors import ContrasiftError, DataError
 from contrasift.pools import open_pool
 from contrasift.results import Embeddings
 from contrasift.store.shards import ShardFolder
-from contrasift.training.encoders import build_encoder, load_encoder, save_encoder
+from contrasift.training.encoders import build_encoder, save_encoder
+from contrasift.training.loading import load_encoder
 
 OPTIONS = {
     "layer": "head",

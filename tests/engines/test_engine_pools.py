@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from contrasift.embedding import embed
+from contrasift.embedding.embed import embed
 from contrasift.engines import scanning
 from contrasift.engines.cluster import Cluster, plain_errors
 from contrasift.engines.embedding import EmbeddingJob, ShardEmbedder, embed_on_cluster
@@ -22,7 +22,8 @@ from contrasift.engines.scanning import scan_on_cluster
 from contrasift.errors import ContrasiftError, DataError
 from contrasift.pools import open_pool, scan_pool
 from contrasift.store.shards import ShardFolder
-from contrasift.training.encoders import build_encoder, load_encoder, save_encoder
+from contrasift.training.encoders import build_encoder, save_encoder
+from contrasift.training.loading import load_encoder
 
 COUNT, BROKEN = 22, 9
 OPTIONS = {
@@ -141,9 +142,9 @@ def test_a_pool_of_each_kind_is_the_same_on_ray(cluster, tmp_path, kind):
 
         def interrupt(done, total):
             if done >= 8:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt("half-way")
 
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="half-way"):
             on_ray(progress=interrupt)
         assert not (tmp_path / "ray.npy").exists()
     on_ray(say=said.append)

@@ -7,7 +7,7 @@ import pytest
 
 from contrasift.engines.files import SharedMatrix, shared_rows
 from contrasift.engines.spread import SpreadRows
-from contrasift.selection.passes import HeldRows
+from contrasift.selection.kernels.passes import HeldRows
 
 
 def both(values, folder, part_rows):

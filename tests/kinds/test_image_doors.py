@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import contrasift as cs
-from contrasift.embedding import embed
+from contrasift.embedding.embed import embed
 from contrasift.errors import DataError
+from contrasift.inference.stream import Sifter
 from contrasift.pools.prepare import UnreadableExample
-from contrasift.stream import Sifter
 from contrasift.training.encoders import build_encoder
 
 SIDE = 6

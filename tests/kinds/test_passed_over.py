@@ -18,8 +18,8 @@ from PIL import Image
 
 from contrasift.errors import DataError
 from contrasift.options import RunOptions
-from contrasift.pipeline.preparation import scan
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.scan import scan
 from contrasift.pools import open_pool, scan_pool
 from contrasift.pools.passed_over import PassedOver
 from contrasift.store.run import RunFolder

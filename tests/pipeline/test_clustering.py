@@ -8,9 +8,9 @@ import pytest
 
 from contrasift.errors import DataError, UsageError
 from contrasift.options import ClassesOptions, EmbedOptions, PoolOptions, RunOptions, SelectOptions
-from contrasift.pipeline import clustering
-from contrasift.pipeline.clustering import classes
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages import classes as clustering
+from contrasift.pipeline.stages.classes import classes
 from contrasift.results import LatentClasses
 from contrasift.store.inputs import load_few_labels_file
 from contrasift.store.run import RunFolder

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contrasift.errors import UsageError
-from contrasift.pipeline import comparing_runs
-from contrasift.pipeline.comparing_runs import (
+from contrasift.pipeline.studies import compare_runs as comparing_runs
+from contrasift.pipeline.studies.compare_runs import (
     overlap,
     overlap_curve,
     rank_agreement,
     similarity_agreement,
 )
+from contrasift.report.figures.runs import rank_density
 
 
 def naive_correlations(first, second):
@@ -164,6 +165,6 @@ def test_similarities_without_variation_have_no_correlation():
 @pytest.mark.parametrize("n", [1, 5, 1000])
 def test_the_density_counts_every_example_once(n):
     rng = np.random.default_rng(0)
-    counts = comparing_runs._rank_density(rng.permutation(n), np.arange(n))
+    counts = rank_density(rng.permutation(n), np.arange(n))
     assert counts.sum() == n
     assert counts.sum(axis=0).max() <= -(-n // counts.shape[0])

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from contrasift.errors import UsageError
-from contrasift.pipeline.dynamics import combine, in_words
-from contrasift.pipeline.subsets import Arm, parse_arm
+from contrasift.pipeline.arms import parse_arm
+from contrasift.pipeline.studies.dynamics import combine, in_words
+from contrasift.store.arms import Arm
 from contrasift.store.tables import read_table, write_table
-from contrasift.training.dynamics import Recorded
+from contrasift.training.supervised import Recorded
 
 POOL = ["--limit", "120", "--image-size", "16"]
 SHORT = ["--epochs", "1", "--batch-size", "16"]

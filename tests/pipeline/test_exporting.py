@@ -16,8 +16,8 @@ from PIL import Image
 
 from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageError
 from contrasift.options import RunOptions
-from contrasift.pipeline.exporting import FORMS, export
-from contrasift.pipeline.exporting.whole import safe_path
+from contrasift.pipeline.export import FORMS, export
+from contrasift.pipeline.export.whole import safe_path
 from contrasift.pools import open_pool, scan_pool
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import read_table, write_table
@@ -323,7 +323,7 @@ def test_copies_where_links_are_impossible_and_it_is_said(monkeypatch):
 
     said = []
     with monkeypatch.context() as patch:
-        patch.setattr("contrasift.pipeline.exporting.images.os.link", other_device)
+        patch.setattr("contrasift.pipeline.export.images.os.link", other_device)
         export(run, "images", Path("kept"), say=said.append)
     assert "Invalid cross-device link" in said[-1]
     assert "copying instead" in said[-1]
@@ -396,7 +396,7 @@ def test_an_image_that_has_gone_is_named():
 _KILLED = """
 import sys, time
 from pathlib import Path
-from contrasift.pipeline.exporting import export
+from contrasift.pipeline.export import export
 def slow(done, total):
     print(done, flush=True)
     time.sleep(60 if done == 3 else 0)

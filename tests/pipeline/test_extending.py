@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import contrasift as cs
 from contrasift.cli import app
 from contrasift.errors import DataError, UsageError
-from contrasift.pipeline.extending import objective_value
+from contrasift.pipeline.extend import objective_value
 from contrasift.store.inputs import load_embeddings_file
 from contrasift.store.selections import read_rule, read_selection
 from contrasift.store.tables import read_table

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
-from contrasift.pipeline.extrapolating import (
+from contrasift.pipeline.studies.extrapolate import (
     advise_fraction,
     fit_law,
     losses,
@@ -75,7 +75,7 @@ def test_noise_as_large_as_the_loss_cannot_tell(rng):
 
 
 def test_intervals_hold_the_true_loss_at_the_suggestion(monkeypatch):
-    monkeypatch.setattr("contrasift.pipeline.extrapolating._DRAWS", 400)
+    monkeypatch.setattr("contrasift.pipeline.studies.extrapolate._DRAWS", 400)
     inside = []
     for number in range(120):
         rng = np.random.default_rng(number)

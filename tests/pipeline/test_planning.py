@@ -11,8 +11,8 @@ import pytest
 
 import reference
 from contrasift.errors import UsageError
-from contrasift.pipeline import comparing
-from contrasift.pipeline.plan_request import PlanRequest
+from contrasift.options.plan import PlanRequest
+from contrasift.pipeline.arms import arm_positions
 
 TINY = ["--limit", "80", "--image-size", "16", "--views", "1", "--batch-size", "16",
         "--proxy-epochs", "1", "--epochs", "4"]  # fmt: skip
@@ -35,7 +35,7 @@ def trained(monkeypatch):
         return SimpleNamespace(seconds=1.0)
 
     def evaluate(run, arm):
-        share = len(comparing.arm_positions(run, arm)) / 80
+        share = len(arm_positions(run, arm)) / 80
         path = run.folder.path / "evaluation" / f"{arm.name}.json"
         path.parent.mkdir(exist_ok=True)
         rough = 0.0002 * np.random.default_rng(len(arms)).standard_normal()
@@ -43,13 +43,13 @@ def trained(monkeypatch):
         path.write_text(json.dumps({"linear": linear, "knn": 0.5, "mean_classifier": 0.4}))
         return SimpleNamespace(seconds=0.5)
 
-    monkeypatch.setattr(comparing, "train", train)
-    monkeypatch.setattr(comparing, "evaluate", evaluate)
+    monkeypatch.setattr("contrasift.pipeline.studies.plan.train", train)
+    monkeypatch.setattr("contrasift.pipeline.studies.plan.evaluate", evaluate)
     return arms
 
 
 def test_the_curves_are_those_of_the_run_s_ranking(contrasift, selected):
-    from contrasift.pipeline.preparation import load_embeddings
+    from contrasift.pipeline.stages.embed import load_embeddings
     from contrasift.store.tables import read_latent_classes, read_table
 
     shown = contrasift("plan", "r").stdout

@@ -11,8 +11,8 @@ from sklearn.metrics import adjusted_rand_score
 from contrasift.cli.console import Narrator
 from contrasift.errors import UsageError
 from contrasift.options import ClassesOptions, PoolOptions, RunOptions
-from contrasift.pipeline import refining
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages import rounds as refining
 from contrasift.store.inputs import load_embeddings_file
 from contrasift.store.run import RunFolder, StageRecord
 from contrasift.store.tables import read_table

@@ -10,13 +10,15 @@ import pytest
 
 from contrasift.cli.console import Narrator
 from contrasift.options import RunOptions
-from contrasift.pipeline import measuring, report_words, selecting
-from contrasift.pipeline.preparation import make_map
-from contrasift.pipeline.report_files import RunFiles
-from contrasift.pipeline.report_pictures import Pictures, evenly
-from contrasift.pipeline.report_results import points, signed
-from contrasift.pipeline.reporting import report, report_data
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages import measure as measuring
+from contrasift.pipeline.stages import select as selecting
+from contrasift.pipeline.stages.map import make_map
+from contrasift.pipeline.stages.report import report, report_data
+from contrasift.report.files import RunFiles
+from contrasift.report.sections import conclusions as report_words
+from contrasift.report.sections.pictures import Pictures, evenly
+from contrasift.report.sections.results import points, signed
 from contrasift.store.atomic import write_json
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import read_table, write_table
@@ -143,7 +145,7 @@ def test_one_class_and_one_example(tmp_path):
 
 
 def test_many_classes_have_names_where_they_have_no_pictures(tmp_path, monkeypatch):
-    from contrasift.pipeline import report_pictures
+    from contrasift.report.sections import pictures as report_pictures
 
     run = make_run(tmp_path, n=400, n_classes=100)
     selecting.select(run)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from contrasift.cli import main
 from contrasift.store.tables import read_table
 from tests.pipeline.conftest import TINY
 
@@ -87,28 +91,39 @@ def test_the_stages_one_by_one_leave_the_same_bytes(finished, contrasift):
     assert outcome(Path("steps")) == outcome(folder)
 
 
+def say_to(pipe: Connection, arguments: list[str]) -> None:
+    """The command line in a process of its own, with its standard error sent through a pipe."""
+    os.dup2(pipe.fileno(), sys.stderr.fileno())
+    sys.argv = ["contrasift", *arguments]
+    main()
+
+
 @pytest.mark.slow
 def test_killed_in_any_stage_it_goes_on_to_the_same_result(finished):
     folder, _ = finished
-    command = [sys.executable, "-m", "contrasift", "run", "digits", *TINY, "--seeds", "1"]
+    command = ["run", "digits", *TINY, "--seeds", "1", "--out", "killed"]
     moments = ["scan", "proxy", "embed", "classes", "select", "train selected-seed0"]
     moments += ["evaluate selected-seed0", "train full-seed0", "evaluate untrained-seed0", "map"]
+    # Each is forked from a process that has imported the slow packages, and nothing else.
+    processes = multiprocessing.get_context("forkserver")
+    slow = ["contrasift.training.pretrain", "timm", "leidenalg", "sklearn.manifold"]
+    processes.set_forkserver_preload(slow)
     for moment in moments:
-        process = subprocess.Popen(
-            [*command, "--out", "killed"],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith(f"{moment} ..."):
-                process.send_signal(signal.SIGKILL)
-                break
-        process.wait()
-        process.stderr.close()
-        assert process.returncode == -signal.SIGKILL, moment
-    done = subprocess.run([*command, "--out", "killed"], capture_output=True, text=True)
+        reader, writer = processes.Pipe(duplex=False)
+        process = processes.Process(target=say_to, args=(writer, command))
+        process.start()
+        writer.close()
+        with os.fdopen(os.dup(reader.fileno())) as said:
+            reader.close()
+            for line in said:
+                if line.startswith(f"{moment} ..."):
+                    process.kill()
+                    break
+            process.join()
+        assert process.exitcode == -signal.SIGKILL, moment
+    done = subprocess.run(
+        [sys.executable, "-m", "contrasift", *command], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert outcome(Path("killed")) == outcome(folder)
 

@@ -81,7 +81,7 @@ def test_two_hundred_images_five_of_them_corrupt(tmp_path, monkeypatch):
     images = pool.images(examples.positions)
     assert np.array_equal(images[:, 0, 0, 0], examples.positions)  # each image is its own
     for position in spoilt:
-        with pytest.raises(UnreadableExample):
+        with pytest.raises(UnreadableExample, match="expected an image that can be read"):
             pool.read(position)
 
 

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from contrasift import remote
 from contrasift.errors import ContrasiftError, DataError, UsageError
 from contrasift.pools import open_pool, scan_pool, tar_index, webdataset
-from contrasift.remote import RemoteFile
+from contrasift.store import objects as remote
+from contrasift.store.objects import RemoteFile
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ def test_headers_are_read_once(memory, monkeypatch):
     monkeypatch.setattr(tar_index, "_scan", None)
     assert open_pool("memory://bucket/a.tar", holdout=0).ids == first.ids
     memory.pipe_file("memory://bucket/a.tar", Path("shards/a.tar").read_bytes())  # another version
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
         open_pool("memory://bucket/a.tar", holdout=0)
 
 

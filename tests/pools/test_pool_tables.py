@@ -300,7 +300,7 @@ def test_embeddings_are_those_of_the_folder(tmp_path, folder, form):
     pytest.importorskip("torch")
     import tarfile
 
-    from contrasift.embedding import embed
+    from contrasift.embedding.embed import embed
     from contrasift.training.encoders import build_encoder
 
     if form == "tar":

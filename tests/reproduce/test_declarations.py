@@ -124,9 +124,16 @@ def test_changes_become_part_of_the_setting_and_win():
     assert {p.cell.options.train.epochs for p in cells if p.cell.arm.trained} == {3}
 
 
-@pytest.mark.parametrize("text", ["train.epochs", "epochs=3", "train=3"])
-def test_changes_that_are_none(text):
-    with pytest.raises(UsageError):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train.epochs", "GROUP.OPTION=VALUE, .* got train.epochs"),
+        ("epochs=3", "GROUP.OPTION=VALUE, .* got epochs=3"),
+        ("train=3", "an option such as train.epochs, .* got train"),
+    ],
+)
+def test_changes_that_are_none(text, message):
+    with pytest.raises(UsageError, match=message):
         EXPERIMENTS["headroom"].plan("cpu", changes=parse_changes([text]))
 
 

@@ -111,16 +111,16 @@ def test_what_is_corrupted_is_changed_and_keeps_its_form(turn):
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "message"),
     [
-        {"corrupted": 1.0},
-        {"corrupted": -0.1},
-        {"foreign": 0.1},
-        {"foreign_pool": "digits"},
-        {"long_tail": 0.5},
-        {"copied": 0},
+        ({"corrupted": 1.0}, "leave some of it clean"),
+        ({"corrupted": -0.1}, "leave some of it clean"),
+        ({"foreign": 0.1}, "foreign and mixture.foreign_pool together"),
+        ({"foreign_pool": "digits"}, "foreign and mixture.foreign_pool together"),
+        ({"long_tail": 0.5}, "long_tail and mixture.copied of at least 1"),
+        ({"copied": 0}, "long_tail and mixture.copied of at least 1"),
     ],
 )
-def test_mixtures_that_mean_nothing(wrong):
-    with pytest.raises(UsageError):
+def test_mixtures_that_mean_nothing(wrong, message):
+    with pytest.raises(UsageError, match=message):
         MixtureOptions(**wrong)

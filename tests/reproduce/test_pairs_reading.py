@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from contrasift import embedding, softmax
+from contrasift.embedding.embed import embed as embedding
+from contrasift.evaluation import softmax
 from reproduce.cell import Cell
 from reproduce.metrics.pairs import PAIRS_METRICS, read_pairs
 

@@ -8,7 +8,7 @@ import pytest
 
 from contrasift.cli.console import Narrator
 from contrasift.errors import ContrasiftError, DataError
-from contrasift.pipeline.comparing import pool_latent_classes
+from contrasift.pipeline.stages.train import pool_latent_classes
 from contrasift.store.atomic import read_json
 from reproduce import artifacts, runner
 from reproduce.artifacts import Busy, Workshop
@@ -229,10 +229,10 @@ def test_an_interrupted_cell_leaves_nothing_and_goes_on(finished, tmp_path, monk
     with monkeypatch.context() as patched:
 
         def interrupted(*_, **__):
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("half-way")
 
         patched.setattr(runner, "judge", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="half-way"):
             perform(here, todo, shop, QUIET)
     assert list(read_results(tmp_path / "results")) == []
     assert not list((tmp_path / "work").rglob("run.lock"))
@@ -283,7 +283,7 @@ def test_a_held_part_is_busy_and_a_folder_that_cannot_be_written_is_not(tmp_path
 
     monkeypatch.setattr(artifacts, "held", held)
     error = artifacts.RunFolderError("to hold it alone", "process 1")
-    with pytest.raises(Busy), shop.holding("cells", "a"):
+    with pytest.raises(Busy, match="to hold it alone"), shop.holding("cells", "a"):
         pass
     error = OSError(28, "No space left on device")
     with pytest.raises(ContrasiftError, match="No space"), shop.holding("cells", "a"):

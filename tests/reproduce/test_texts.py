@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from contrasift.errors import DataError
 from contrasift.evaluation import mean_and_interval
-from contrasift.pipeline.bounding import describe_terms
+from contrasift.pipeline.studies.bounds import describe_terms
 from contrasift.store.atomic import read_json, write_json
 from contrasift.theory.bounds import label_views, measure_terms
 from reproduce.declared.catalogue import EXPERIMENTS

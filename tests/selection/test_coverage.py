@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contrasift.errors import DataError, UsageError
-from contrasift.selection import coverage, kernels
-from contrasift.selection.coverage import centre_gains, greedy_coverage
-from contrasift.selection.kernels import scores_block
+from contrasift.selection.kernels.dots import scores_block
+from contrasift.selection.objectives import coverage
+from contrasift.selection.objectives.coverage import centre_gains, greedy_coverage
 
 KINDS = ["positive", "mixed", "tight", "duplicates", "clusters", "binary", "axes", "short", "zero"]
 

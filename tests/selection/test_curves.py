@@ -7,7 +7,7 @@ import pytest
 
 import reference
 from contrasift.errors import UsageError
-from contrasift.selection.curves import coverage_and_centre_curve
+from contrasift.selection.diagnostics.curves import coverage_and_centre_curve
 
 FRACTIONS = (0.05, 0.2, 0.5, 1.0)
 
@@ -64,7 +64,7 @@ def test_distances_are_those_of_the_upper_bracket(rng):
 def test_blocks_change_nothing(rng, monkeypatch):
     values, ranking, codes = _unit(rng, 90), rng.permutation(90), rng.integers(0, 2, 90)
     whole = coverage_and_centre_curve(values, ranking, codes, FRACTIONS, draws=3)
-    monkeypatch.setattr("contrasift.selection.curves._BLOCK_BYTES", 4000)
+    monkeypatch.setattr("contrasift.selection.diagnostics.curves._BLOCK_BYTES", 4000)
     cut = coverage_and_centre_curve(values, ranking, codes, FRACTIONS, draws=3)
     for name in ("value", "random", "random_low", "random_high"):
         np.testing.assert_allclose(_values(cut, name), _values(whole, name), atol=1e-12)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import reference
 from contrasift.errors import DataError, UsageError
-from contrasift.selection import kernels, objectives
 from contrasift.selection.checks import check_places
-from contrasift.selection.greedy import greedy
+from contrasift.selection.kernels import linear_form
+from contrasift.selection.optimizers.greedy import greedy
 
 KINDS = [
     "positive", "mixed", "relu", "tight", "duplicates", "clusters", "binary", "opposite", "axes",
@@ -181,8 +181,8 @@ def test_path_is_consistent():
     rows = make_rows("positive", 200, 20, seed=4)
     path = greedy(rows, 120, redundancy=1.0)
     assert sorted(set(path.order.tolist())) == sorted(path.order.tolist())
-    assert np.array_equal(path.selected_sum, objectives.sum_of(rows, path.order))
-    assert np.array_equal(path.total, objectives.total_of(rows))
+    assert np.array_equal(path.selected_sum, linear_form.sum_of(rows, path.order))
+    assert np.array_equal(path.total, linear_form.total_of(rows))
     assert path.value == pytest.approx(path.gains.sum(), rel=1e-12)
     assert path.value == pytest.approx(reference.value(rows, path.order.tolist(), 1.0), rel=1e-9)
     expected = reference.gains(rows, path.order.tolist(), 1.0)
@@ -231,7 +231,7 @@ def test_keep_and_eligible():
     path = greedy(rows, 30 - 2, redundancy=1.0, keep=keep, eligible=eligible)
     assert path.order[:3].tolist() == [2, 4, 9]
     assert sorted(path.order.tolist()) == sorted(set(range(30)) - {0, 1})
-    assert np.array_equal(path.total, objectives.total_of(rows))
+    assert np.array_equal(path.total, linear_form.total_of(rows))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from contrasift.errors import DataError, UsageError
-from contrasift.selection import kernels
-from contrasift.selection.herding import herding
+from contrasift.selection.objectives.herding import herding
 
 
 def make_rows(n, d, seed, unit=True):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from contrasift.errors import DataError, UsageError
-from contrasift.selection import kernels, objectives
+from contrasift.selection.kernels import dots as kernels
+from contrasift.selection.kernels import linear_form as objectives
 from reference import dots, exact_sum
 
 DIMENSIONS = [1, 2, 7, 8, 9, 15, 31, 32, 33, 40, 63, 64, 100, 128, 130]

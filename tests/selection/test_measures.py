@@ -7,9 +7,9 @@ import pytest
 
 import reference
 from contrasift.errors import DataError, UsageError
-from contrasift.selection.coverage import greedy_coverage
-from contrasift.selection.herding import herding
-from contrasift.selection.measures import centre_of, coverage_of, herding_gap
+from contrasift.selection.diagnostics.measures import centre_of, coverage_of, herding_gap
+from contrasift.selection.objectives.coverage import greedy_coverage
+from contrasift.selection.objectives.herding import herding
 from contrasift.theory.guarantees import subset_class
 
 
@@ -95,7 +95,7 @@ def test_coverage_is_the_sum_of_best_similarities(own, k):
 def test_coverage_in_small_blocks(monkeypatch):
     rows, chosen = make_rows(60, 5, seed=5), np.arange(0, 60, 4)
     whole = coverage_of(rows, chosen, self_similarity=0.5)
-    monkeypatch.setattr("contrasift.selection.measures._BLOCK_BYTES", 200)
+    monkeypatch.setattr("contrasift.selection.diagnostics.measures._BLOCK_BYTES", 200)
     assert coverage_of(rows, chosen, self_similarity=0.5).value == pytest.approx(whole.value)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from contrasift.errors import UsageError
 from contrasift.selection import nearest_rows as module
-from contrasift.selection import products
+from contrasift.selection.kernels import products
 from contrasift.selection.nearest_rows import nearest_rows
 from tests import reference
 

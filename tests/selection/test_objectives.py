@@ -7,7 +7,7 @@ import pytest
 
 import reference
 from contrasift.errors import UsageError
-from contrasift.selection import objectives
+from contrasift.selection.kernels import linear_form
 
 
 def rows_of(n, d, seed=0, positive=False):
@@ -17,8 +17,10 @@ def rows_of(n, d, seed=0, positive=False):
 
 
 def value_of(rows, subset, redundancy):
-    total = objectives.total_of(rows)
-    return objectives.value(total, objectives.sum_of(rows, np.array(subset, np.int64)), redundancy)
+    total = linear_form.total_of(rows)
+    return linear_form.value(
+        total, linear_form.sum_of(rows, np.array(subset, np.int64)), redundancy
+    )
 
 
 @pytest.mark.parametrize("redundancy", [0.0, 0.5, 0.8, 1.0, 2.0])
@@ -34,13 +36,13 @@ def test_value_is_the_double_sum(redundancy, size):
 @pytest.mark.parametrize("redundancy", [0.0, 0.5, 1.0, 2.0])
 def test_gain_is_the_difference_of_values_and_they_add_up(redundancy):
     rows = rows_of(15, 6)
-    total = objectives.total_of(rows)
+    total = linear_form.total_of(rows)
     subset: list[int] = []
     running = 0.0
     for row in np.random.default_rng(3).permutation(15):
-        selected = objectives.sum_of(rows, np.array(subset, np.int64))
+        selected = linear_form.sum_of(rows, np.array(subset, np.int64))
         direction = total - 2.0 * redundancy * selected
-        gains = objectives.scores(rows, direction) - redundancy * objectives.squared_norms(rows)
+        gains = linear_form.scores(rows, direction) - redundancy * linear_form.squared_norms(rows)
         assert gains.tolist() == reference.gains(rows, subset, redundancy).tolist()
         for other in set(range(15)) - set(subset):
             difference = reference.value(rows, [*subset, other], redundancy) - reference.value(
@@ -65,16 +67,16 @@ def test_value_of_a_set_and_of_the_rest_agree_at_redundancy_one():
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
 def test_random_value_is_the_mean_over_all_subsets(n, redundancy):
     rows = rows_of(n, 3, seed=n) * np.linspace(0.5, 1.5, n, dtype=np.float32)[:, None]
-    total = objectives.total_of(rows)
-    squares = float(objectives.squared_norms(rows).sum())
+    total = linear_form.total_of(rows)
+    squares = float(linear_form.squared_norms(rows).sum())
     for budget in range(n + 1):
         mean = np.mean(reference.subset_values(rows, budget, redundancy))
-        expected = objectives.random_value(total, squares, n, budget, redundancy)
+        expected = linear_form.random_value(total, squares, n, budget, redundancy)
         assert expected == pytest.approx(mean, abs=1e-9)
 
 
 def test_random_value_of_nothing():
-    assert objectives.random_value(np.zeros(2), 0.0, 0, 0, 1.0) == 0.0
+    assert linear_form.random_value(np.zeros(2), 0.0, 0, 0, 1.0) == 0.0
 
 
 def test_mean_of_views_gives_the_mean_cosine():
@@ -85,10 +87,10 @@ def test_mean_of_views_gives_the_mean_cosine():
 
     first, second = circle(0, 60), circle(30, 120)
     means = np.stack([first.mean(axis=0), second.mean(axis=0)]).astype(np.float32)
-    cross = objectives.scores(means, means[1].astype(np.float64))[0]
+    cross = linear_form.scores(means, means[1].astype(np.float64))[0]
     assert cross == pytest.approx((first @ second.T).mean(), abs=1e-7)
     assert cross == pytest.approx(0.4330, abs=5e-5)
-    assert objectives.squared_norms(means)[0] == pytest.approx(0.75, abs=1e-7)
+    assert linear_form.squared_norms(means)[0] == pytest.approx(0.75, abs=1e-7)
     # Without a = b: (m²‖z̄‖² − m)/(m² − m) = .5.
     assert pytest.approx(first[0] @ first[1]) == (4 * 0.75 - 2) / 2
     # E‖z − z'‖² = 2 − 2⟨z̄, z̄'⟩ = 1.1340 = ‖z̄ − z̄'‖² + (1 − ‖z̄‖²) + (1 − ‖z̄'‖²).
@@ -102,16 +104,16 @@ def test_mean_of_views_gives_the_mean_cosine():
     [(0.1, 1.0), (0.25, 1.0), (0.4, 0.625), (0.5, 0.5), (0.8, 0.3125), (1.0, 0.25)],
 )
 def test_default_redundancy(fraction, redundancy):
-    assert objectives.default_redundancy(fraction) == pytest.approx(redundancy)
+    assert linear_form.default_redundancy(fraction) == pytest.approx(redundancy)
 
 
 @pytest.mark.parametrize("fraction", [0.0, -0.1, 1.1, float("nan")])
 def test_default_redundancy_needs_a_fraction(fraction):
     with pytest.raises(UsageError, match="fraction"):
-        objectives.default_redundancy(fraction)
+        linear_form.default_redundancy(fraction)
 
 
 @pytest.mark.parametrize("row", [-1, 3])
 def test_rows_that_do_not_exist_are_refused(row):
     with pytest.raises(UsageError, match="rows between 0 and 2"):
-        objectives.sum_of(rows_of(3, 2), np.array([0, row]))
+        linear_form.sum_of(rows_of(3, 2), np.array([0, row]))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from contrasift.errors import UsageError
-from contrasift.selection.overlap import (
+from contrasift.selection.diagnostics.overlap import (
     class_balance,
     overlap,
     rank_correlation,

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from contrasift.selection.objectives import sum_of, total_of, value
-from contrasift.selection.refine import double_greedy, replay, swap
+from contrasift.selection.kernels.linear_form import sum_of, total_of, value
+from contrasift.selection.optimizers.refine import double_greedy, replay, swap
 
 # docs/mathematics.md#example-four-examples
 # s12 = .8, s13 = .6, s14 = .1, s23 = .4, s24 = .2, s34 = .3; unit diagonal.

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import reference
 from contrasift.errors import DataError, UsageError
-from contrasift.selection import kernels, objectives
-from contrasift.selection.greedy import greedy
-from contrasift.selection.relaxation import relax, upper_bound
+from contrasift.selection.kernels import linear_form
+from contrasift.selection.optimizers.greedy import greedy
+from contrasift.selection.optimizers.relaxation import relax, upper_bound
 
 
 def make_rows(n, d, seed, positive=True):
@@ -67,8 +67,8 @@ def test_certificates_are_tight_where_rows_are_many(positive, share):
     assert relaxed.upper_bound >= path.value
     assert path.value >= 0.9999 * bound
     assert relaxed.value >= 0.9999 * relaxed.upper_bound
-    random = objectives.random_value(
-        path.total, float(objectives.squared_norms(rows).sum()), len(rows), budget, 1.0
+    random = linear_form.random_value(
+        path.total, float(linear_form.squared_norms(rows).sum()), len(rows), budget, 1.0
     )
     assert (path.value - random) / (bound - random) > 0.999
     assert (relaxed.value - random) / (relaxed.upper_bound - random) > 0.999
@@ -100,7 +100,7 @@ def test_the_rule_gives_the_selection_back(duplicated, budget):
     if duplicated:
         rows = np.repeat(rows[:20], 10, axis=0)
     relaxed = relax(rows, budget, redundancy=1.0)
-    judged = objectives.scores(rows, relaxed.direction) >= relaxed.threshold
+    judged = linear_form.scores(rows, relaxed.direction) >= relaxed.threshold
     again = np.flatnonzero(judged & (relaxed.scores > relaxed.threshold))
     assert np.array_equal(np.union1d(again, relaxed.tie_rows), relaxed.selected)
     assert (relaxed.scores[relaxed.tie_rows] == relaxed.threshold).all()
@@ -110,11 +110,11 @@ def test_the_rule_gives_the_selection_back(duplicated, budget):
     if not duplicated:
         assert np.array_equal(np.flatnonzero(judged), relaxed.selected)
         one_by_one = [
-            bool(objectives.scores(rows[i : i + 1], relaxed.direction)[0] >= relaxed.threshold)
+            bool(linear_form.scores(rows[i : i + 1], relaxed.direction)[0] >= relaxed.threshold)
             for i in range(len(rows))
         ]
         assert one_by_one == judged.tolist()
-    assert np.array_equal(relaxed.selected_sum, objectives.sum_of(rows, relaxed.selected))
+    assert np.array_equal(relaxed.selected_sum, linear_form.sum_of(rows, relaxed.selected))
 
 
 def test_keep_and_eligible_lie_outside_the_rule():
@@ -123,7 +123,7 @@ def test_keep_and_eligible_lie_outside_the_rule():
     eligible[::3] = False
     keep = np.array([0, 50])
     relaxed = relax(rows, 20, redundancy=1.0, keep=keep, eligible=eligible)
-    judged = (objectives.scores(rows, relaxed.direction) >= relaxed.threshold) & eligible
+    judged = (linear_form.scores(rows, relaxed.direction) >= relaxed.threshold) & eligible
     judged[keep] = True
     assert np.array_equal(np.flatnonzero(judged), relaxed.selected)
     only_kept = relax(rows, 2, redundancy=1.0, keep=keep)
@@ -162,7 +162,7 @@ def test_memory_map(tmp_path):
 def test_without_redundancy_it_ranks_by_similarity_to_the_class():
     rows = make_rows(50, 4, 8)
     relaxed = relax(rows, 10, redundancy=0.0)
-    centrality = objectives.scores(rows, relaxed.total)
+    centrality = linear_form.scores(rows, relaxed.total)
     assert np.array_equal(relaxed.selected, np.sort(np.argsort(-centrality)[:10]))
     assert relaxed.value == pytest.approx(relaxed.upper_bound, rel=1e-9)
     assert relaxed.steps == 1
@@ -186,7 +186,7 @@ def test_it_never_turns_away_from_the_most_central(budget):
     rows = np.maximum(np.random.default_rng(1).standard_normal((200, 12)), 0).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     relaxed = relax(rows, budget, redundancy=1.0)
-    central = np.argsort(-objectives.scores(rows, relaxed.total))[:20]
+    central = np.argsort(-linear_form.scores(rows, relaxed.total))[:20]
     assert np.isin(central, relaxed.selected).mean() > 0.9
     assert relaxed.upper_bound >= relaxed.value
 

@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from numba import njit
 
 from contrasift.errors import DataError, UsageError
-from contrasift.selection import kernels, objectives, products, threshold
-from contrasift.selection.greedy import greedy
-from contrasift.selection.threshold import greedy_thresholded, is_no_op, row_sums
-from contrasift.selection.threshold_values import (
+from contrasift.selection.kernels import dots, linear_form, products
+from contrasift.selection.objectives import threshold
+from contrasift.selection.objectives.threshold import greedy_thresholded, is_no_op, row_sums
+from contrasift.selection.objectives.threshold_values import (
     mean_thresholded,
     parts_thresholded,
     upper_bound_thresholded,
 )
+from contrasift.selection.optimizers.greedy import greedy
 
 THRESHOLDS = [-1.0, -0.2, 0.0, 0.3, 0.5, 1.0]
 KINDS = ["positive", "mixed", "duplicates", "clusters", "dyadic", "opposite", "lengths"]
@@ -74,7 +75,7 @@ def naive_table(rows, tau):
     """s'_ij as exact multiples of 1/scale, float64, from the chains and their definition."""
     n = rows.shape[0]
     similar = chains(rows).astype(np.float64)
-    scale = threshold.Table.of(kernels.embedding_rows(rows), tau, 1).scale
+    scale = threshold.Table.of(dots.embedding_rows(rows), tau, 1).scale
     assert scale >= 2.0 ** (40 - n.bit_length())  # finer than float32 for these lengths
     return np.where(similar >= tau, np.rint(similar * scale) / scale, 0.0)
 
@@ -149,7 +150,7 @@ def test_row_sums_do_not_depend_on_blocks_or_threads(monkeypatch, kind, threads,
 
 @pytest.mark.parametrize("tile", [products.Tile(6, 2, 8), products.Tile(6, 4, 4)])
 def test_every_tile_makes_the_same_bits(tile):
-    rows = kernels.embedding_rows(make_rows("mixed", tile.rows * 3, 37))
+    rows = dots.embedding_rows(make_rows("mixed", tile.rows * 3, 37))
     columns = np.concatenate([rows, rows, rows])[: tile.columns]
     packed = np.ascontiguousarray(columns.T)[None]
     store = products.make_tile_store(tile)
@@ -169,8 +170,8 @@ def test_every_tile_makes_the_same_bits(tile):
 
 def test_own_similarity_is_the_diagonal_of_the_table():
     rows = make_rows("lengths", 70, 19)
-    table = threshold.Table.of(kernels.embedding_rows(rows), 0.5, 1)
-    own = table.own(kernels.embedding_rows(rows)) / table.scale
+    table = threshold.Table.of(dots.embedding_rows(rows), 0.5, 1)
+    own = table.own(dots.embedding_rows(rows)) / table.scale
     assert own.tolist() == np.diag(naive_table(rows, 0.5)).tolist()
 
 
@@ -233,8 +234,10 @@ def test_without_effect_it_is_the_linear_objective(kind):
     assert path.order.tolist() == linear.order.tolist()
     assert path.gains == pytest.approx(linear.gains, rel=1e-6, abs=1e-5)
     assert path.value == pytest.approx(linear.value, rel=1e-6)
-    total = objectives.total_of(rows)
-    mean = objectives.random_value(total, float(objectives.squared_norms(rows).sum()), 120, 60, 0.8)
+    total = linear_form.total_of(rows)
+    mean = linear_form.random_value(
+        total, float(linear_form.squared_norms(rows).sum()), 120, 60, 0.8
+    )
     assert mean_thresholded(rows, 60, threshold=-1.0, redundancy=0.8) == pytest.approx(
         mean, rel=1e-6, abs=1e-5
     )

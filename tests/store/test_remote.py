@@ -12,10 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contrasift import remote
 from contrasift.errors import ContrasiftError, DataError, UsageError
 from contrasift.matrices import open_embeddings
-from contrasift.remote import RemoteFile, file_name, fixed_head, is_url, matching, shown
+from contrasift.store import objects as remote
 from contrasift.store.atomic import atomic_path, local_output
 from contrasift.store.inputs import (
     load_classes_file,
@@ -23,6 +22,7 @@ from contrasift.store.inputs import (
     load_indices_file,
     load_matrix,
 )
+from contrasift.store.objects import RemoteFile, file_name, fixed_head, is_url, matching, shown
 from contrasift.store.remote import RemoteMatrix, beside, exists, local_file
 from web_server import served
 
@@ -227,19 +227,19 @@ def test_what_stands_beside_a_matrix_is_read_too(memory, rng):
     assert open_embeddings(URL).fingerprint == here.description["sha256"]
     memory.pipe_file(
         "memory://bucket/values.json",
-        b'{"views": 2, "sha256": "%s"}' % here.description["sha256"].encode(),
+        b'{"normalised": "no", "sha256": "%s"}' % here.description["sha256"].encode(),
     )
     found, described = load_embeddings_file(URL)
     assert described
-    assert found.description == {"views": 2, **here.description}
+    assert found.description == {"normalised": "no", **here.description}
     for remote_rows in (False, True):
         found = open_embeddings(URL, remote_rows=remote_rows)
         assert found.described
-        assert found.description == {"views": 2, **here.description}
+        assert found.description == {"normalised": "no", **here.description}
         np.testing.assert_array_equal(found.values[:], values)
     assert load_classes_file("memory://bucket/classes.txt", there.index).tolist() == list("abba")
     assert load_indices_file("memory://bucket/keep.txt").tolist() == [3, 1]
-    memory.pipe_file("memory://bucket/values.json", b'{"sha256": "another"}')
+    memory.pipe_file("memory://bucket/values.json", b'{"normalised": "no", "sha256": "another"}')
     with pytest.raises(DataError, match="another sha256"):
         load_embeddings_file(URL)
     with pytest.raises(DataError, match=r"the address of a \.npy file"):

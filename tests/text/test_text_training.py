@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from contrasift.cli import app
 from contrasift.errors import DataError, RunFolderError, UsageError
-from contrasift.pipeline.bound_table import table_text
-from contrasift.pipeline.text import bound_texts, embed_texts
+from contrasift.pipeline.studies.bound_table import table_text
+from contrasift.pipeline.studies.text import bound_texts, embed_texts
 from contrasift.text.collection import Texts, open_texts
 from contrasift.text.encoder import load_words, save_words, train_words
 from contrasift.text.options import TextOptions

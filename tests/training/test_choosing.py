@@ -19,9 +19,10 @@ from contrasift.negatives import (
     parse_schedule,
 )
 from contrasift.options import PoolOptions, RunOptions, TrainOptions
-from contrasift.pipeline.preparation import proxy_options
+from contrasift.pipeline.stages.proxy import proxy_options
 from contrasift.training.choosing import ChosenNegatives, PoolTags
-from contrasift.training.encoders import load_encoder, weights_sha256
+from contrasift.training.encoders import weights_sha256
+from contrasift.training.loading import load_encoder
 from contrasift.training.pretrain import pretrain
 
 
@@ -57,7 +58,7 @@ def train(folder, pool=None, settings=BASE, stop_after=None, **more):
     def progress(done: int, total: int) -> None:
         steps.append(done)
         if stop_after is not None and len(steps) == stop_after:
-            raise InterruptedError
+            raise InterruptedError("half-way")
 
     return pretrain(
         pool, np.arange(len(pool)), TrainOptions(**settings), seed=1, folder=folder, device="cpu",
@@ -109,7 +110,7 @@ def test_a_schedule():
 )
 def test_an_interrupted_training_is_the_same(tmp_path, settings):
     whole = train(tmp_path / "whole", settings=settings)
-    with pytest.raises(InterruptedError):
+    with pytest.raises(InterruptedError, match="half-way"):
         train(tmp_path / "parts", settings=settings, stop_after=5)
     assert weights(train(tmp_path / "parts", settings=settings)) == weights(whole)
     assert math.isfinite(whole.loss)

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from contrasift.errors import DataError, UsageError
 from contrasift.training.clip import load_clip, read_class_names, read_templates
-from contrasift.training.encoders import load_encoder, weights_sha256
+from contrasift.training.encoders import weights_sha256
+from contrasift.training.loading import load_encoder
 
 CONFIG = {
     "embed_dim": 16,

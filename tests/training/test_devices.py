@@ -15,8 +15,8 @@ from contrasift.errors import ContrasiftError, UsageError
 from contrasift.options import METHODS, TrainOptions
 from contrasift.training import pretrain as module
 from contrasift.training.devices import errors_of_processes, reports, where_to_train
-from contrasift.training.encoders import load_encoder
 from contrasift.training.joining import JoinedBatchNorm
+from contrasift.training.loading import load_encoder
 
 
 class Noise:
@@ -163,7 +163,7 @@ def test_the_scale_of_16_bit_gradients_is_that_before_the_interruption(tmp_path,
     def train(name: str, stop_after: int = 0):
         def report(done: int, total: int) -> None:
             if done == stop_after:
-                raise InterruptedError
+                raise InterruptedError("half-way")
 
         options = TrainOptions(
             architecture="narrow:0.125", epochs=4, batch_size=16, projection_dim=8,
@@ -176,6 +176,6 @@ def test_the_scale_of_16_bit_gradients_is_that_before_the_interruption(tmp_path,
 
     monkeypatch.setattr(module, "where_to_train", in_16_bits)
     whole = train("whole")
-    with pytest.raises(InterruptedError):
+    with pytest.raises(InterruptedError, match="half-way"):
         train("resumed", stop_after=5)
     assert losses(train("resumed")) == losses(whole)

@@ -10,8 +10,8 @@ import torch
 
 from contrasift.errors import ContrasiftError, DataError, RunFolderError
 from contrasift.options import DynamicsOptions
-from contrasift.training import dynamics as module
-from contrasift.training.dynamics import record_dynamics
+from contrasift.training import supervised as module
+from contrasift.training.supervised import record_dynamics
 
 OPTIONS = DynamicsOptions(epochs=3, batch_size=16, seeds=1)
 
@@ -76,9 +76,9 @@ def test_interrupted_it_goes_on_to_the_same_records():
 
     def stop(done: int, total: int) -> None:
         if done == 4:  # the last step of the second epoch, before its records are kept
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("half-way")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="half-way"):
         record("cut", progress=stop)
     assert [p.name for p in Path("cut/records").iterdir()] == ["epoch-0001.npz"]
     steps = []

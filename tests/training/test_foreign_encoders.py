@@ -12,11 +12,12 @@ from timm.data import create_transform
 from timm.data.config import resolve_model_data_config
 from torchvision import models
 
-from contrasift.embedding import embed
+from contrasift.embedding.embed import embed
 from contrasift.errors import DataError, UsageError
 from contrasift.pools import open_pool
-from contrasift.training.encoders import load_encoder, weights_sha256, wrap_encoder
+from contrasift.training.encoders import weights_sha256, wrap_encoder
 from contrasift.training.foreign import read_weights
+from contrasift.training.loading import load_encoder
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import pytest
 from contrasift.errors import UsageError
 from contrasift.options import TrainOptions, parse_epochs
 from contrasift.pools import open_pool
-from contrasift.training.encoders import load_encoder, weights_sha256
+from contrasift.training.encoders import weights_sha256
+from contrasift.training.loading import load_encoder
 from contrasift.training.pretrain import pretrain
 
 

@@ -14,7 +14,8 @@ from contrasift.errors import ContrasiftError, RunFolderError, UsageError
 from contrasift.negatives.losses import InfoNCE
 from contrasift.options import METHODS, TrainOptions
 from contrasift.training.byol import byol_loss
-from contrasift.training.encoders import HEADS, load_encoder, weights_sha256
+from contrasift.training.encoders import HEADS, weights_sha256
+from contrasift.training.loading import load_encoder
 from contrasift.training.method import spread
 from contrasift.training.methods import MODULES
 from contrasift.training.pretrain import pretrain, untrained_encoder
@@ -62,7 +63,7 @@ def train(folder, method: str, *, pool=None, seed: int = 1, stop_after: int = 0,
     def progress(done: int, total: int) -> None:
         steps.append(done)
         if len(steps) == stop_after:
-            raise InterruptedError
+            raise InterruptedError("half-way")
 
     return pretrain(
         pool, np.arange(len(pool)), options_of(method, **more), seed=seed, folder=folder,
@@ -107,7 +108,7 @@ def whole(request, tmp_path_factory):
 
 def test_an_interrupted_run_ends_with_the_same_weights(whole, tmp_path):
     method, uninterrupted = whole
-    with pytest.raises(InterruptedError):
+    with pytest.raises(InterruptedError, match="half-way"):
         train(tmp_path / "run", method, stop_after=3)  # in the second epoch
     resumed = train(tmp_path / "run", method)
     assert weights(resumed) == weights(uninterrupted)

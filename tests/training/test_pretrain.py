@@ -23,7 +23,8 @@ from contrasift.training.batches import (
     epoch_order,
     load_batches,
 )
-from contrasift.training.encoders import build_encoder, load_encoder, weights_sha256
+from contrasift.training.encoders import build_encoder, weights_sha256
+from contrasift.training.loading import load_encoder
 from contrasift.training.method import learning_rate_factor
 from contrasift.training.pretrain import choose_device, pretrain
 
@@ -268,7 +269,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, whole_run, step
 def test_a_run_that_ends_between_its_last_epoch_and_its_result(tmp_path, whole_run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("contrasift.training.pretrain._finish", None)
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="'NoneType' object is not callable"):
             train(tmp_path / "run")
     result = train(tmp_path / "run")
     assert weights(result) == weights(whole_run)
@@ -277,8 +278,8 @@ def test_a_run_that_ends_between_its_last_epoch_and_its_result(tmp_path, whole_r
 
 def test_control_c_is_passed_on_and_the_run_goes_on_later(tmp_path, whole_run):
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "run", progress=StopAfter(3, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt, match="Ctrl-C"):
+        train(tmp_path / "run", progress=StopAfter(3, KeyboardInterrupt("Ctrl-C")))
     assert signal.getsignal(signal.SIGINT) is handler
     assert weights(train(tmp_path / "run")) == weights(whole_run)
 

@@ -22,7 +22,8 @@ from contrasift.errors import ContrasiftError
 from contrasift.options import TrainOptions
 from contrasift.training import devices, joining, splitting
 from contrasift.training import pretrain as module
-from contrasift.training.encoders import load_encoder, weights_sha256
+from contrasift.training.encoders import weights_sha256
+from contrasift.training.loading import load_encoder
 
 STEPS = 4
 COMMON = {"architecture": "narrow:0.125", "epochs": 2, "batch_size": 16, "projection_dim": 8,

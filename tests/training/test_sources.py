@@ -77,9 +77,13 @@ def test_epochs_of_a_training(here, as_run):
     assert parse_source("x@epoch=10").path.name == "encoder.safetensors"
     with pytest.raises(RunFolderError, match=r"after epoch 5; got .*none.*kept 1, 4, 10"):
         parse_source("x@epoch=5")
-    for wrong in ("0", "-1", "two", ""):
-        with pytest.raises((UsageError, RunFolderError)):
-            parse_source(f"x@epoch={wrong}") if wrong else parse_source("y@epoch=")
+    for wrong in ("0", "-1", "two"):
+        with pytest.raises(
+            UsageError, match=rf"an epoch of at least 1 after @epoch=; got '{wrong}'"
+        ):
+            parse_source(f"x@epoch={wrong}")
+    with pytest.raises(RunFolderError, match="a folder with a training; got y, which has none"):
+        parse_source("y@epoch=")
 
 
 def test_the_proxy_goes_before_other_trainings_and_one_of_several_must_be_named(here):

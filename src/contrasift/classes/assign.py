@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,7 @@ class Assigner:
                 f"width {matrix.shape[1]}",
                 "Embed new examples with the same encoder and layer as the pool",
             )
-        new = Rows(matrix, self.rows.whitening, self.rows.spherical)
+        new = replace(self.rows, values=matrix)
         if self.way == "means":
             codes, score, _ = assign(new, self.centroids)
             return codes, score
@@ -79,7 +79,7 @@ class Assigner:
         """
         tried = sample_of(self.codes.size, _TRIED_ROWS, seed)
         which = np.arange(self.codes.size) if tried is None else tried
-        some = Rows(np.asarray(self.rows.values[which]), self.rows.whitening, self.rows.spherical)
+        some = replace(self.rows, values=np.asarray(self.rows.values[which]))
         if self.way == "means":
             codes, _, _ = assign(some, self.centroids)
         else:

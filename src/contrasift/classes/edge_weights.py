@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from contrasift.selection.kernels import compiled, map_blocks
+from contrasift.selection.kernels.dots import compiled, map_blocks
 
 
 def edge_weights(neighbours: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:

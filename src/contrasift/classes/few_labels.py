@@ -15,7 +15,7 @@ from contrasift.classes.graph import (
     unit_means,
 )
 from contrasift.classes.rows import Rows
-from contrasift.softmax import LinearFit, covariance_of, fit_softmax
+from contrasift.evaluation.softmax import LinearFit, covariance_of, fit_softmax
 
 # Inverse strengths of regularisation that are tried, from strong to weak; features have a mean
 # square of 1 a column.

@@ -204,12 +204,19 @@ def _kmeans_classes(
     facts |= {
         "requested": wanted,
         "empty_removed": wanted - np.unique(found.codes).size,
-        "inertia": found.inertia,
+        "inertia": _unscaled(found.inertia, rows.shift),
         "restarts": restarts,
         "iterations": iterations,
         "fitted_on": found.fitted_on,
     }
     return found.codes, found.score, facts
+
+
+def _unscaled(inertia: float, shift: int) -> float | None:
+    """The sum of squares of the rows as they came; None where no float can hold it."""
+    with np.errstate(over="ignore"):
+        value = float(np.ldexp(inertia, -2 * shift))
+    return value if np.isfinite(value) else None
 
 
 def _present(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

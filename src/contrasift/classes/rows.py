@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contrasift.arrays import check_finite_rows, check_matrix, row_blocks
+from contrasift.arrays import check_finite_rows, check_matrix, directions, row_blocks
 from contrasift.classes.whitening import Whitening, fit_whitening
 from contrasift.errors import DataError, UsageError
 
@@ -14,6 +14,8 @@ METRICS = ("spherical", "euclidean")
 
 # Whitening is fitted on all rows up to this many; beyond, on a sample of as many.
 _WHITENING_ROWS = 262_144
+# Entries from 2^-40 to 2^40 can be squared and summed in float32, however many there are.
+_USUAL_EXPONENT = 40
 # Rows for each component that is kept. With as many components as rows, whitened rows would all be
 # equally far from each other: there would be nothing to find.
 _ROWS_A_COMPONENT = 8
@@ -27,11 +29,14 @@ class Rows:
         values: real [n, d].
         whitening: applied to every row, or None.
         spherical: without whitening, rows are scaled to length one (whitened ones always are).
+        shift: rows are taken times 2^shift, which changes no comparison, and what float32 can
+            square is neither too large nor too small for it.
     """
 
     values: np.ndarray
     whitening: Whitening | None = None
     spherical: bool = True
+    shift: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -55,11 +60,21 @@ class Rows:
             (which.start or 0) if isinstance(which, slice) else int(which[0]) if len(which) else 0
         )
         check_finite_rows(rows, first_row=first)
+        if self.shift:
+            rows = np.ldexp(np.asarray(rows, dtype=np.float64), self.shift)
         if self.whitening is not None:
             return self.whitening.apply(rows)
-        if not self.spherical:
-            return np.ascontiguousarray(rows, dtype=np.float32)
-        return _directions(rows, first)
+        if self.spherical:
+            return _directions(rows, first)
+        with np.errstate(over="ignore"):
+            narrow = np.ascontiguousarray(rows, dtype=np.float32)
+        if not np.isfinite(narrow).all():
+            raise DataError(
+                "rows that float32 can hold, on the scale of those that classes were found in",
+                f"an entry of {np.abs(rows).max():.3g} times as much",
+                "Check the units of these rows",
+            )
+        return narrow
 
     def gather(self, which: np.ndarray | None = None) -> np.ndarray:
         """All rows, or those at ascending positions, read in blocks into one float32 matrix."""
@@ -89,12 +104,26 @@ def prepare_rows(embeddings: object, *, whiten: int, metric: str, seed: int) -> 
     if whiten < 0:
         raise UsageError("a number of components to whiten to, or 0 for none", f"{whiten}")
     values = check_matrix(embeddings)
-    rows = Rows(values, None, spherical=False)
-    if whiten:
-        which = sample_of(values.shape[0], _WHITENING_ROWS, seed)
-        width = min(whiten, max(2, values.shape[0] // _ROWS_A_COMPONENT))
-        rows = Rows(values, fit_whitening(values, width, which), spherical=True)
-    return Rows(values, rows.whitening, metric == "spherical")
+    spherical = metric == "spherical"
+    shift = 0 if spherical and not whiten else _shift_of(values)
+    if not whiten:
+        return Rows(values, None, spherical, shift)
+    which = sample_of(values.shape[0], _WHITENING_ROWS, seed)
+    width = min(whiten, max(2, values.shape[0] // _ROWS_A_COMPONENT))
+    return Rows(values, fit_whitening(values, width, which, shift), spherical, shift)
+
+
+def _shift_of(values: np.ndarray) -> int:
+    """The power of two that brings the largest entry below 1; 0 where it is of a usual size."""
+    if values.dtype == np.float16:
+        return 0
+    largest = 0.0
+    for block in row_blocks(values.shape[0], 16 * values.shape[1]):
+        largest = max(largest, float(np.abs(np.asarray(values[block], dtype=np.float64)).max()))
+    if not (0 < largest < np.inf):  # said where rows are read
+        return 0
+    exponent = int(np.frexp(largest)[1])
+    return -exponent if abs(exponent) > _USUAL_EXPONENT else 0
 
 
 def sample_of(n: int, limit: int, seed: int) -> np.ndarray | None:
@@ -105,13 +134,11 @@ def sample_of(n: int, limit: int, seed: int) -> np.ndarray | None:
 
 
 def _directions(rows: np.ndarray, first_row: int) -> np.ndarray:
-    wide = np.asarray(rows, dtype=np.float64)
-    norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-    zero = np.flatnonzero(norms == 0)
+    scaled, zero = directions(rows)
     if zero.size:
         raise DataError(
             "rows that have a direction",
             f"{zero.size} row(s) of zeros, the first of them row {first_row + zero[0]}",
             "Leave these examples out, or cluster points: metric='euclidean'",
         )
-    return (wide / norms[:, None]).astype(np.float32)
+    return scaled

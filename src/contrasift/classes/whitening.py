@@ -42,13 +42,16 @@ class Whitening:
         return out
 
 
-def fit_whitening(values: np.ndarray, width: int, which: np.ndarray | None = None) -> Whitening:
+def fit_whitening(
+    values: np.ndarray, width: int, which: np.ndarray | None = None, shift: int = 0
+) -> Whitening:
     """Mean and leading directions, summed in float64 over blocks.
 
     Args:
         values: real [n, d].
         width: D; directions without variance are left out, so fewer may come.
         which: ascending rows to fit on; default: all.
+        shift: of rows times 2^shift.
 
     Returns:
         The map. Signs of directions are fixed: the largest entry of each is positive.
@@ -62,7 +65,8 @@ def fit_whitening(values: np.ndarray, width: int, which: np.ndarray | None = Non
 
     def part(block: slice) -> np.ndarray:
         rows = values[block] if which is None else values[which[block]]
-        return np.asarray(rows, dtype=np.float64)
+        wide = np.asarray(rows, dtype=np.float64)
+        return np.ldexp(wide, shift) if shift else wide
 
     total = np.zeros(d)
     for block in blocks:

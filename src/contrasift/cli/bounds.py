@@ -148,7 +148,8 @@ def _advise(urn: Urn, negatives: int, plot: Path | None) -> dict[str, Any]:
 
     advice = advise(urn, negatives)
     if plot is not None:
-        from contrasift.pipeline.bound_figures import advisor_figures, write_figures
+        from contrasift.report.figures.bounds import advisor_figures
+        from contrasift.report.figures.page import write_figures
 
         write_figures(plot, "How many negatives", advisor_figures(curve(urn), negatives))
         advice["plot"] = str(plot)
@@ -220,11 +221,11 @@ def _measure_run(
 ) -> None:
     with continue_run(folder, {}, device=device, update=update, quiet=quiet or as_json) as run:
         if selection:
-            from contrasift.pipeline.guaranteeing import guarantee_run
+            from contrasift.pipeline.studies.guarantees import guarantee_run
 
             result = guarantee_run(run)
         else:
-            from contrasift.pipeline.bounding import bound_run
+            from contrasift.pipeline.studies.bounds import bound_run
 
             result = bound_run(run)
     if as_json:

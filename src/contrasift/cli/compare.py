@@ -39,7 +39,7 @@ def compare_command(
 
     Example: contrasift compare runs/resnet50 runs/narrow --plot ranks.html
     """
-    from contrasift.pipeline.comparing_runs import compare_runs, comparison_figures, read_run
+    from contrasift.pipeline.studies.compare_runs import compare_runs, read_run
 
     if len(folders) < 2:
         raise UsageError("at least two runs", str(len(folders)))
@@ -47,7 +47,8 @@ def compare_command(
     found = [compare_runs(runs[0], other, pairs=pairs, seed=seed) for other in runs[1:]]
     result = {"runs": [run.describe() for run in runs], "comparisons": found}
     if plot is not None:
-        from contrasift.pipeline.bound_figures import write_figures
+        from contrasift.report.figures.page import write_figures
+        from contrasift.report.figures.runs import comparison_figures
 
         write_figures(plot, "How much runs agree", comparison_figures(runs, found))
     if as_json:

@@ -56,7 +56,7 @@ def compare_selections_command(
     Examples:
         contrasift compare-selections sas/ k-center/ random/ --embeddings embeddings.npy
     """
-    from contrasift.pipeline.comparing_selections import compare_selections
+    from contrasift.pipeline.studies.compare_selections import compare_selections
 
     result = compare_selections(
         selections,

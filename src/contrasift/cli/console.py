@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from contrasift import narration
 from contrasift.cli.flags import as_flags
 from contrasift.errors import ContrasiftError, visible
 
 _PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
-
-ProgressCallback = Callable[[int, int], None]
 
 
 def show_error(error: ContrasiftError) -> None:
@@ -43,7 +42,7 @@ class Narrator:
             self._console.print(visible(as_flags(text)), markup=False)
 
     @contextlib.contextmanager
-    def progress(self, title: str, unit: str = "examples") -> Iterator[ProgressCallback]:
+    def progress(self, title: str, unit: str = "examples") -> Iterator[narration.Progress]:
         """A callback `(done, total)` that draws a bar with rate and time left, or prints lines."""
         if self.quiet:
             yield lambda done, total: None
@@ -65,7 +64,7 @@ class Narrator:
         )
 
 
-def _bar_callback(bar: Progress, title: str, unit: str) -> ProgressCallback:
+def _bar_callback(bar: Progress, title: str, unit: str) -> narration.Progress:
     task = bar.add_task(title, total=None, rate="")
 
     def update(done: int, total: int) -> None:
@@ -77,7 +76,7 @@ def _bar_callback(bar: Progress, title: str, unit: str) -> ProgressCallback:
     return update
 
 
-def _line_callback(say: Callable[[str], None], title: str, unit: str) -> ProgressCallback:
+def _line_callback(say: Callable[[str], None], title: str, unit: str) -> narration.Progress:
     begun = last = time.monotonic()
     first: int | None = None
 

@@ -171,7 +171,7 @@ def _devices() -> dict[str, Any]:
 
 
 def _processors() -> dict[str, Any]:
-    from contrasift.selection.kernels import available_threads
+    from contrasift.selection.kernels.dots import available_threads
 
     usable = getattr(os, "sched_getaffinity", None)
     return {

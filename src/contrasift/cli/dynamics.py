@@ -76,8 +76,8 @@ def dynamics_command(
             quiet=hushed,
         )
     with opened as run:
-        from contrasift.pipeline.dynamics import score_dynamics
-        from contrasift.pipeline.preparation import scan
+        from contrasift.pipeline.stages.scan import scan
+        from contrasift.pipeline.studies.dynamics import score_dynamics
 
         scan(run)
         facts = score_dynamics(run, options)

@@ -27,24 +27,29 @@ def evaluate_in_run(
 ) -> None:
     """Evaluate all trained encoders of a run and the untrained one, or one from elsewhere."""
     with continue_run(folder, given, device=device, update=update, quiet=quiet or as_json) as run:
-        from contrasift.pipeline import comparing
-        from contrasift.pipeline.subsets import Arm
-        from contrasift.pipeline.summary import summarise
+        from contrasift.pipeline.stages.evaluate import (
+            Reading,
+            evaluate,
+            external_arm,
+            require_evaluation_data,
+        )
+        from contrasift.pipeline.stages.summary import summarise
+        from contrasift.store.arms import Arm, trained_arms
 
-        comparing.require_evaluation_data(run)
+        require_evaluation_data(run)
         encoder = None
         if source is None:
-            trained = comparing.trained_arms(run)
+            trained = trained_arms(run.folder)
             seeds = sorted({arm.seed for arm in trained} | {0})
             arms = [*trained, *(Arm("untrained", seed) for seed in seeds)]
         else:
-            from contrasift.training.encoders import load_encoder
+            from contrasift.training.loading import load_encoder
 
             encoder = load_encoder(source, channels=run.pool.channels)
-            arms = [comparing.external_arm(source)]
+            arms = [external_arm(source)]
         for arm in arms:
             for layer in layers:
-                comparing.evaluate(run, arm, comparing.Reading(layer, probe), encoder)
+                evaluate(run, arm, Reading(layer, probe), encoder)
         summary = summarise(run)
     show_comparison(summary, folder, as_json=as_json)
 
@@ -60,10 +65,10 @@ def evaluate_on_pool(
     as_json: bool,
 ) -> None:
     """Evaluate one encoder on a pool, and keep nothing."""
-    from contrasift.pipeline.comparing import Reading, evaluate_encoder, labels_and_test
     from contrasift.pipeline.run import open_run_pool
+    from contrasift.pipeline.stages.evaluate import Reading, evaluate_encoder, labels_and_test
     from contrasift.pools import scan_pool
-    from contrasift.training.encoders import load_encoder
+    from contrasift.training.loading import load_encoder
 
     options = PoolOptions.from_mapping(given)
     pool = open_run_pool(options)

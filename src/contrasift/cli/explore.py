@@ -51,7 +51,7 @@ def explore_command(
     """
     program = None if only_write or as_json else _program()  # before any work
     with continue_run(folder, {}, quiet=quiet or as_json) as run:
-        from contrasift.pipeline.exploring import write_explore_table
+        from contrasift.pipeline.studies.explore import write_explore_table
 
         path, n = write_explore_table(run, side)
     arguments = [str(path), "--x", "x", "--y", "y", "--image", "image", "--port", str(port)]

@@ -76,7 +76,7 @@ def export_command(
         contrasift export runs/photos --to fiftyone --out gallery
     """
     from contrasift.errors import UsageError
-    from contrasift.pipeline.exporting import SHARD_SIZE, export
+    from contrasift.pipeline.export import SHARD_SIZE, export
 
     if link is not None and to not in (Form.images, Form.fiftyone):
         raise UsageError("--link with --to images or fiftyone", f"--to {to}")

@@ -52,7 +52,7 @@ def extend_command(
 
         contrasift extend runs/photos-may photos-june/ --reselect --out runs/photos-june
     """
-    from contrasift.pipeline.extending import MANIFEST, extend
+    from contrasift.pipeline.extend import MANIFEST, extend
     from contrasift.store.run import RunFolder
 
     if out.exists() and not out.is_dir():

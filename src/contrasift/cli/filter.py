@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contrasift.cli.common import Device, Json, Quiet
-from contrasift.cli.console import Narrator, ProgressCallback, print_json
+from contrasift.cli.console import Narrator, print_json
 from contrasift.errors import DataError, RunFolderError, UsageError
+from contrasift.narration import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +76,7 @@ def filter_command(
     if run is not None and not _is_matrix(new):
         if classes is not None:
             raise UsageError("embeddings for --classes", f"images, {new}")
-        from contrasift.pipeline.filtering import judged_images
+        from contrasift.pipeline.filter import judged_images
 
         with narrator.progress("judging") as progress:
             blocks = judged_images(
@@ -122,7 +123,7 @@ def _rule_of(
         from contrasift.store.selections import read_rule
 
         return read_rule(rule)
-    from contrasift.judging import rule_of_run
+    from contrasift.inference.apply import rule_of_run
     from contrasift.store.run import RunFolder
 
     assert run is not None
@@ -172,7 +173,7 @@ def _codes(labels: np.ndarray, names: np.ndarray, n: int) -> np.ndarray:
 
 
 def _columns(
-    blocks: Iterator[Judged], names: np.ndarray, index: np.ndarray, progress: ProgressCallback
+    blocks: Iterator[Judged], names: np.ndarray, index: np.ndarray, progress: Progress
 ) -> Iterator[dict[str, Any]]:
     for block in blocks:
         stop = block.start + len(block.keep)

@@ -8,7 +8,7 @@ from typing import Any
 from contrasift.cli.common import Device, Json, Quiet, RunArgument, Update, continue_run
 from contrasift.cli.console import print_json
 from contrasift.cli.flags import with_options
-from contrasift.pipeline.negatives_request import NegativesRequest
+from contrasift.options.negatives import NegativesRequest
 
 
 @with_options(NegativesRequest)
@@ -30,7 +30,7 @@ def negatives_command(
 
     Example: contrasift negatives runs/photos --arm full-seed0
     """
-    from contrasift.pipeline.negatives import analyse_negatives
+    from contrasift.pipeline.studies.negatives import analyse_negatives
     from contrasift.store.atomic import read_json
 
     request = NegativesRequest(**given)

@@ -8,7 +8,7 @@ from typing import Any
 from contrasift.cli.common import Device, Json, Quiet, RunArgument, Update, continue_run
 from contrasift.cli.console import print_json
 from contrasift.cli.flags import with_options
-from contrasift.pipeline.plan_request import PlanRequest
+from contrasift.options.plan import PlanRequest
 
 
 @with_options(PlanRequest)
@@ -34,7 +34,7 @@ def plan_command(
     """
     request = PlanRequest(**given)
     with continue_run(folder, {}, device=device, update=update, quiet=quiet or as_json) as run:
-        from contrasift.pipeline.planning import plan
+        from contrasift.pipeline.studies.plan import plan
 
         result = plan(run, request)
     page = folder / "plan.html"

@@ -96,7 +96,7 @@ def run_command(
 
 
 def _run_name(options: RunOptions) -> str:
-    from contrasift.remote import shown
+    from contrasift.store.objects import shown
 
     path = Path(shown(options.pool.pool))
     # A pattern of shards is called after their folder.

@@ -71,11 +71,11 @@ def select_command(
             with continue_run(
                 folder, given, update=update, quiet=quiet or as_json, connect=connect
             ) as run:
-                from contrasift.pipeline.selecting import select
+                from contrasift.pipeline.stages.select import select
 
                 select(run)
         else:
-            from contrasift.pipeline.selecting import select_from_matrix
+            from contrasift.pipeline.stages.select import select_from_matrix
 
             select_from_matrix(
                 embeddings,

@@ -69,10 +69,11 @@ def embed_command(
         reached(engine, address, Narrator(quiet=quiet).say) as connect,
         start_run(out, options, device=device, update=update, quiet=quiet, connect=connect) as run,
     ):
-        from contrasift.pipeline import preparation
+        from contrasift.pipeline.stages.embed import embed
+        from contrasift.pipeline.stages.scan import scan
 
-        preparation.scan(run)
-        record = preparation.embed(run)
+        scan(run)
+        record = embed(run)
     if as_json:
         print_stage(out, "embed", record)
 
@@ -108,7 +109,7 @@ def classes_command(
             folder, given, device=device, update=update, quiet=quiet, connect=connect
         ) as run,
     ):
-        from contrasift.pipeline.clustering import classes
+        from contrasift.pipeline.stages.classes import classes
 
         record = classes(run)
     if as_json:
@@ -146,8 +147,8 @@ def train_command(
         contrasift train runs/photos --subset mine.txt --match steps
     """
     with continue_run(folder, given, device=device, update=update, quiet=quiet or as_json) as run:
-        from contrasift.pipeline.comparing import train
-        from contrasift.pipeline.subsets import parse_arm
+        from contrasift.pipeline.arms import parse_arm
+        from contrasift.pipeline.stages.train import train
 
         arm = parse_arm(subset, seed)
         record = train(run, arm)
@@ -243,8 +244,8 @@ def report_command(folder: RunArgument, quiet: Quiet = False, as_json: Json = Fa
     Example: contrasift report runs/photos
     """
     with continue_run(folder, {}, quiet=quiet or as_json) as run:
-        from contrasift.pipeline.preparation import make_map
-        from contrasift.pipeline.reporting import report
+        from contrasift.pipeline.stages.map import make_map
+        from contrasift.pipeline.stages.report import report
 
         if "classes" in run.folder.records():
             make_map(run)

@@ -52,7 +52,7 @@ def text_command(
 
         contrasift text fortunes --least 500 --bounds 16,32,64,128,256 --out runs/fortunes-bounds
     """
-    from contrasift.pipeline.text import bound_texts, embed_texts
+    from contrasift.pipeline.studies.text import bound_texts, embed_texts
     from contrasift.text.collection import open_texts
 
     narrator = Narrator(quiet=quiet or as_json)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from contrasift.classes.kmeans import Assigned, assign_block, assigned_blocks
 from contrasift.classes.rows import Rows
-from contrasift.classes.whitening import Whitening
 from contrasift.engines.cluster import Cluster, check_versions, versions_here
 from contrasift.engines.files import SharedMatrix, shared_matrix
 from contrasift.engines.tasks import in_tasks
 
 _BLOCKS_A_TASK = 4
+_NOWHERE = np.empty((0, 0))  # workers read the matrix by themselves
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class RayAssigning:
         shared = ray.put(centroids)
         versions = versions_here()
         calls = (
-            (number, (versions, matrix, rows.whitening, rows.spherical, run, shared))
+            (number, (versions, matrix, replace(rows, values=_NOWHERE), run, shared))
             for number, run in enumerate(runs)
         )
         codes, score = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.float32)
@@ -65,8 +65,7 @@ class RayAssigning:
 def assign_blocks(
     versions: Mapping[str, str],
     matrix: SharedMatrix,
-    whitening: Whitening | None,
-    spherical: bool,
+    how: Rows,
     blocks: Sequence[slice],
     centroids: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, list[float]]:
@@ -77,7 +76,7 @@ def assign_blocks(
         ContrasiftError: this worker has other versions.
     """
     check_versions(versions)
-    rows = Rows(matrix.open(), whitening, spherical)  # pyright: ignore[reportArgumentType]
+    rows = replace(how, values=matrix.open())
     parts = [assign_block(rows, block, np.asarray(centroids)) for block in blocks]
     codes, score = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
     return codes, score, [part[2] for part in parts]

@@ -21,10 +21,10 @@ import numpy as np
 from contrasift.engines.cluster import Cluster
 from contrasift.engines.opening import SharedPool, opened
 from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageError
+from contrasift.narration import Progress
 from contrasift.pools import UnreadableExample
 from contrasift.pools.scan import unreadable
 from contrasift.results import Embeddings
-from contrasift.selection.local import Progress
 from contrasift.store.atomic import atomic_path, load_array
 from contrasift.store.shards import ShardFolder
 
@@ -79,7 +79,7 @@ class ShardEmbedder:
             ContrasiftError: other versions here, a pool or an encoder that is not here, examples
                 that cannot be read any more, or not be embedded.
         """
-        from contrasift.embedding import embed
+        from contrasift.embedding.embed import embed
 
         pool, encoder = self._open()
         try:
@@ -92,7 +92,7 @@ class ShardEmbedder:
     def _open(self) -> tuple[Any, Any]:
         if self._opened is None:
             pool = opened(self.job.pool)
-            from contrasift.training.encoders import load_encoder
+            from contrasift.training.loading import load_encoder
 
             self._opened = pool, load_encoder(self.job.encoder, channels=pool.channels)
         return self._opened

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from contrasift.arrays import Rows, column_blocks, forget_pages, row_blocks
-from contrasift.remote import RemoteFile
 from contrasift.store.atomic import atomic_path, load_array, sha256_of
+from contrasift.store.objects import RemoteFile
 from contrasift.store.remote import RemoteMatrix
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from contrasift.engines.cluster import Cluster
 from contrasift.engines.opening import SharedPool, opened
 from contrasift.engines.tasks import in_tasks
+from contrasift.narration import Progress
 from contrasift.pools import Pool
 from contrasift.pools.scan import Examples, examples_of, unreadable
-from contrasift.selection.local import Progress
 from contrasift.store.shards import ShardFolder
 
 # Seconds of work, and how many ranges a huge pool has at most.

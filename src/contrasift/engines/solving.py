@@ -26,9 +26,10 @@ from contrasift.engines.files import SharedMatrix, SharedRows, shared_matrix, sh
 from contrasift.engines.spread import SpreadRows
 from contrasift.engines.tasks import in_tasks
 from contrasift.errors import UsageError
+from contrasift.narration import Progress
 from contrasift.selection.gather import gather
-from contrasift.selection.linear import solve_relaxed
-from contrasift.selection.local import Announce, Progress
+from contrasift.selection.local import Announce
+from contrasift.selection.objectives.sas import solve_relaxed
 from contrasift.selection.plan import Plan
 from contrasift.selection.ranking import RankedRows
 from contrasift.selection.solve import solve

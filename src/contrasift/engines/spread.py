@@ -16,9 +16,9 @@ import numpy as np
 
 from contrasift.engines.files import SharedMatrix, SharedRows
 from contrasift.engines.tasks import RETRIES, in_tasks
-from contrasift.selection import kernels, objectives
 from contrasift.selection.gather import gather
-from contrasift.selection.passes import Best, replay_block, sum_chosen_block
+from contrasift.selection.kernels import dots, linear_form
+from contrasift.selection.kernels.passes import Best, replay_block, sum_chosen_block
 
 _BINS = 1 << 16
 # So many different scores of one part are sent to be ordered; more are narrowed down further.
@@ -62,7 +62,7 @@ class SpreadRows:
         for (start, stop), (bits, squares) in self._in_order(_inspect):
             self._squares[start:stop] = squares
             peak = max(peak, bits)
-        self._scale = kernels.scale_of_peak(np.uint32(peak).view(np.float32), self.n)
+        self._scale = dots.scale_of_peak(np.uint32(peak).view(np.float32), self.n)
 
     @property
     def scale(self) -> float:
@@ -71,11 +71,11 @@ class SpreadRows:
 
     def fixed_total(self) -> np.ndarray:
         """See `Passes`."""
-        return kernels.add_exactly([s for _, s in self._in_order(_total, self._scale)], self.width)
+        return dots.add_exactly([s for _, s in self._in_order(_total, self._scale)], self.width)
 
     def fixed_sum(self, rows: np.ndarray) -> np.ndarray:
         """See `Passes`."""
-        return kernels.add_exactly(self._sums_of_runs(np.sort(rows)), self.width)
+        return dots.add_exactly(self._sums_of_runs(np.sort(rows)), self.width)
 
     def squares(self) -> np.ndarray:
         """See `Passes`."""
@@ -133,7 +133,7 @@ class SpreadRows:
         ):
             fixed.append(own)
             last_tie = start + tie if count else last_tie
-        return Best(kernels.add_exactly(fixed, self.width), theta, last_tie)
+        return Best(dots.add_exactly(fixed, self.width), theta, last_tie)
 
     def _spans(self) -> list[tuple[int, int]]:
         bounds = self._bounds.tolist()
@@ -215,21 +215,21 @@ def _read(source: tuple[SharedMatrix, bool], rows: SharedRows | np.ndarray) -> n
     matrix, scale = source
     rows = rows.read() if isinstance(rows, SharedRows) else rows
     values = gather(matrix.open(), rows, scale=scale, threads=1)
-    return kernels.embedding_rows(values)
+    return dots.embedding_rows(values)
 
 
 def _inspect(source: tuple[SharedMatrix, bool], rows: SharedRows) -> tuple[int, np.ndarray]:
     values = _read(source, rows)
-    peak = kernels.peak_bits_block(values.view(np.uint32), 0, rows.size)
-    return int(peak), objectives.squared_norms(values, 1)
+    peak = dots.peak_bits_block(values.view(np.uint32), 0, rows.size)
+    return int(peak), linear_form.squared_norms(values, 1)
 
 
 def _total(source: tuple[SharedMatrix, bool], rows: SharedRows, scale: float) -> np.ndarray:
-    return objectives.fixed_total(_read(source, rows), scale, 1)
+    return linear_form.fixed_total(_read(source, rows), scale, 1)
 
 
 def _sum(source: tuple[SharedMatrix, bool], rows: np.ndarray, scale: float) -> np.ndarray:
-    return objectives.fixed_total(_read(source, np.sort(rows)), scale, 1)
+    return linear_form.fixed_total(_read(source, np.sort(rows)), scale, 1)
 
 
 def _scores(
@@ -239,7 +239,7 @@ def _scores(
     free: np.ndarray | None,
 ) -> tuple[tuple[float, float] | None, np.ndarray]:
     """The least and the largest score of the free rows, and all scores."""
-    scores = objectives.scores(_read(source, rows), direction, 1)
+    scores = linear_form.scores(_read(source, rows), direction, 1)
     some = scores if free is None else scores[free]
     return (float(some.min()), float(some.max())) if some.size else None, scores
 

@@ -17,6 +17,8 @@ from contrasift.evaluation.means import mean_classifier
 from contrasift.evaluation.sgd import sgd_probe
 
 __all__ = [
+    "METRICS",
+    "METRIC_NAMES",
     "PROBES",
     "Accuracy",
     "Evaluation",
@@ -31,6 +33,8 @@ __all__ = [
     "sgd_probe",
 ]
 
+METRICS = ("linear", "knn", "mean_classifier")
+METRIC_NAMES = {"linear": "linear probe", "knn": "kNN", "mean_classifier": "class means"}
 PROBES = {"logistic": linear_probe, "sgd": sgd_probe}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from contrasift.errors import UsageError
 from contrasift.evaluation.checks import Hits, Task, standardisation, standardise, validation_split
-from contrasift.softmax import LinearFit, covariance_of, fit_softmax
+from contrasift.evaluation.softmax import LinearFit, covariance_of, fit_softmax
 
 # Weights of ½‖W‖² against the *mean* loss, strongest first: the same grid suits every n.
 _REGULARISATIONS = (1e-1, 1e-2, 1e-3, 1e-4)

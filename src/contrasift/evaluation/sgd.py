@@ -7,7 +7,7 @@ import numpy as np
 from contrasift.errors import UsageError
 from contrasift.evaluation.checks import Hits, Task, standardisation, standardise, validation_split
 from contrasift.evaluation.linear import ProbeResult
-from contrasift.softmax import LinearFit
+from contrasift.evaluation.softmax import LinearFit
 
 _LEARNING_RATES = (0.3, 1.0, 3.0, 10.0, 30.0)  # the smallest wins a tie; 30 is MoCo's own
 _FALLBACK_LEARNING_RATE = 3.0

@@ -13,8 +13,8 @@ from contrasift.errors import DataError
 from contrasift.ids import as_ids, check_unique
 from contrasift.matrices.parts import IdColumns, Stored
 from contrasift.matrices.readers.parquet import parquet_ids
-from contrasift.remote import RemoteFile, is_url
 from contrasift.store.atomic import load_array
+from contrasift.store.objects import RemoteFile, is_url
 from contrasift.store.remote import local_file
 
 NONE = "none"

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from contrasift.errors import DataError, UsageError
 from contrasift.matrices.readers import FILES, FOLDERS
-from contrasift.remote import file_name, fixed_head, is_local_url, is_url, local_path, matching
+from contrasift.store.objects import (
+    file_name,
+    fixed_head,
+    is_local_url,
+    is_url,
+    local_path,
+    matching,
+)
 
 Place = Path | str  # a path, or the address of an object
 

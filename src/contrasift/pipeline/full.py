@@ -4,37 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
-from contrasift.pipeline import clustering, comparing, preparation, selecting
-from contrasift.pipeline.comparing import Arm
-from contrasift.pipeline.reporting import report
+from contrasift.pipeline.arms import comparison_arms
 from contrasift.pipeline.run import Run
-from contrasift.pipeline.summary import summarise
+from contrasift.pipeline.stages.classes import classes
+from contrasift.pipeline.stages.embed import embed
+from contrasift.pipeline.stages.evaluate import can_evaluate, evaluate
+from contrasift.pipeline.stages.map import make_map
+from contrasift.pipeline.stages.report import report
+from contrasift.pipeline.stages.scan import scan
+from contrasift.pipeline.stages.select import select
+from contrasift.pipeline.stages.summary import summarise
+from contrasift.pipeline.stages.train import check_batch, train
+from contrasift.store.arms import Arm
 
 
 def run_all(run: Run) -> dict[str, Any]:
     """Embed, classify, select, train every arm, evaluate, report; returns the comparison."""
     from contrasift.selection.budget import resolve_budget
 
-    preparation.scan(run)
+    scan(run)
     n = run.record("scan").facts["n"]
-    select = run.options.select
-    comparing.check_batch(run, resolve_budget(n, fraction=select.fraction, budget=select.budget))
-    preparation.embed(run)
-    clustering.classes(run)
-    selecting.select(run)
-    evaluated = comparing.can_evaluate(run)
+    options = run.options.select
+    check_batch(run, resolve_budget(n, fraction=options.fraction, budget=options.budget))
+    embed(run)
+    classes(run)
+    select(run)
+    evaluated = can_evaluate(run)
     if not evaluated:
         run.narrator.say(
             "  note: the pool has no labels, so encoders are trained but not evaluated"
         )
-    for arm in comparing.comparison_arms(run):
-        comparing.train(run, arm)
+    for arm in comparison_arms(run):
+        train(run, arm)
         if evaluated:
-            comparing.evaluate(run, arm)
+            evaluate(run, arm)
     if evaluated:
         for seed in range(run.options.compare.seeds):
-            comparing.evaluate(run, Arm("untrained", seed))
-    preparation.make_map(run)
+            evaluate(run, Arm("untrained", seed))
+    make_map(run)
     summary = summarise(run)
     report(run)
     return summary

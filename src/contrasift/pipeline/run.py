@@ -5,36 +5,20 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from contrasift.engines.cluster import Cluster
 from contrasift.errors import RunFolderError
+from contrasift.narration import Narrator
 from contrasift.options import PoolOptions, RunOptions
 from contrasift.pools import Pool, open_pool, scan_pool
 from contrasift.store.atomic import write_text
 from contrasift.store.run import RunFolder, StageRecord
-
-
-@runtime_checkable
-class Narrator(Protocol):
-    """Whoever tells the user what happens."""
-
-    quiet: bool
-
-    def say(self, text: str) -> None:
-        """One line."""
-
-    def progress(
-        self, title: str, unit: str = "examples"
-    ) -> AbstractContextManager[Callable[[int, int], None]]:
-        """A callback `(done, total)` for long work."""
-        ...
 
 
 @dataclass
@@ -144,20 +128,3 @@ def pool_arguments(options: PoolOptions) -> dict[str, Any]:
         "holdout": options.holdout,
         "seed": options.seed,
     }
-
-
-def positions_of(index: np.ndarray, pool_index: np.ndarray) -> np.ndarray:
-    """Positions in the pool of examples named by their index (both ascending).
-
-    Raises:
-        RunFolderError: the pool no longer has one of them.
-    """
-    positions = np.searchsorted(pool_index, index)
-    found = positions < pool_index.size
-    if not found.all() or not np.array_equal(pool_index[positions], index):
-        raise RunFolderError(
-            "the pool that this run was made from",
-            "one without some of its examples",
-            "Begin a new run with another out=",
-        )
-    return positions.astype(np.int64)

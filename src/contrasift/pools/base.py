@@ -26,7 +26,6 @@ from contrasift.pools.prepare import (
     check_encoded_size,
 )
 
-Progress = Callable[[int, int], None]
 ImageBatch = UInt8[np.ndarray, "b c s s"]
 
 KEPT_IN_MEMORY_BYTES = 1 << 30

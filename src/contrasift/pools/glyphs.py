@@ -21,11 +21,12 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
 
-from contrasift.cache import cache_folder
 from contrasift.errors import DataError
-from contrasift.pools.base import Progress, Whole
+from contrasift.narration import Progress
+from contrasift.pools.base import Whole
 from contrasift.pools.folder import find_files
 from contrasift.pools.stored import ArraySource
+from contrasift.store.cache import cache_folder
 
 SIDE = 32
 _MARGIN = 2

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from contrasift.cache import cache_folder
 from contrasift.errors import DataError, MissingExtraError, UsageError
+from contrasift.narration import Progress
 from contrasift.pools import binary, glyphs, letters
-from contrasift.pools.base import Progress, Whole
+from contrasift.pools.base import Whole
 from contrasift.pools.folder import FileSource, Found, find_images
 from contrasift.pools.labels import check_label_count, component_labels, encode_labels
 from contrasift.pools.stored import ArraySource, StackedSource
+from contrasift.store.cache import cache_folder
 
 _FASHION_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",

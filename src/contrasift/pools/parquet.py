@@ -23,7 +23,7 @@ from contrasift.pools.encoded import EncodedSource
 from contrasift.pools.label_columns import WITHOUT, column_labels, label_column
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 from contrasift.pools.shards import Shard
-from contrasift.remote import RemoteFile
+from contrasift.store.objects import RemoteFile
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 # Row groups are held as they are read; one more than this is refused, a few smaller ones are kept.

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from contrasift.errors import DataError, UsageError
 from contrasift.pools.shards import PARQUET, TAR, Shard, check_kinds, expand_braces, in_order
-from contrasift.remote import RemoteFile, file_name, fixed_head, matching, shown
+from contrasift.store.objects import RemoteFile, file_name, fixed_head, matching, shown
 
 # Looking an object up is waiting for an answer.
 _AT_ONCE = 16

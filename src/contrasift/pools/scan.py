@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from contrasift.errors import DataError
-from contrasift.pools.base import Pool, Progress, run_in_threads
+from contrasift.narration import Progress
+from contrasift.pools.base import Pool, run_in_threads
 from contrasift.pools.prepare import UnreadableExample
 
 _CHUNK = 256

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from contrasift.errors import DataError, UsageError
 from contrasift.pools.labels import natural_key
-from contrasift.remote import RemoteFile, file_name
+from contrasift.store.objects import RemoteFile, file_name
 
 TAR, PARQUET = ".tar", ".parquet"
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")

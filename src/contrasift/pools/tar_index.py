@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from contrasift.cache import cache_folder
 from contrasift.errors import ContrasiftError, DataError
 from contrasift.pools.prepare import image_extensions
 from contrasift.pools.shards import Shard, compressed
-from contrasift.remote import RemoteFile
+from contrasift.store.cache import cache_folder
+from contrasift.store.objects import RemoteFile
 
 LABEL_MEMBERS = ("cls", "json", "txt")
 # One row an example: offset (−1: none) and size in bytes of its image and of its labels' members;

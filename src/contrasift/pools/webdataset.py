@@ -25,7 +25,7 @@ from contrasift.pools.passed_over import PassedOver
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 from contrasift.pools.shards import Shard
 from contrasift.pools.tar_index import PROBLEMS, TarIndex, index_shard
-from contrasift.remote import RemoteFile
+from contrasift.store.objects import RemoteFile
 
 # Reading from other storage is mostly waiting; its shards are looked up again now and then.
 _THREADS = 32

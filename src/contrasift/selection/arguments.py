@@ -33,14 +33,16 @@ def nested_fractions(fractions: Sequence[float] | None, options: ChoiceOptions) 
     return sorted({float(part) for part in fractions})
 
 
-def checked_scores(scores: Any, n: int) -> np.ndarray:
-    """One score a row as float64; infinite ones may be."""
+def checked_scores(scores: Any, n: int, dropped: np.ndarray, keep: str) -> np.ndarray:
+    """One score a row as float64; infinite ones may be, and dropped rows need none."""
     values = np.asarray(scores)
     if values.shape != (n,) or values.dtype.kind not in "fiub":
         raise DataError(
             f"one score for each of the {n:,} examples", f"{values.dtype} {values.shape}"
         )
-    values = values.astype(np.float64)
+    values = np.array(values, dtype=np.float64)
+    nothing = dropped[np.isnan(values[dropped])]
+    values[nothing] = -np.inf if keep == "high" else np.inf
     missing = np.flatnonzero(np.isnan(values))
     if missing.size:
         raise DataError(

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int64
 from contrasift.arrays import check_budget
 from contrasift.errors import UsageError
 from contrasift.options.selecting import MOST_REDUNDANCY
-from contrasift.selection import objectives
+from contrasift.selection.kernels import linear_form
 
 
 def check_redundancy(redundancy: float) -> None:
@@ -35,7 +35,7 @@ def check_places(
         UsageError: they do not leave room for exactly `budget` rows.
     """
     check_budget(budget, n)
-    kept = objectives.checked_rows(np.zeros(0) if keep is None else keep, n, "rows to keep")
+    kept = linear_form.checked_rows(np.zeros(0) if keep is None else keep, n, "rows to keep")
     kept = np.unique(kept)
     open_rows = np.ones(n, dtype=np.bool_) if eligible is None else np.array(eligible, np.bool_)
     if open_rows.shape != (n,):

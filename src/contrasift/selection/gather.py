@@ -22,7 +22,7 @@ from contrasift.arrays import (
     row_blocks,
 )
 from contrasift.errors import DataError
-from contrasift.selection.kernels import compiled, map_blocks, row_square
+from contrasift.selection.kernels.dots import compiled, map_blocks, row_square
 
 _UNIT_TOLERANCE = 1e-6  # rows this near to length one are left as they are: scaling twice is once
 _FINE, _NOT_FINITE, _ZERO, _NOT_UNIT = 0, 1, 2, 3
@@ -299,15 +299,15 @@ def _stop_at(
         raise DataError(
             "embeddings of finite numbers",
             f"NaN or infinity in {bad.size} row(s), the first of them {first_of(bad)}",
-            "Leave these examples out (skip_bad=True does), or embed them again",
+            "Drop them (must_drop=), leave them out (skip_bad=True does), or embed them again",
         )
     zero = np.flatnonzero(problems == _ZERO)
     if scale and zero.size:
         raise DataError(
             "rows that can be scaled to length one",
             f"{zero.size} row(s) of zeros, the first of them {first_of(zero)}",
-            "Leave these examples out (skip_bad=True does), or say `none` for the normalisation if rows "
-            "are mean views",
+            "Drop them (must_drop=), leave them out (skip_bad=True does), or, if rows are mean views, "
+            "pass normalize='none'",
         )
 
 

@@ -10,15 +10,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from contrasift.arrays import Columns, HeldColumns
+from contrasift.narration import Progress
 from contrasift.selection.gather import classwise, fits_in_place
-from contrasift.selection.kernels import available_threads
+from contrasift.selection.kernels.dots import available_threads
 from contrasift.selection.memory import MemoryPlan, plan_memory
 from contrasift.selection.plan import Plan, SelectionPool
 from contrasift.selection.ranking import RankedRows
 from contrasift.selection.solve import solve
 from contrasift.selection.task import Outcome, Solved
 
-Progress = Callable[[int, int], None]
 Announce = Callable[[str], None]
 
 

@@ -23,8 +23,8 @@ import numpy as np
 
 from contrasift.arrays import row_blocks
 from contrasift.errors import UsageError
-from contrasift.selection import kernels, products
-from contrasift.selection.kernels import compiled
+from contrasift.selection.kernels import dots, products
+from contrasift.selection.kernels.dots import compiled
 
 # Rows that meet a group of columns at once, and how many bytes of packed columns a group has: with
 # the similarities between them they stay in the second cache.
@@ -62,7 +62,7 @@ def nearest_rows(
     Raises:
         UsageError: k out of range, matrices of another type or of two widths.
     """
-    left, right = kernels.embedding_rows(queries), kernels.embedding_rows(points)
+    left, right = dots.embedding_rows(queries), dots.embedding_rows(points)
     n, d = right.shape
     if left.shape[1] != d:
         raise UsageError(f"queries as wide as the points ({d})", f"{left.shape[1]}")
@@ -90,7 +90,7 @@ def nearest_rows(
 def map_rows(work: Callable[[slice], None], n: int, threads: int | None) -> None:
     """work(rows) over blocks of rows, in threads."""
     blocks = [slice(start, min(start + ROW_BLOCK, n)) for start in range(0, n, ROW_BLOCK)]
-    count = min(kernels.available_threads(threads), len(blocks))
+    count = min(dots.available_threads(threads), len(blocks))
     if count <= 1:
         for block in blocks:
             work(block)
@@ -163,7 +163,7 @@ class Columns:
 def half_squares(points: np.ndarray) -> np.ndarray:
     """‖z‖²/2 of every row, float32, from the one sum in float64."""
     squares = np.empty(points.shape[0])
-    kernels.squares_block(kernels.embedding_rows(points), 0, points.shape[0], squares)
+    dots.squares_block(dots.embedding_rows(points), 0, points.shape[0], squares)
     return (squares / 2).astype(np.float32)
 
 
@@ -186,7 +186,7 @@ class Best:
     def improve(self, left: np.ndarray, rows: slice, own: np.ndarray, columns: Columns) -> None:
         """Look at all columns for some of the rows, whose values are `left`."""
         panels = columns.packed.shape[0]
-        left = kernels.embedding_rows(np.ascontiguousarray(left))
+        left = dots.embedding_rows(np.ascontiguousarray(left))
         width = min(columns.group, panels) * products.TILE.columns
         similar = np.empty((left.shape[0], width), np.float32)
         for start in range(0, panels, columns.group):

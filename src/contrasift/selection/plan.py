@@ -90,6 +90,10 @@ class SelectionPool:
         described = isinstance(self.source, (Embeddings, NamedRows))
         return self.source.description if described else {}
 
+    def called(self, row: int) -> int | str:
+        """What its user calls a row: by its id, else by its index."""
+        return int(self.indices(np.array([row]))[0]) if self.ids is None else self.ids[row].as_py()
+
     def indices(self, rows: np.ndarray) -> np.ndarray:
         """The pool indices of some rows."""
         return rows if self.index is None else self.index[rows]
@@ -121,6 +125,25 @@ def rows_of_examples(pool: SelectionPool, wanted: Any, name: str) -> np.ndarray:
     return rows_of_indices(pool.index, pool.n, wanted, name)
 
 
+def kept_and_dropped(pool: SelectionPool, must_keep: Any, must_drop: Any) -> list[np.ndarray]:
+    """Rows of the examples that must be kept, and of those that must be dropped.
+
+    Raises:
+        UsageError: examples that there are not, or that are on both lists.
+    """
+    rows = [
+        rows_of_examples(pool, listed, name)
+        for name, listed in (("must_keep", must_keep), ("must_drop", must_drop))
+    ]
+    both = np.intersect1d(*rows)
+    if both.size:
+        raise UsageError(
+            "must_keep= and must_drop= without a common example",
+            f"{both.size} in both, among them {pool.called(int(both[0]))!r}",
+        )
+    return rows
+
+
 @dataclass(frozen=True)
 class Limits:
     """Rows that must and that may be selected; None where there is no limit."""
@@ -129,16 +152,8 @@ class Limits:
     eligible: np.ndarray | None
 
     @classmethod
-    def of(cls, pool: SelectionPool, must_keep: Any, must_drop: Any, budget: int) -> Limits:
-        """Check lists of pool indices against the pool, each other and the budget."""
-        keep = rows_of_examples(pool, must_keep, "must_keep")
-        drop = rows_of_examples(pool, must_drop, "must_drop")
-        both = np.intersect1d(keep, drop)
-        if both.size:
-            raise UsageError(
-                "must_keep= and must_drop= without a common example",
-                f"{both.size} in both, among them {pool.indices(both[:1])[0]}",
-            )
+    def of(cls, pool: SelectionPool, keep: np.ndarray, drop: np.ndarray, budget: int) -> Limits:
+        """Check rows that must be kept and dropped, ascending, against the budget."""
         if keep.size > budget:
             raise UsageError(
                 f"must_keep= of at most {budget} examples, the budget",

@@ -10,8 +10,8 @@ import numpy as np
 from contrasift.arrays import check_matrix
 from contrasift.errors import DataError, UsageError
 from contrasift.selection.gather import ClassRows, classwise, in_blocks
-from contrasift.selection.objectives import scores, total_of
-from contrasift.selection.relaxation import relax
+from contrasift.selection.kernels.linear_form import scores, total_of
+from contrasift.selection.optimizers.relaxation import relax
 
 
 @dataclass(frozen=True)

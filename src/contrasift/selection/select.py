@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.catalogue import check_choice
+from contrasift.narration import Progress
 from contrasift.options import ChoiceOptions
 from contrasift.options.declaring import words_of
 from contrasift.options.words import (
@@ -29,10 +30,11 @@ from contrasift.selection.arguments import (
 from contrasift.selection.assemble import assemble
 from contrasift.selection.budget import resolve_budget
 from contrasift.selection.gather import ClassRows
-from contrasift.selection.local import Announce, Engine, LocalEngine, Progress
-from contrasift.selection.plan import Limits, Places, Plan, SelectionPool
+from contrasift.selection.local import Announce, Engine, LocalEngine
+from contrasift.selection.plan import Limits, Places, Plan, SelectionPool, kept_and_dropped
 from contrasift.selection.ranking import RankedRows
 from contrasift.selection.task import SettledOptions
+from contrasift.selection.unusable import Usable, unusable_rows
 
 
 def select(
@@ -76,7 +78,7 @@ def select(
     (SAS, Joshi & Mirzasoleiman 2023, eq. 39 at λ = 1) without ever making the matrix s.
 
     Args:
-        embeddings: `Embeddings`, taken as they are; or a matrix [n, d] of any real type, possibly
+        embeddings: `Embeddings`, taken as they are; what `open_embeddings` gives; or a matrix [n, d] of any real type, possibly
             memory-mapped, whose rows are scaled to length one (see `normalize`).
         classes: `LatentClasses`, or one label an example (integers, gaps allowed, or text); None:
             the pool is one class.
@@ -96,8 +98,10 @@ def select(
         allocate: places by class: `proportional`, `equal`; or `global`: one objective over the
             whole pool, classes only reported.
         min_per_class: at least this many from every class that has them.
-        must_keep: pool indices that are selected whatever the objective says; they rank first.
-        must_drop: pool indices that are not selected; they rank last.
+        must_keep: examples that are selected whatever the objective says; they rank first. By
+            their ids where `embeddings` has ids and these are of that kind, else by pool index.
+        must_drop: examples that are not selected, likewise; they rank last. Those without finite numbers
+            or a direction count as not in the pool, for the fraction as well.
         class_weights: factor on each class's claim: by name (others 1), or one a class in
             ascending order of names.
         fractions: several nested selections in one run, all at the λ of the largest, which takes
@@ -142,20 +146,30 @@ def select(
     engine = engine or LocalEngine(threads, memory_limit)
     columns = engine.columns
     pool = SelectionPool.of(embeddings, classes, normalize, columns)
+    kept, dropped = kept_and_dropped(pool, must_keep, must_drop)
+    own_scores = (
+        None if scores is None else checked_scores(scores, pool.n, dropped, options.scores_keep)
+    )
+    weights = resolved_weights(class_weights, pool.names)
+    usable = None
+    if (out := unusable_rows(pool, dropped)).size:
+        usable = Usable.of(pool, out)
+        kept, dropped = usable.numbers(kept), usable.numbers(np.setdiff1d(dropped, out))
+        own_scores = None if own_scores is None else own_scores[usable.rows]
+        weights = None if weights is None else weights[usable.present]
+        pool = usable.pool
     shares = nested_fractions(fractions, options)
     largest = shares[-1] if shares else options.fraction
     count = resolve_budget(pool.n, fraction=largest, budget=options.budget)
     share = largest if largest is not None else count / pool.n
     settled = SettledOptions.of(options, share)
-    own_scores = None if scores is None else checked_scores(scores, pool.n)
     check_relaxable(settled, count, pool.n)
-    limits = Limits.of(pool, must_keep, must_drop, count)
+    limits = Limits.of(pool, kept, dropped, count)
     partition = (
         ClassRows.of(columns.new(pool.n, np.int64), 1, columns)
         if options.allocate == "global"
         else ClassRows.of(pool.codes, len(pool.names), columns)
     )
-    weights = resolved_weights(class_weights, pool.names)
     plan = Plan(
         pool=pool,
         partition=partition,
@@ -170,4 +184,5 @@ def select(
     )
     ranked = RankedRows.empty(partition, columns)
     solved, facts = engine.solve_classes(plan, ranked, progress, announce)
-    return assemble(plan, ranked, solved, seconds=time.perf_counter() - begun, facts=facts)
+    chosen = assemble(plan, ranked, solved, seconds=time.perf_counter() - begun, facts=facts)
+    return chosen if usable is None else usable.put_back(chosen)

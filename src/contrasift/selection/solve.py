@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from contrasift.arrays import EmbeddingMatrix
-from contrasift.selection import alternatives
+from contrasift.selection import solvers as alternatives
 from contrasift.selection.task import SettledOptions, Solved, Task
 
 Solver = Callable[[EmbeddingMatrix, Task, SettledOptions, "int | None"], Solved]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from contrasift.options import ChoiceOptions
-from contrasift.selection.objectives import default_redundancy
+from contrasift.selection.kernels.linear_form import default_redundancy
 
 
 @dataclass(frozen=True)

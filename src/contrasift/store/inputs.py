@@ -17,14 +17,9 @@ from contrasift.class_names import canonical_integer, plain_names
 from contrasift.errors import DataError, UsageError
 from contrasift.ids import are_numbers, as_ids, rows_of_ids
 from contrasift.reading import read_filled_lines, read_lines, read_text
-from contrasift.remote import (
-    file_name,
-    is_local_url,
-    is_url,
-    local_path,
-)
 from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of
+from contrasift.store.objects import file_name, is_local_url, is_url, local_path
 from contrasift.store.remote import beside, exists, local_file
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import check_columns, read_table
@@ -37,8 +32,10 @@ def load_embeddings_file(place: Path | str) -> tuple[Embeddings, bool]:
     """A matrix, memory-mapped, with what is written about it.
 
     `X.npy` beside its own `X.json` is described there, and its rows are mean view embeddings that
-    are taken as they are; pool indices come from an `examples.parquet` in the same folder. Of a
-    bare matrix nothing is known, and the index is the row number.
+    are taken as they are. A JSON file is a description if it says how rows were `normalised` and
+    which `sha256` the matrix has; any other is passed over. Pool indices come from an
+    `examples.parquet` in the same folder. Of a bare matrix nothing is known, and the index is the
+    row number.
 
     Args:
         place: a `.npy` file; its address; or a folder that holds `embeddings.npy` (of a run refined
@@ -64,12 +61,12 @@ def load_embeddings_file(place: Path | str) -> tuple[Embeddings, bool]:
     file = local_file(place)
     values = load_array(file)
     about = beside(place, str(Path(file_name(place)).with_suffix(".json")))
-    description = read_json(local_file(about)) if exists(about) else None
+    description = read_description(about)
     digest = sha256_of(file)
     n = values.shape[0] if values.ndim else 0
     if description is None:
         return Embeddings(values, row_numbers(n), {"sha256": digest}), False
-    if description.get("sha256", digest) != digest:
+    if description["sha256"] != digest:
         raise DataError(
             f"{about} to describe {place}",
             "a description with another sha256",
@@ -77,6 +74,18 @@ def load_embeddings_file(place: Path | str) -> tuple[Embeddings, bool]:
         )
     index = _index_of_rows(beside(place, "examples.parquet"), n)
     return Embeddings(values, index, {**description, "sha256": digest}), True
+
+
+def read_description(about: Path | str) -> dict[str, Any] | None:
+    """What a file says of embeddings; None if it is about something else, or not there."""
+    if not exists(about):
+        return None
+    try:
+        found = read_json(local_file(about))
+    except DataError:
+        return None
+    says = "sha256" in found and ("normalised" in found or "side_by_side" in found)
+    return found if says else None
 
 
 def load_matrix(place: Path | str) -> np.ndarray:
@@ -212,7 +221,7 @@ def load_few_labels_file(path: Path | str, index: np.ndarray) -> tuple[np.ndarra
         if number == 0 and (place, label) == ("index", "label"):
             continue
         example = canonical_integer(place)
-        if not (comma and label) or example is None:
+        if not (comma and label) or example is None or example < 0:
             raise DataError(
                 f"`index,label` on every line of {path}", f"line {number + 1}: {line[:60]!r}"
             )
@@ -344,7 +353,11 @@ def load_weights_file(path: Path | str) -> dict[str, float] | np.ndarray:
 
 
 def read_scores(
-    path: Path | str, index: np.ndarray, column: str = "", ids: Any = None
+    path: Path | str,
+    index: np.ndarray,
+    column: str = "",
+    dropped: np.ndarray | None = None,
+    ids: Any = None,
 ) -> np.ndarray:
     """One score for every example: for the objective `scores`.
 
@@ -356,10 +369,11 @@ def read_scores(
         path: the file.
         index: pool index of every row.
         column: of a table, the scores; empty for the only one beside `index`.
+        dropped: pool indices of examples that need no score.
         ids: of every row, if they have any; then a table may have `id` instead of `index`.
 
     Returns:
-        float64 [n].
+        float64 [n]; NaN for dropped examples without a score.
 
     Raises:
         DataError: unreadable, of another length, with duplicate, missing or foreign examples, NaN,
@@ -367,8 +381,9 @@ def read_scores(
         UsageError: a column of a file that has none, or none where there are several.
     """
     path = local_file(path)
+    needed = np.ones(index.size, dtype=bool) if dropped is None else ~np.isin(index, dropped)
     if path.suffix in (".parquet", ".csv"):
-        scores = _scores_of_table(path, index, column, ids)
+        scores = _scores_of_table(path, index, column, needed, ids)
     elif column:
         raise UsageError(f"no column for {path}, which has none", column)
     elif path.suffix == ".npy":
@@ -381,17 +396,19 @@ def read_scores(
             f"{path} with {scores.size}",
             "A table with a column `index` says which score is whose",
         )
-    missing = np.flatnonzero(np.isnan(scores))
+    missing = np.flatnonzero(np.isnan(scores) & needed)
     if missing.size:
         raise DataError(
             "a score for every example",
             f"{path} with NaN for {missing.size} of them, the first {index[missing[0]]}",
-            "Write inf for what is hardest of all, or leave these examples out of the pool",
+            "Write inf for what is hardest of all, or put these examples on the list must_drop=",
         )
     return scores
 
 
-def _scores_of_table(path: Path, index: np.ndarray, column: str, ids: Any) -> np.ndarray:
+def _scores_of_table(
+    path: Path, index: np.ndarray, column: str, needed: np.ndarray, ids: Any
+) -> np.ndarray:
     table = read_table(path) if path.suffix == ".parquet" else _read_csv(path)
     table = _by_index(table, path, index, ids)
     others = [name for name in table if name != "index"]
@@ -413,7 +430,7 @@ def _scores_of_table(path: Path, index: np.ndarray, column: str, ids: Any) -> np
     if twice.size:
         raise DataError(f"every example once in {path}", f"{twice[0]} more than once")
     for numbers, what in (
-        (np.setdiff1d(index, listed), "examples without a score"),
+        (np.setdiff1d(index[needed], listed), "examples without a score"),
         (np.setdiff1d(listed, index), "scores of examples that are not in the pool"),
     ):
         if numbers.size:
@@ -422,8 +439,10 @@ def _scores_of_table(path: Path, index: np.ndarray, column: str, ids: Any) -> np
                 f"{path} with {numbers.size} {what}, among them {numbers[0]}",
                 "Check that both files come from the same pool",
             )
-    rows = order[np.searchsorted(ordered, index)]
-    return _numbers(table[column], path)[rows]
+    scores = np.full(index.size, np.nan)
+    there = np.isin(index, listed)
+    scores[there] = _numbers(table[column], path)[order[np.searchsorted(ordered, index[there])]]
+    return scores
 
 
 def _read_csv(path: Path, *, as_text: bool = False) -> dict[str, np.ndarray]:

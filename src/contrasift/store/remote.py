@@ -10,17 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.cache import cache_folder
 from contrasift.errors import ContrasiftError, DataError
-from contrasift.remote import (
-    Progress,
-    RemoteFile,
-    file_name,
-    is_local_url,
-    is_url,
-    local_path,
-)
+from contrasift.narration import Progress
 from contrasift.store.atomic import atomic_path, is_temporary
+from contrasift.store.cache import cache_folder
+from contrasift.store.objects import RemoteFile, file_name, is_local_url, is_url, local_path
 
 _ABANDONED_SECONDS = 86_400  # a copy that was begun and not touched since
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contrasift.class_names import plain_names
-from contrasift.errors import DataError
+from contrasift.errors import DataError, RunFolderError
 from contrasift.results import LatentClasses
 from contrasift.store.atomic import atomic_path
 
@@ -160,3 +160,20 @@ def read_latent_classes(path: Path, index: np.ndarray) -> np.ndarray:
             "Run `contrasift classes` again",
         )
     return plain_names(table["latent_class"], f"classes in {path}")
+
+
+def positions_of(index: np.ndarray, pool_index: np.ndarray) -> np.ndarray:
+    """Positions in the pool of examples named by their index (both ascending).
+
+    Raises:
+        RunFolderError: the pool no longer has one of them.
+    """
+    positions = np.searchsorted(pool_index, index)
+    found = positions < pool_index.size
+    if not found.all() or not np.array_equal(pool_index[positions], index):
+        raise RunFolderError(
+            "the pool that this run was made from",
+            "one without some of its examples",
+            "Begin a new run with another out=",
+        )
+    return positions.astype(np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from jaxtyping import Float32
 from torch import nn
 
 from contrasift.errors import ContrasiftError, DataError, UsageError
+from contrasift.narration import Progress
 from contrasift.negatives import InfoNCE
 from contrasift.store.atomic import atomic_path
 from contrasift.text.collection import Texts
@@ -139,7 +140,7 @@ def train_words(
     options: TextOptions,
     *,
     seed: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TrainedWords:
     """Train an encoder of words: two views of each text attract, all others of the batch repel.
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from contrasift.errors import ContrasiftError, UsageError
+from contrasift.narration import Progress
 from contrasift.options import TrainOptions
-from contrasift.training.progress import ProgressCallback
 
 _START = "spawn"  # CUDA does not live through a fork
 
@@ -86,7 +86,7 @@ class _Sender:
 
 
 @contextmanager
-def reports(report: ProgressCallback, devices: int) -> Iterator[ProgressCallback]:
+def reports(report: Progress, devices: int) -> Iterator[Progress]:
     """The callback, or one that reaches it from the processes of several devices.
 
     An error that the callback raises ends their work within a few steps, and is raised here.

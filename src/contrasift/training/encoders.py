@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import nn
 
 from contrasift.errors import DataError, UsageError
-from contrasift.training.sources import HUB, parse_source
+from contrasift.training.sources import HUB
 
 _METADATA_KEY = "contrasift.encoder"
 _SMALL_IMAGE = 64  # up to this size the stem of a ResNet keeps every pixel
@@ -323,43 +323,6 @@ def save_encoder(encoder: Encoder, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def load_encoder(source: str | Path, channels: int = 3, image_size: int | None = None) -> Encoder:
-    """Any encoder by its name, with the preprocessing that it was trained with.
-
-    `runs/x` (the proxy of a run, or a training), `runs/x@epoch=4`, `encoder.safetensors`: trained
-    here. `resnet50` (timm), `torchvision:resnet50`, `open-clip:ViT-B-32/laion2b_s34b_b79k` (the
-    image tower): published weights. `ARCHITECTURE=FILE` for any of these three: weights from a
-    .safetensors file, or a state dict of plain tensors. `open-clip:FOLDER`: a model saved with its
-    configuration.
-
-    Args:
-        source: what to load.
-        channels: of the images; a timm model gets a first layer for them, others see greys as
-            colours.
-        image_size: side that a timm model shall see; default: the one it was trained for.
-
-    Returns:
-        The encoder on the CPU, in evaluation mode; its `description` says how images are prepared.
-
-    Raises:
-        UsageError: a pickle, which could run any code; an unknown name; a file that is not there.
-        RunFolderError: a run without the training or the epoch.
-        DataError: weights that are not those of the architecture, or that cannot be had.
-    """
-    where = parse_source(str(source))
-    if where.kind == "own" and where.path is not None:
-        return _read_encoder(where.path).eval()
-    if where.kind == "open-clip":
-        from contrasift.training.clip import load_clip
-
-        return load_clip(where.text).image_encoder
-    from contrasift.training.foreign import timm_encoder, torchvision_encoder
-
-    if where.kind == "torchvision":
-        return torchvision_encoder(where).eval()
-    return timm_encoder(where, channels, image_size).eval()
-
-
 def wrap_encoder(
     function: Callable[[torch.Tensor], torch.Tensor],
     channels: int,
@@ -412,7 +375,18 @@ class _Function(nn.Module):
         return self._function(images)
 
 
-def _read_encoder(path: Path) -> Encoder:
+def read_encoder(path: Path) -> Encoder:
+    """What `save_encoder` wrote.
+
+    Args:
+        path: a .safetensors file.
+
+    Returns:
+        The encoder on the CPU, in training mode.
+
+    Raises:
+        DataError: not readable, not by contrasift, or weights of another architecture.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from contrasift.errors import RunFolderError, UsageError
+from contrasift.narration import Progress
 from contrasift.options import METHODS, TrainOptions, parse_epochs
 from contrasift.training.batches import EpochBatches, ImageSource, check_positions
 from contrasift.training.choosing import PoolTags, required_tags
@@ -31,7 +32,7 @@ from contrasift.training.devices import (
     where_to_train,
 )
 from contrasift.training.encoders import Encoder, build_encoder, save_encoder
-from contrasift.training.progress import ProgressCallback, show_progress
+from contrasift.training.progress import show_progress
 from contrasift.training.views import AUGMENTATIONS, choose_augmentation
 
 ENCODER = "encoder.safetensors"
@@ -71,7 +72,7 @@ def pretrain(
     seed: int,
     folder: Path,
     device: str = "auto",
-    progress: bool | ProgressCallback = True,
+    progress: bool | Progress = True,
     max_steps: int | None = None,
     workers: int = 0,
     latent_classes: np.ndarray | None = None,
@@ -239,7 +240,7 @@ def _fit(
     run: dict[str, Any],
     folder: Path,
     device: torch.device,
-    report: ProgressCallback,
+    report: Progress,
     workers: int,
 ) -> list[dict[str, Any]]:
     """Let Lightning train, from the last checkpoint if there is one; gives the log of all epochs."""

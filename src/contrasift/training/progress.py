@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-ProgressCallback = Callable[[int, int], None]
+from contrasift.narration import Progress
 
 _LINE_SECONDS = 10.0
 
@@ -17,9 +17,7 @@ def no_progress(done: int, total: int) -> None:
 
 
 @contextmanager
-def show_progress(
-    title: str, unit: str = "images", enabled: bool = True
-) -> Iterator[ProgressCallback]:
+def show_progress(title: str, unit: str = "images", enabled: bool = True) -> Iterator[Progress]:
     """Give a callback `(done, total)` that shows share, rate and time left on standard error.
 
     Args:
@@ -40,7 +38,7 @@ def show_progress(
 
 
 @contextmanager
-def _terminal_bar(title: str, unit: str) -> Iterator[ProgressCallback]:
+def _terminal_bar(title: str, unit: str) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

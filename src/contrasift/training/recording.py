@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from contrasift.errors import ContrasiftError
+from contrasift.narration import Progress
 from contrasift.negatives.processes import gathered_rows, n_processes
 from contrasift.training.batches import EpochBatches, ImageSource, load_batches
 from contrasift.training.encoders import Encoder, save_encoder
@@ -70,7 +71,7 @@ class EpochRecorder(lightning.Callback):
         self,
         checkpoint_file: Path,
         metrics_file: Path,
-        report: Callable[[int, int], None],
+        report: Progress,
         checkpoint: dict[str, Any] | None = None,
         kept: tuple[Encoder, frozenset[int]] | None = None,
     ):

@@ -22,7 +22,7 @@ from contrasift.matrices.readers.arrow import (
     vectors,
     width_of,
 )
-from contrasift.remote import RemoteFile
+from contrasift.store.objects import RemoteFile
 
 _BATCH_BYTES = 32 << 20
 _GROUP_BYTES = 256 << 20  # row groups up to here are decoded side by side

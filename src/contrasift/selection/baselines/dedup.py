@@ -6,9 +6,9 @@ import numpy as np
 
 from contrasift.arrays import EmbeddingMatrix
 from contrasift.errors import UsageError
-from contrasift.selection import kernels, objectives
 from contrasift.selection.baselines.nearest import improve, product_slack, with_offsets
 from contrasift.selection.baselines.ranked import Ranked, ranked_by
+from contrasift.selection.kernels import dots, linear_form
 
 _TILE = 2048
 
@@ -44,8 +44,8 @@ def semantic_dedup(
         raise UsageError("near or far for what is kept", keep)
     if epsilon is not None and not 0 <= epsilon <= 2:
         raise UsageError("an ε in [0, 2], the range of 1 − cosine", f"{epsilon}")
-    unit = _directions(kernels.embedding_rows(values))
-    towards = objectives.scores(unit, objectives.total_of(unit))
+    unit = _directions(dots.embedding_rows(values))
+    towards = linear_form.scores(unit, linear_form.total_of(unit))
     order = np.argsort(towards if keep == "far" else -towards, kind="stable")
     scores = np.empty(order.size)
     scores[order] = _stays_up_to(unit[order])
@@ -55,8 +55,8 @@ def semantic_dedup(
 
 def _directions(values: np.ndarray) -> np.ndarray:
     """Rows of length one; rows of zeros stay zero."""
-    kernels.fixed_point_scale(values)  # refuses NaN and infinity
-    lengths = np.sqrt(objectives.squared_norms(values))
+    dots.fixed_point_scale(values)  # refuses NaN and infinity
+    lengths = np.sqrt(linear_form.squared_norms(values))
     return (values / np.where(lengths > 0, lengths, 1.0)[:, None]).astype(np.float32)
 
 
@@ -66,8 +66,8 @@ def _stays_up_to(unit: np.ndarray) -> np.ndarray:
     As a gap it is exactly 0 of equal rows, whatever rounding made of their length.
     """
     n, d = unit.shape
-    z = kernels.embedding_rows(unit)
-    halves = objectives.squared_norms(z) / 2
+    z = dots.embedding_rows(unit)
+    halves = linear_form.squared_norms(z) / 2
     slack = product_slack(d, float(2 * halves.max(initial=0.0)))
     closest = np.full(n, -np.inf)
     rows = np.arange(n)

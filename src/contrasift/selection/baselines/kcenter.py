@@ -10,10 +10,10 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from contrasift.arrays import EmbeddingMatrix, IndexVector, RowMask
-from contrasift.selection import kernels, objectives
 from contrasift.selection.baselines.nearest import improve, product_slack, with_offsets
 from contrasift.selection.baselines.ranked import Ranked
-from contrasift.selection.kernels import available_threads, compiled, row_dot
+from contrasift.selection.kernels import dots, linear_form
+from contrasift.selection.kernels.dots import available_threads, compiled, row_dot
 
 _CANDIDATES = 1024  # rows that are brought up to date together before some of them are chosen
 _MOST_CANDIDATES = 16_384
@@ -58,7 +58,7 @@ def k_center(
     n = values.shape[0]
     if n == 0:
         return Ranked(np.empty(0, dtype=np.int64), np.empty(0), 0)
-    z = kernels.embedding_rows(values)
+    z = dots.embedding_rows(values)
     gaps = _Gaps(z, max(budget, 1), threads)
     may = np.ones(n, dtype=bool) if eligible is None else eligible.copy()
     kept = np.empty(0, dtype=np.int64) if keep is None else keep
@@ -76,8 +76,8 @@ def k_center(
 def _nearest_to_mean(z: np.ndarray, may: np.ndarray, threads: int | None) -> np.ndarray:
     """Of the rows that may be chosen the one with the smallest ‖z_i − μ‖²; none if none may."""
     rows = np.flatnonzero(may)
-    mean = objectives.total_of(z, threads) / z.shape[0]
-    gap = objectives.squared_norms(z, threads) - 2 * objectives.scores(z, mean, threads)
+    mean = linear_form.total_of(z, threads) / z.shape[0]
+    gap = linear_form.squared_norms(z, threads) - 2 * linear_form.scores(z, mean, threads)
     return rows[np.argsort(gap[rows], kind="stable")[:1]]
 
 
@@ -96,7 +96,7 @@ class _Gaps:
         self.open = np.ones(n, dtype=bool)
         self._z = z
         self._threads = threads
-        self._squares = objectives.squared_norms(z, threads)
+        self._squares = linear_form.squared_norms(z, threads)
         self._halves = self._squares / 2
         self._slack = product_slack(d, float(self._squares.max()))
         self._closest = np.full(n, -np.inf)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from contrasift.selection.kernels import compiled, row_dot
+from contrasift.selection.kernels.dots import compiled, row_dot
 
 _LOWEST = -3e38
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from contrasift.arrays import EmbeddingMatrix
 from contrasift.errors import UsageError
-from contrasift.selection import objectives
 from contrasift.selection.baselines.ranked import Ranked, ranked_by
+from contrasift.selection.kernels import linear_form
 
 _TIE_DECIMALS = 12  # duplicates of different length divide to cosines that differ in the last bits
 
@@ -33,9 +33,9 @@ def prototype_order(values: EmbeddingMatrix, keep: str = "near") -> Ranked:
     """
     if keep not in ("near", "far"):
         raise UsageError("near or far for what is kept", keep)
-    total = objectives.total_of(values)
-    lengths = np.sqrt(objectives.squared_norms(values) * float(total @ total))
-    products = objectives.scores(values, total)
+    total = linear_form.total_of(values)
+    lengths = np.sqrt(linear_form.squared_norms(values) * float(total @ total))
+    products = linear_form.scores(values, total)
     cosine = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
     cosine = cosine.round(_TIE_DECIMALS)
     return ranked_by(cosine if keep == "near" else -cosine)

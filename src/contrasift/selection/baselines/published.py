@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from contrasift.arrays import EmbeddingMatrix, IndexVector, row_blocks
-from contrasift.selection.objectives import scores, total_of
-from contrasift.selection.threshold import row_sums
+from contrasift.selection.kernels.linear_form import scores, total_of
+from contrasift.selection.objectives.threshold import row_sums
 
 
 def published_scores(values: EmbeddingMatrix, threshold: float = 0.0) -> Float64[np.ndarray, " n"]:

@@ -6,9 +6,9 @@ import numpy as np
 
 from contrasift.arrays import EmbeddingMatrix, row_blocks
 from contrasift.errors import UsageError
-from contrasift.selection import kernels, objectives
 from contrasift.selection.baselines.ranked import Ranked, ranked_by
-from contrasift.selection.kernels import compiled, map_blocks, row_dot
+from contrasift.selection.kernels import dots, linear_form
+from contrasift.selection.kernels.dots import compiled, map_blocks, row_dot
 from contrasift.selection.nearest_rows import nearest_rows
 
 # Neighbours are found in float32: so many more are asked for, and the nearest of all are taken in
@@ -37,13 +37,13 @@ def typicality(values: EmbeddingMatrix, neighbours: int = 20, threads: int | Non
     """
     if neighbours < 1:
         raise UsageError("at least one neighbour", f"{neighbours}")
-    z = kernels.embedding_rows(values)
+    z = dots.embedding_rows(values)
     n = z.shape[0]
-    kernels.fixed_point_scale(z, threads)  # refuses NaN and infinity
+    dots.fixed_point_scale(z, threads)  # refuses NaN and infinity
     count = min(neighbours, n - 1)
     if count < 1:
         return ranked_by(np.full(n, np.inf))
-    squares = objectives.squared_norms(z, threads)
+    squares = linear_form.squared_norms(z, threads)
     mean_gap = np.empty(n)
     for block in row_blocks(n, 12 * (count + _SPARE)):
         itself = np.arange(block.start, block.stop)

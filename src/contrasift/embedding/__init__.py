@@ -1,0 +1,1 @@
+"""Embeddings of a pool by an encoder, and the map of them."""

@@ -1,0 +1,118 @@
+"""A selection on its way out: indices, ids, images, shards, a Hugging Face data set, FiftyOne."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from contrasift.catalogue import check_choice
+from contrasift.errors import RunFolderError, UsageError
+from contrasift.narration import Progress
+from contrasift.pipeline.export.chosen import Chosen, Say, read_chosen, with_pool
+from contrasift.pipeline.export.fiftyone import write_fiftyone
+from contrasift.pipeline.export.images import write_images
+from contrasift.pipeline.export.webdataset import write_shards
+from contrasift.pipeline.export.whole import whole_folder
+from contrasift.store.atomic import atomic_path, write_text
+from contrasift.store.run import RunFolder
+
+FORMS = ("indices", "ids", "images", "webdataset", "hf", "fiftyone")
+LINKS = ("hard", "copy")
+SHARD_SIZE = 1000
+
+
+def export(
+    run: Path,
+    form: str,
+    out: Path,
+    *,
+    link: str = "hard",
+    shard_size: int = SHARD_SIZE,
+    say: Say = lambda text: None,
+    progress: Progress = lambda done, total: None,
+) -> int:
+    """Write the selection of a run folder to `out`, which must be new.
+
+    Everything is written under another name beside `out` and renamed when it is whole: what has the
+    name `out` is a finished export.
+
+    Args:
+        run: the run folder.
+        form: `indices` (a .npy or .txt file), `ids` (a text file), or a folder of `images`,
+            `webdataset` shards, a `hf` data set (as `datasets.save_to_disk` writes it), or a
+            `fiftyone` data set, which holds every example and says which are selected.
+        out: the file or folder to make.
+        link: how image files come into `images` and `fiftyone`: `hard` links, which take no space
+            but share every later change, or copies.
+        shard_size: examples in a shard of `webdataset`.
+        say: told what is done differently from what was asked.
+        progress: called with (done, total).
+
+    Returns:
+        How many examples were written.
+
+    Raises:
+        UsageError: a form, a link, a size or a suffix that means nothing, or `out` in the pool.
+        RunFolderError: there is no selection, no pool behind it, or `out` holds something already.
+        DataError: an image can no longer be read.
+    """
+    check_choice("to=", form, FORMS)
+    check_choice("link=", link, LINKS)
+    if shard_size < 1:
+        raise UsageError("shard_size= of at least 1", str(shard_size))
+    chosen = read_chosen(run, everything=form == "fiftyone")
+    if form == "indices":
+        _write_indices(out, chosen.index)
+    elif form == "ids":
+        _refuse_file(out)
+        write_text(out, "".join(f"{id}\n" for id in _on_one_line(chosen.need_ids())))
+    else:
+        chosen = with_pool(chosen, run)
+        _refuse_inside_pool(run, out)
+        writers: dict[str, Callable[[Chosen, Path], object]] = {
+            "images": lambda what, folder: write_images(what, folder, link, say, progress),
+            "webdataset": lambda what, folder: write_shards(what, folder, shard_size, progress),
+            "hf": lambda what, folder: _write_dataset(what, folder, progress),
+            "fiftyone": lambda what, folder: write_fiftyone(what, folder, link, say, progress),
+        }
+        with whole_folder(out, say) as folder:
+            writers[form](chosen, folder)
+    return len(chosen)
+
+
+def _write_dataset(chosen: Chosen, folder: Path, progress: Progress) -> None:
+    from contrasift.pipeline.export.huggingface import write_dataset
+
+    write_dataset(chosen, folder, progress)
+
+
+def _write_indices(out: Path, index: np.ndarray) -> None:
+    if out.suffix not in (".npy", ".txt"):
+        raise UsageError("out= ending in .npy or .txt for indices", str(out))
+    _refuse_file(out)
+    if out.suffix == ".txt":
+        write_text(out, "".join(f"{number}\n" for number in index))
+        return
+    with atomic_path(out) as temporary, open(temporary, "wb") as file:
+        np.save(file, index)
+
+
+def _on_one_line(ids: list[str]) -> list[str]:
+    r"""Ids with the line ends that hostile file names have written as `\n` and `\r`."""
+    return [id.replace("\n", "\\n").replace("\r", "\\r") for id in ids]
+
+
+def _refuse_file(out: Path) -> None:
+    if out.exists():
+        raise RunFolderError(
+            "a new file for out=", f"{out}, which exists", "Choose another out=, or delete it"
+        )
+
+
+def _refuse_inside_pool(run: Path, out: Path) -> None:
+    """An export in the folder of the pool would become part of it, and move every index."""
+    pool = Path(RunFolder.existing(run).read_options().pool.pool).expanduser()
+    if pool.is_dir() and out.resolve().is_relative_to(pool.resolve()):
+        raise UsageError("out= outside of the pool", f"{out}, which is inside {pool}")

@@ -1,0 +1,206 @@
+"""The stage that reads what an encoder is worth: probe, neighbours, class means."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from contrasift.errors import DataError, UsageError
+from contrasift.evaluation import METRICS, Evaluation
+from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.scan import readable_positions
+from contrasift.pools import Pool
+from contrasift.store.arms import Arm
+from contrasift.store.atomic import write_json
+from contrasift.store.run import StageRecord
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read an encoder's worth.
+
+    Attributes:
+        layer: `backbone` (before the projection head) or `head` (after it).
+        probe: `logistic` or `sgd`, see `contrasift.evaluation`.
+    """
+
+    layer: str = "backbone"
+    probe: str = "logistic"
+
+    @property
+    def suffix(self) -> str:
+        """What its stages are called beside those of the first reading."""
+        return "" if self == Reading() else f" {self.layer}-{self.probe}"
+
+    @property
+    def folder(self) -> str:
+        """Where its results are in a run."""
+        return "evaluation" if self == Reading() else f"evaluation/{self.layer}-{self.probe}"
+
+
+def evaluate(
+    run: Run, arm: Arm, reading: Reading | None = None, encoder: Any = None
+) -> StageRecord:
+    """Linear probe, kNN and mean classifier of one arm's encoder.
+
+    Args:
+        run: whose pool and held-out data are used.
+        arm: a trained one, or `untrained`.
+        reading: layer and probe; default: the backbone, by logistic regression.
+        encoder: another encoder, from elsewhere, which the arm only names.
+
+    Returns:
+        The record of the stage.
+    """
+    reading = reading or Reading()
+    if encoder is not None:
+        from contrasift.training.encoders import weights_sha256
+
+        upstream = run.record("scan").fingerprint + weights_sha256(encoder)
+    elif arm.subset == "untrained":
+        upstream = run.options.train.fingerprint(run.record("scan").fingerprint, str(arm.seed))
+    else:
+        upstream = run.record(f"train {arm.name}").fingerprint
+    stage = f"evaluate {arm.name}{reading.suffix}"
+    fingerprint = hashlib.sha256(f"{stage} {upstream}".encode()).hexdigest()[:16]
+    result_file = f"{reading.folder}/{arm.name}.json"
+
+    def work() -> dict[str, Any]:
+        require_evaluation_data(run)
+        result = evaluate_encoder(
+            run.pool,
+            readable_positions(run),
+            run.test_positions,
+            encoder or _arm_encoder(run, arm),
+            reading,
+            seed=arm.seed,
+            device=run.device,
+        )
+        write_json(
+            run.folder.path / result_file,
+            {
+                "subset": arm.subset,
+                "seed": arm.seed,
+                "layer": reading.layer,
+                "probe": reading.probe,
+                "train_examples": result.details["train"],
+                "test_examples": result.details["test"],
+                **dataclasses.asdict(result),
+            },
+        )
+        return {
+            "note": ", ".join(f"{m.replace('_', ' ')} {getattr(result, m):.1%}" for m in METRICS)
+        }
+
+    return run.do(stage, fingerprint, [result_file], work)
+
+
+def evaluate_encoder(
+    pool: Pool,
+    positions: np.ndarray,
+    held_out: np.ndarray,
+    encoder: Any,
+    reading: Reading,
+    *,
+    seed: int,
+    device: str = "auto",
+) -> Evaluation:
+    """What an encoder is worth: trained on the pool's labels, judged on its held-out part.
+
+    Args:
+        pool: with labels and a held-out part.
+        positions: readable examples of the pool; those without a label are left out.
+        held_out: readable examples of the held-out part.
+        encoder: images to vectors.
+        reading: layer and probe.
+        seed: of the probe.
+        device: where the encoder runs.
+
+    Returns:
+        The accuracies.
+
+    Raises:
+        UsageError: the head of an encoder that has none.
+        DataError: no labels, or no held-out part.
+    """
+    from contrasift.embedding.embed import features
+    from contrasift.evaluation import evaluate as evaluate_features
+
+    if reading.layer == "head" and not encoder.description["projection_dim"]:
+        raise UsageError(
+            "layer='backbone' for an encoder without a projection head", f"layer='{reading.layer}'"
+        )
+    labels, test = labels_and_test(pool)
+    positions = positions[labels[positions] >= 0]
+    test_labels = require_labels(test)
+    held_out = held_out[test_labels[held_out] >= 0]
+    return evaluate_features(
+        features(pool, positions, encoder, reading.layer, device=device),
+        labels[positions],
+        features(test, held_out, encoder, reading.layer, device=device),
+        test_labels[held_out],
+        seed=seed,
+        probe=reading.probe,
+    )
+
+
+def external_arm(source: str) -> Arm:
+    """The name under which an encoder from elsewhere stands in a run."""
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", source).strip(".-")[-60:]
+    return Arm(f"encoder-{slug}", 0)
+
+
+def _arm_encoder(run: Run, arm: Arm) -> Any:
+    from contrasift.training.loading import load_encoder
+    from contrasift.training.pretrain import untrained_encoder
+
+    if arm.subset == "untrained":
+        return untrained_encoder(
+            run.options.train, run.pool.channels, run.pool.image_size, arm.seed
+        )
+    return load_encoder(str(run.folder.path / "training" / arm.name / "encoder.safetensors"))
+
+
+def can_evaluate(run: Run) -> bool:
+    """Whether the pool has labels and held-out data."""
+    return run.pool.labels is not None and run.pool.test is not None
+
+
+def require_evaluation_data(run: Run) -> tuple[np.ndarray, Pool]:
+    """The labels of the run's pool and its held-out part.
+
+    Raises:
+        DataError: there is nothing to evaluate on.
+    """
+    return labels_and_test(run.pool)
+
+
+def labels_and_test(pool: Pool) -> tuple[np.ndarray, Pool]:
+    """The labels of a pool and its held-out part.
+
+    Raises:
+        DataError: there is nothing to evaluate on.
+    """
+    if pool.test is None:
+        raise DataError(
+            "a pool with labels, to evaluate on",
+            f"{pool.name} without them",
+            "Class sub-folders serve as labels with labels='folders'",
+        )
+    return require_labels(pool), pool.test
+
+
+def require_labels(pool: Pool) -> np.ndarray:
+    """The labels of a pool, −1 where unknown.
+
+    Raises:
+        DataError: it has none.
+    """
+    if pool.labels is None:
+        raise DataError("a pool with labels", f"{pool.name} without them")
+    return pool.labels

@@ -1,0 +1,151 @@
+"""Finding the classes of a run with any seed, and holding them against each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from contrasift.engines.assigning import RayAssigning
+from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.embed import load_class_embeddings, load_embeddings
+from contrasift.pipeline.stages.zero_shot import zero_shot_of_run
+from contrasift.results import Embeddings, LatentClasses
+from contrasift.store.inputs import load_classes_file, load_few_labels_file
+from contrasift.store.tables import read_table
+
+# Above this many examples, classes and selections are not found again with other seeds unasked.
+_STABILITY_ROWS = 20_000
+_STABILITY_SEEDS = 2
+# Methods whose result depends on the seed; the others have nothing to be compared with.
+_SEEDED = ("graph", "kmeans", "few-labels", "propagate")
+
+
+class ClassTask:
+    """What finding classes needs of a run, read once for all seeds.
+
+    Attributes:
+        rows: embeddings that selections are made from.
+        embeddings: those that classes are found in.
+        labels: int [n], −1 unknown; None where the pool has none.
+    """
+
+    def __init__(self, run: Run, home: str = "") -> None:
+        """Read the first embeddings, or with `rounds/2/` those of a round."""
+        self.run = run
+        self.options = run.options.classes
+        self.rows: Embeddings = load_embeddings(run.folder.path, f"{home}embeddings")
+        given = self.options.classes == "labels"
+        self.embeddings = self.rows if given else load_class_embeddings(run, home)
+        table = read_table(run.folder.path / "examples.parquet", "label", "row")
+        codes, self.names = _encode(table["label"][table["row"] >= 0])
+        self.labels = codes if self.names else None
+
+    def find(self, seed: int) -> LatentClasses:
+        """The classes, found with this seed."""
+        from contrasift.classes import latent_classes
+
+        options = self.options
+        if options.classes == "zero-shot":
+            return zero_shot_of_run(self.run, self.embeddings, self.labels)
+        if options.classes_file:
+            taken = load_classes_file(options.classes_file, self.embeddings.index)
+            found = latent_classes(self.embeddings.values, method="labels", labels=taken)
+            return self._with_agreement(found)
+        known, names = None, self.names
+        if options.few_labels:
+            known, names = load_few_labels_file(options.few_labels, self.embeddings.index)
+            found = self._latent_classes(seed, known=known, label_names=names, labels=None)
+            return self._with_agreement(found)
+        return self._latent_classes(seed, label_names=names, labels=self.labels)
+
+    def _latent_classes(self, seed: int, **given: Any) -> LatentClasses:
+        from contrasift.classes import latent_classes
+
+        options = self.options
+        resolution = options.resolution
+        return latent_classes(
+            self.embeddings.values,
+            method=options.classes,
+            n_classes=options.n_classes,
+            label_share=options.label_share,
+            whiten=options.whiten,
+            metric=options.metric,
+            restarts=options.restarts,
+            max_class_size=options.max_class_size,
+            graph_neighbours=options.graph_neighbours,
+            resolution=resolution if resolution in ("auto", "consensus") else float(resolution),
+            graph=options.graph,
+            seed=seed,
+            assigning=self._assigning(),
+            **given,
+        )
+
+    def _assigning(self) -> RayAssigning | None:
+        """Where rows get their centroids: None for this process."""
+        if self.run.cluster is None or self.options.classes not in ("kmeans", "auto"):
+            return None
+        return RayAssigning(self.run.cluster, self.run.folder.path / "classes.shards")
+
+    def _with_agreement(self, found: LatentClasses) -> LatentClasses:
+        from contrasift.classes import class_agreement
+
+        if self.labels is None:
+            return found
+        facts = {**found.facts, "agreement": class_agreement(found.codes, self.labels)}
+        return dataclasses.replace(found, facts=facts)
+
+    def stability(self, found: LatentClasses) -> dict[str, Any]:
+        """Agreement of other seeds' classes with these, and overlap of what is selected by them.
+
+        Returns:
+            `ari`, `ari_min`, `partitions` between seeds; `selection_overlap`, the mean overlap of
+            their selections under the run's own options, and `selection_overlap_with_labels`, that
+            of the selection by these classes with the one by the labels; `fraction` kept, which
+            two random selections would overlap by. Empty if nothing was asked for, or if nothing
+            depends on a seed and there are no labels.
+        """
+        from contrasift.classes import class_stability, selection_overlap
+
+        count = self.options.stability
+        if count is None:
+            count = _STABILITY_SEEDS if len(self.embeddings) <= _STABILITY_ROWS else 0
+        if count == 0 or found.method == "labels":
+            return {}
+        seeded = found.method in _SEEDED and not self.options.few_labels
+        others = [self.find(self.options.seed + turn) for turn in range(1, count)] if seeded else []
+        result: dict[str, Any] = {}
+        if others:
+            result |= class_stability([found.codes, *(other.codes for other in others)])
+            result["n_classes"] = [len(one.names) for one in (found, *others)]
+        if not self._selection_depends_on_classes():
+            return result
+        # Of the embeddings that selections are made from, not those that classes are found in.
+        own = self.selected(found.codes)
+        if others:
+            kept = [own, *(self.selected(other.codes) for other in others)]
+            result["selection_overlap"] = selection_overlap(kept)
+        if self.labels is not None and (self.labels >= 0).all():
+            by_labels = self.selected(self.labels)
+            result["selection_overlap_with_labels"] = selection_overlap([own, by_labels])
+        if "selection_overlap" in result or "selection_overlap_with_labels" in result:
+            result["fraction"] = own.size / len(self.embeddings)
+        return result
+
+    def _selection_depends_on_classes(self) -> bool:
+        options = self.run.options.select
+        return options.objective != "random" and not options.scores
+
+    def selected(self, codes: np.ndarray) -> np.ndarray:
+        """Pool indices that the run's own options select within these classes, ascending."""
+        from contrasift.selection.select import select
+
+        return select(self.rows, codes, **self.run.options.select.arguments()).indices
+
+
+def _encode(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Label names as codes, −1 where there is none."""
+    names = sorted({label for label in labels if label is not None})
+    code = {name: number for number, name in enumerate(names)}
+    return np.array([code.get(label, -1) for label in labels], dtype=np.int64), tuple(names)

@@ -1,0 +1,79 @@
+"""The stage that measures what the ranking would reach at other fractions, for the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from contrasift.arrays import class_codes
+from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.embed import load_embeddings
+from contrasift.store.atomic import load_array, write_json
+from contrasift.store.run import StageRecord
+from contrasift.store.tables import read_latent_classes
+
+FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
+RANDOM_RANKINGS = 5
+# Of examples with the members of their classes: seconds, at a million examples too.
+_PAIRS = 200_000_000
+_LEAST_ROWS, _MOST_ROWS = 256, 2000
+
+
+def measure(run: Run) -> StageRecord:
+    """ν_align and ν_div of the saved ranking at several fractions; measures.json.
+
+    Raises:
+        RunFolderError: nothing is selected yet.
+        DataError: embeddings, classes or ranking are missing or do not belong together.
+    """
+    text = f"measures {run.record('select').fingerprint} {FRACTIONS} {RANDOM_RANKINGS} {_PAIRS}"
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def work() -> dict[str, Any]:
+        from contrasift.selection.diagnostics.curves import coverage_and_centre_curve
+
+        path = run.folder.path
+        embeddings = load_embeddings(path)
+        labels = read_latent_classes(path / "classes.parquet", embeddings.index)
+        codes, _ = class_codes(labels, len(embeddings))
+        ranking = load_array(path / "ranking.npy", memory_map=False)
+        own = run.record("select").facts["budget"] / len(embeddings)
+        curves = coverage_and_centre_curve(
+            embeddings.values,
+            np.searchsorted(embeddings.index, ranking),
+            codes,
+            # A selection without anything has no fraction of its own.
+            sorted({*FRACTIONS, own} - {0.0}),
+            sample=rows_to_draw(codes),
+            draws=RANDOM_RANKINGS,
+            seed=run.options.select.seed,
+        )
+        write_json(
+            path / "measures.json",
+            {
+                "fractions": curves.fractions,
+                "budgets": curves.budgets,
+                "nu_align": dataclasses.asdict(curves.nu_align),
+                "nu_div": dataclasses.asdict(curves.nu_div),
+                "rows": curves.rows,
+                "whole": curves.whole,
+                "random_rankings": curves.draws,
+            },
+        )
+        return {"note": f"ν_align and ν_div at {curves.budgets.size} fractions"}
+
+    return run.do("measures", fingerprint, ["measures.json"], work)
+
+
+def rows_to_draw(codes: np.ndarray) -> int:
+    """As many rows as comparisons with all members of their classes allow.
+
+    Args:
+        codes: int64 [n]; the class of every example.
+    """
+    sizes = np.bincount(codes).astype(np.float64)
+    partners = float(sizes @ sizes) / max(1, codes.size)  # expected size of an example's class
+    return int(np.clip(_PAIRS / max(1.0, partners), _LEAST_ROWS, _MOST_ROWS))

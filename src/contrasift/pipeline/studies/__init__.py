@@ -1,0 +1,1 @@
+"""Questions to a finished run: which fraction, which negatives, which bounds, how alike are two."""

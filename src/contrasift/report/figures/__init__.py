@@ -1,0 +1,1 @@
+"""Interactive figures of the studies; Plotly stands here and nowhere else but in the report."""

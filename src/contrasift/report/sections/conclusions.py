@@ -1,0 +1,233 @@
+"""What the report says at its head: sentences, large figures, and what is missing."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from contrasift.report import Headline, Missing, arm_label, duration, percent
+from contrasift.report.files import RunFiles
+from contrasift.report.sections.results import points, signed
+from contrasift.report.sections.selection import certificate_of
+
+_PARTS = {
+    "embed": "embedding",
+    "embed-classes": "embedding for the classes",
+    "select": "selection",
+}
+
+
+def summary(files: RunFiles) -> list[str]:
+    """Sentences, the most important first; each only if its figures are there."""
+    if not files.selection or not files.total:
+        return []
+    sentences = [
+        f"{files.budget:,} of {files.total:,} examples ({_share(files)}) were kept, from "
+        f"{len(files.selection['classes']):,} latent "
+        + ("classes." if len(files.selection["classes"]) != 1 else "class.")
+    ]
+    certificate = certificate_of(files.selection)
+    if certificate is not None and certificate.share is not None:
+        sentences.append(
+            f"The selection reaches at least {certified(certificate.share)} of what any choice of "
+            "this size could gain over random in its objective; that is proved, not estimated."
+        )
+    sentences += _accuracy_sentences(files)
+    sentences += _cost_sentences(files)
+    sentences += _coverage_sentences(files)
+    return sentences
+
+
+def _share(files: RunFiles) -> str:
+    return percent(files.budget / files.total)
+
+
+def certified(share: float) -> str:
+    """Two digits, more near 100 %; never rounded up to a claim that was not proved."""
+    digits = 2 if share < 0.9995 else 5
+    return f"{np.floor(share * 10 ** (digits + 2)) / 10**digits:.{digits}f} %"
+
+
+def _accuracy_sentences(files: RunFiles) -> list[str]:
+    rows = files.trained
+    kept = rows.get("selected", {}).get("linear")
+    if not kept:
+        return []
+    others = [
+        f"{_accuracy(rows[name]['linear'])} on {words}"
+        for name, words in (
+            ("random-per-class", "a random subset per class of the same size"),
+            ("full", "everything"),
+        )
+        if rows.get(name, {}).get("linear")
+    ]
+    text = f"A linear probe reaches {_accuracy(kept)} on an encoder trained on the selection"
+    if others:
+        text += ", " + " and ".join(others)
+    text += " (mean ± standard error)." if kept["standard_error"] is not None else " (one seed)."
+    sentences = [text]
+    difference = (
+        files.comparison.get("selected_minus", {}).get("random-per-class", {}).get("linear")
+    )
+    if difference and difference["low"] is not None:
+        verdict = (
+            "more than chance explains"
+            if difference["low"] > 0
+            else "less than random choice, by more than chance explains"
+            if difference["high"] < 0
+            else f"no difference that {difference['n']} seeds can show"
+        )
+        sentences.append(
+            f"Against random per class that is {points(difference)} points, 95 % interval in "
+            f"brackets: {verdict}."
+        )
+    return sentences
+
+
+def _accuracy(interval: Mapping[str, Any]) -> str:
+    error = interval["standard_error"]
+    return f"{100 * interval['mean']:.1f} %" + (
+        f" ± {100 * error:.1f}" if error is not None else ""
+    )
+
+
+def preparation(files: RunFiles) -> dict[str, float]:
+    """Seconds of choosing by part; reading the images once is needed for any training."""
+    if files.comparison:
+        parts = files.comparison["preparation_seconds"]
+    else:
+        stages = ("proxy", "embed", "embed-classes", "classes", "select")
+        parts = {name: files.records[name].seconds for name in stages if name in files.records}
+    return {_PARTS.get(name, name): one for name, one in parts.items() if name != "scan"}
+
+
+def net_saved(files: RunFiles) -> float | None:
+    """Seconds that one training on the selection, not on everything, saves less those of choosing."""
+    saved = files.comparison.get("saved_per_training_seconds")
+    return None if saved is None else saved - files.comparison["selection_seconds"]
+
+
+def _cost_sentences(files: RunFiles) -> list[str]:
+    parts = preparation(files)
+    if not parts:
+        return []
+    listed = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items())
+    sentences = [f"Choosing cost {duration(sum(parts.values()))}: {listed}."]
+    net = net_saved(files)
+    if net is None:
+        return sentences
+    saved = files.comparison["saved_per_training_seconds"]
+    count = files.comparison["trainings_to_pay_back"]
+    if count is None:
+        sentences.append("A training on the selection saved no time against one on everything.")
+    else:
+        begun = f"A training on the selection takes {duration(saved)} less than one on everything"
+        ending = (
+            f"net of choosing, one training saves {duration(net)}."
+            if net >= 0
+            else f"net of choosing, one training alone costs {duration(-net)} more, and the choice "
+            f"has paid for itself after {count:,} trainings."
+        )
+        sentences.append(f"{begun}; {ending}")
+    return sentences
+
+
+def _coverage_sentences(files: RunFiles) -> list[str]:
+    measures = files.measures
+    if not measures or files.budget == 0:
+        return []
+    at = int(np.argmin(np.abs(np.array(measures["budgets"]) - files.budget)))
+    align, div = measures["nu_align"], measures["nu_div"]
+    if not (align["random"][at] > 0 and div["random"][at] > 0):
+        return []
+    return [
+        f"At this size dropped examples are {_beside(align, at, 'closer to', 'farther from')} the "
+        "nearest kept one of their class than with random choices, and examples are "
+        f"{_beside(div, at, 'closer to', 'farther from')} the kept ones on average."
+    ]
+
+
+def _beside(curve: Mapping[str, Any], at: int, closer: str, farther: str) -> str:
+    ratio = curve["value"][at] / curve["random"][at] - 1
+    inside = curve["random_low"][at] <= curve["value"][at] <= curve["random_high"][at]
+    words = f"{percent(abs(ratio))} {closer if ratio < 0 else farther}"
+    return f"{words} (within random's band)" if inside else words
+
+
+def headlines(files: RunFiles) -> list[Headline]:
+    """The few figures to remember."""
+    if not files.selection or not files.total:
+        return []
+    found = [
+        Headline(f"{files.budget:,}", "examples kept", f"of {files.total:,} ({_share(files)})")
+    ]
+    certificate = certificate_of(files.selection)
+    if certificate is not None and certificate.share is not None:
+        found.append(
+            Headline(certified(certificate.share), "of the possible gain", "certified lower bound")
+        )
+    kept = files.trained.get("selected", {})
+    if kept.get("linear"):
+        n = len(kept["seeds"])
+        note = f"linear probe, {n} seed{'s' if n > 1 else ''}"
+        difference = files.comparison.get("selected_minus", {}).get("random-per-class", {})
+        if difference.get("linear"):
+            note += f"; {signed(difference['linear']['mean'])} points to {arm_label('random-per-class').lower()}"
+        found.append(Headline(_accuracy(kept["linear"]), "accuracy on the selection", note))
+    parts = preparation(files)
+    if parts:
+        dearest = max(parts, key=lambda name: parts[name])
+        note = f"{dearest}: {percent(parts[dearest] / max(1e-9, sum(parts.values())))}"
+        found.append(Headline(duration(sum(parts.values())), "cost of choosing", note))
+    net = net_saved(files)
+    if net is not None:
+        count = files.comparison["trainings_to_pay_back"]
+        note = (
+            "never pays" if count is None else f"pays after {count:,} training{'s' * (count != 1)}"
+        )
+        shown = duration(net) if net >= 0 else f"−{duration(-net)}"
+        found.append(Headline(shown, "saved by one training, net", note))
+    return found
+
+
+def pending(files: RunFiles) -> list[Missing]:
+    """What the page needs and the run lacks, with the command that makes it."""
+    run = shlex.quote(str(files.path))
+    pool = shlex.quote(files.run.options.pool.pool)
+    commands = {
+        "scan": ("reading the pool", f"contrasift embed {pool} --out {run}"),
+        "embed": ("embeddings", f"contrasift embed {pool} --out {run}"),
+        "classes": ("latent classes", f"contrasift classes {run}"),
+        "select": ("selection", f"contrasift select {run}"),
+        "map": ("map and pairs", f"contrasift report {run}"),
+        "measures": ("coverage at other fractions", f"contrasift report {run}"),
+    }
+    return [Missing(*made) for stage, made in commands.items() if stage not in files.records]
+
+
+def further(files: RunFiles) -> list[Missing]:
+    """What could still be asked of the run, with the command that answers it."""
+    run = shlex.quote(str(files.path))
+    found = []
+    trained = any(name.startswith("train ") for name in files.records)
+    if not files.selection:
+        return []
+    if not trained:
+        found.append(
+            Missing(
+                "What training on it gives, beside random and everything",
+                f"contrasift run --recipe {shlex.quote(str(files.run.folder.options_path))} --out {run}",
+            )
+        )
+    elif not files.comparison:
+        found.append(Missing("Accuracies of the trained encoders", f"contrasift evaluate {run}"))
+    if trained and not any((files.path / "negatives").glob("*.json")):
+        found.append(
+            Missing("Which negatives are hard, and which false", f"contrasift negatives {run}")
+        )
+    if trained and not (files.path / "bounds.json").exists():
+        found.append(Missing("What the loss proves about accuracy", f"contrasift bounds {run}"))
+    return found

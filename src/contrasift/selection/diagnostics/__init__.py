@@ -1,0 +1,1 @@
+"""What a selection reaches beside others: curves, measures, overlap."""

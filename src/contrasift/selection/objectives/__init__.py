@@ -1,0 +1,1 @@
+"""What is maximised: augmentation similarity, with a threshold, coverage, herding."""

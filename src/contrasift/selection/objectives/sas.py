@@ -1,0 +1,283 @@
+"""One class by F_λ in linear form: greedy or relaxed, refined, measured and certified."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from contrasift.arrays import EmbeddingMatrix
+from contrasift.selection.kernels import linear_form
+from contrasift.selection.kernels.passes import HeldRows, Passes
+from contrasift.selection.optimizers.greedy import greedy
+from contrasift.selection.optimizers.refine import double_greedy, replay, swap
+from contrasift.selection.optimizers.relaxation import Relaxed, relax_by, upper_bound_by
+from contrasift.selection.task import Rule, SettledOptions, Solved, Task, kept_first, with_the_rest
+
+
+def solve_linear(
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None = None
+) -> Solved:
+    """Rank one class by F_λ in its linear form.
+
+    Raises:
+        UsageError: the relaxation beyond the fraction 1/(2λ).
+    """
+    if options.optimizer == "relaxed" and task.budget > 0:
+        return solve_relaxed(HeldRows(values, threads), task, options)
+    return _by_greedy(values, task, options, threads)
+
+
+def _by_greedy(
+    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
+) -> Solved:
+    path = greedy(
+        values,
+        task.budget,
+        redundancy=options.redundancy,
+        keep=task.keep,
+        eligible=task.eligible,
+        threads=threads,
+    )
+    if options.refine == "none" or path.order.size == 0:
+        order, gains = with_the_rest(path.order, path.gains, path.final_gains, task)
+        return measured(
+            values, task, options, order, gains, path.order.size, path.total, path.turn, threads
+        )
+    chosen, facts = _refined(values, task, options, path.order, path.total)
+    gains = replay(values, chosen, total=path.total, redundancy=options.redundancy)
+    passes = HeldRows(values, threads)
+    order, gains = _complete(passes, task, options, chosen, gains, path.total)
+    turn = _first_negative(gains[: chosen.size])
+    return _measured(
+        passes, task, options, order, gains, chosen.size, path.total, turn, facts=facts
+    )
+
+
+def _refined(
+    values: EmbeddingMatrix,
+    task: Task,
+    options: SettledOptions,
+    order: np.ndarray,
+    total: np.ndarray,
+) -> tuple[np.ndarray, dict[str, float | int | str]]:
+    """The chosen rows after refinement: those that stay in greedy order, newcomers behind them."""
+    if options.refine == "swaps":
+        swapped = swap(
+            values,
+            order,
+            total=total,
+            redundancy=options.redundancy,
+            keep=task.keep,
+            eligible=task.eligible,
+        )
+        stay = order[np.isin(order, swapped.selected)]
+        new = np.setdiff1d(swapped.selected, order)
+        return np.concatenate([stay, new]), {"swaps": swapped.swaps, "sweeps": swapped.sweeps}
+    generator = None
+    if options.refine == "double-greedy-random":
+        generator = np.random.default_rng([options.seed, task.code])
+    stays = double_greedy(
+        values,
+        order,
+        total=total,
+        redundancy=options.redundancy,
+        generator=generator,
+        keep=task.keep,
+    )
+    return order[stays], {"dropped": int(order.size - stays.sum())}
+
+
+def solve_relaxed(passes: Passes, task: Task, options: SettledOptions) -> Solved:
+    """Rank one class by the relaxation, wherever its rows lie; the budget must not be zero.
+
+    Args:
+        passes: over the rows of the class.
+        task: what to choose.
+        options: how: λ and the number of steps.
+    """
+    n = passes.n
+    usable = options.redundancy
+    if 2 * usable * (task.budget - 1) >= n:
+        # Minima, weights and equal shares bring single classes above the fraction 1/(2λ), where
+        # the relaxation would turn round: there it chooses under the largest λ that does not.
+        usable = n / (2 * task.budget)
+    relaxed = relax_by(
+        passes,
+        task.budget,
+        redundancy=usable,
+        steps=options.steps,
+        keep=task.keep,
+        eligible=task.eligible,
+    )
+    chosen = relaxed.selected[np.argsort(-relaxed.scores[relaxed.selected], kind="stable")]
+    chosen = kept_first(chosen, task.keep)
+    gains = passes.replay(chosen, relaxed.total, options.redundancy)
+    order, gains = _complete(passes, task, options, chosen, gains, relaxed.total)
+    facts: dict[str, float | int | str] = {}
+    if usable < options.redundancy:
+        facts["lowered_redundancy"] = usable
+    return _measured(
+        passes,
+        task,
+        options,
+        order,
+        gains,
+        chosen.size,
+        relaxed.total,
+        _first_negative(gains[: chosen.size]),
+        bound=None if facts else relaxed.upper_bound,
+        rule=_rule_of(relaxed, n),
+        facts=facts,
+    )
+
+
+def _rule_of(relaxed: Relaxed, n: int) -> Rule:
+    """The rule, and the rows where ties, must-keep or must-drop lists decide against it."""
+    selected = np.zeros(n, dtype=bool)
+    selected[relaxed.selected] = True
+    judged = relaxed.scores >= relaxed.threshold
+    return Rule(relaxed.direction, float(relaxed.threshold), np.flatnonzero(judged != selected))
+
+
+def _complete(
+    passes: Passes,
+    task: Task,
+    options: SettledOptions,
+    chosen: np.ndarray,
+    gains: np.ndarray,
+    total: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank every other row behind the chosen ones, by its gain now."""
+    chosen_sum = passes.fixed_sum(chosen) / passes.scale
+    final = passes.scores(total - (2.0 * options.redundancy) * chosen_sum)
+    final -= options.redundancy * passes.squares()
+    return with_the_rest(chosen, gains, final, task)
+
+
+def _first_negative(gains: np.ndarray) -> int | None:
+    negative = np.flatnonzero(gains < 0)
+    return int(negative[0]) if negative.size else None
+
+
+def measured(
+    values: EmbeddingMatrix,
+    task: Task,
+    options: SettledOptions,
+    order: np.ndarray,
+    gains: np.ndarray,
+    budget: int,
+    total: np.ndarray,
+    turn: int | None,
+    threads: int | None,
+    *,
+    ranked_to: int | None = None,
+    facts: dict[str, float | int | str] | None = None,
+) -> Solved:
+    """Add value, upper bound and random mean of the first `budget` rows of a ranking."""
+    return _measured(
+        HeldRows(values, threads),
+        task,
+        options,
+        order,
+        gains,
+        budget,
+        total,
+        turn,
+        ranked_to=ranked_to,
+        facts=facts,
+    )
+
+
+def _measured(
+    passes: Passes,
+    task: Task,
+    options: SettledOptions,
+    order: np.ndarray,
+    gains: np.ndarray,
+    budget: int,
+    total: np.ndarray,
+    turn: int | None,
+    *,
+    bound: float | None = None,
+    ranked_to: int | None = None,
+    rule: Rule | None = None,
+    facts: dict[str, float | int | str] | None = None,
+) -> Solved:
+    chosen = order[:budget]
+    chosen_sum = passes.fixed_sum(chosen) / passes.scale
+    value = linear_form.value(total, chosen_sum, options.redundancy)
+    if budget in task.sizes_without_choice(passes.n):
+        bound = chance = value  # there is only one such set
+    else:
+        if bound is None:
+            bound = upper_bound_by(
+                passes,
+                chosen_sum,
+                budget,
+                redundancy=options.redundancy,
+                total=total,
+                keep=task.keep,
+                eligible=task.eligible,
+            )
+        chance = mean_value(passes, budget, total, options.redundancy, task)
+    parts = None
+    if task.split:
+        direction = total - options.redundancy * chosen_sum
+        parts = passes.scores(direction)[chosen]
+    return Solved(
+        order=order,
+        gains=gains,
+        budget=int(budget),
+        value=value,
+        upper_bound=max(bound, value),
+        random_value=chance,
+        ranked_to=int(budget if ranked_to is None else ranked_to),
+        turn=turn,
+        total=total,
+        parts=parts,
+        rule=rule,
+        facts=facts or {},
+    )
+
+
+def mean_value(
+    passes: Passes,
+    budget: int,
+    total: np.ndarray,
+    redundancy: float,
+    task: Task,
+) -> float:
+    """The exact mean of F over all sets of this size that hold `keep` and lie in `eligible`.
+
+    With M = M_keep + R, R the sum of k' rows drawn from the n' free ones (sum T', squares Q'):
+
+        E R = (k'/n') T',   E‖R‖² = (k'/n') Q' + k'(k'−1)/(n'(n'−1)) (‖T'‖² − Q')
+
+    Args:
+        passes: over the rows.
+        budget: k.
+        total: T.
+        redundancy: λ.
+        task: holds `keep` and `eligible`.
+    """
+    squares = passes.squares()
+    n = passes.n
+    if task.keep is None and task.eligible is None:
+        return linear_form.random_value(total, float(squares.sum()), n, budget, redundancy)
+    keep = np.empty(0, dtype=np.int64) if task.keep is None else task.keep
+    free = np.ones(n, dtype=bool) if task.eligible is None else task.eligible.copy()
+    free[keep] = False
+    rows = np.flatnonzero(free)
+    kept_sum = passes.fixed_sum(keep) / passes.scale
+    free_sum = passes.fixed_sum(rows) / passes.scale
+    drawn, count = budget - keep.size, rows.size
+    share = drawn / max(count, 1)
+    both = drawn * (drawn - 1) / max(count * (count - 1), 1)
+    own = float(squares[rows].sum())
+    mean_sum = kept_sum + share * free_sum
+    mean_square = (
+        kept_sum @ kept_sum
+        + 2 * share * (kept_sum @ free_sum)
+        + share * own
+        + both * (free_sum @ free_sum - own)
+    )
+    return float(mean_sum @ total - redundancy * mean_square)

@@ -1,0 +1,1 @@
+"""How a class is solved: lazy greedy, Frank-Wolfe, and what refines either."""
