@@ -43,8 +43,8 @@ bench: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## speed beside the peers and the 
 reproduce: $(VENV)/demo.stamp  ## a table or figure of the papers: make reproduce ARGS="goal --scale cpu"
 	$(BIN)/python -m reproduce $(ARGS)
 
-results: $(VENV)/demo.stamp  ## experiments/RESULTS.md and its plots, from the JSON of finished cells
-	$(BIN)/python -m reproduce --write-results
+results: $(VENV)/demo.stamp  ## reproduce/pages and their plots, from the finished cells
+	$(BIN)/python -m reproduce --write-pages
 
 soak: $(VENV)/dev.stamp  ## kills at random, and inputs that nobody should give (about 15 minutes)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py

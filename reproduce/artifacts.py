@@ -47,7 +47,7 @@ class Busy(Exception):
     """Another process is making this part."""
 
 
-class Workshop:
+class ArtifactCache:
     """Makes parts, or finds them made.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""A cell: one training and what it is worth, with every option that decides it."""
+"""A cell: one training and its accuracies, with every option that decides it."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class ArmOptions(Options):
 
 @dataclass(frozen=True)
 class MeasureOptions(Options):
-    """How the trained encoder is judged."""
+    """How the trained encoder is evaluated."""
 
     explore: bool = option(
         False,
-        "Judge on a fifth of the training pool, set aside before anything else, in place of the test images.",
+        "Evaluate on a fifth of the training pool, set aside before anything else, in place of the test images.",
     )
     draws: int = option(5, "Draws of the few labels; their mean is taken.")
     per_class: int = option(10, "Labels a class.")
@@ -58,20 +58,20 @@ class MeasureOptions(Options):
         1e-3,
         "Weight of ½‖W‖² against the mean loss of every linear probe; tuning costs more time than it changes.",
     )
-    test_limit: int = option(5000, "Most images to judge on, always the same ones.")
+    test_limit: int = option(5000, "Most images to evaluate on, always the same ones.")
     extras: str = option(
         "",
-        "Further readings of the encoder, with commas: names in `reproduce.metrics.extras.EXTRAS`.",
+        "Further metrics of the encoder, with commas: names in `reproduce.metrics.extras.EXTRAS`.",
     )
 
     def __post_init__(self) -> None:
-        """Give further readings one spelling, as the key sees the text."""
+        """Give further metrics one spelling, as the key sees the text."""
         super().__post_init__()
-        object.__setattr__(self, "extras", ",".join(self.readings))
+        object.__setattr__(self, "extras", ",".join(self.extra_metrics))
 
     @property
-    def readings(self) -> list[str]:
-        """The names of further readings."""
+    def extra_metrics(self) -> list[str]:
+        """The names of further metrics."""
         return [name.strip() for name in self.extras.split(",") if name.strip()]
 
 
@@ -86,19 +86,21 @@ CELL_GROUPS: dict[str, type[Options]] = {
 _OWN_GROUPS = ("mixture", "arm", "measure", "dynamics")
 # As `select.scores`: those of supervised trainings under the options of `dynamics`.
 DYNAMICS = "dynamics"
+# As `measure.extras`: reads those scores.
+SUBSET_DIFFICULTY = "subset_difficulty"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training, judged.
+    """One training, evaluated.
 
     Attributes:
         options: of the pool, proxy, classes, selection and training, as of a run.
         mixture: what is mixed into the pool.
         arm: what is trained.
-        measure: how it is judged.
+        measure: how it is evaluated.
         dynamics: the supervised trainings whose scores choose (`select.scores=dynamics`) or are
-            read (`measure.extras=picked`).
+            read (`measure.extras=subset_difficulty`).
         seed: of weights, batches, views and draws of labels; `with_seed` gives it to the proxy, the
             classes and the selection as well.
     """
@@ -188,7 +190,7 @@ class Cell:
     @property
     def needs_dynamics(self) -> bool:
         """Whether supervised trainings choose, or are read."""
-        return self.chooses_by_dynamics or "picked" in self.measure.readings
+        return self.chooses_by_dynamics or SUBSET_DIFFICULTY in self.measure.extra_metrics
 
     @property
     def needs_proxy(self) -> bool:
@@ -250,13 +252,29 @@ def nested(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     Raises:
         UsageError: a name without a known group.
     """
-    groups: dict[str, dict[str, Any]] = {}
-    for name, value in values.items():
-        group, dot, key = name.partition(".")
+    for name in values:
+        group, dot, _ = name.partition(".")
         if not dot or group not in CELL_GROUPS:
             raise UsageError(f"an option such as train.epochs, of {', '.join(CELL_GROUPS)}", name)
+    return nested_options(values)
+
+
+def nested_options(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """As `nested`, also for groups that are not known any more."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        group, _, key = name.partition(".")
         groups.setdefault(group, {})[key] = value
     return groups
+
+
+def current_defaults() -> dict[str, Any]:
+    """The default of every option, flat: `{"train.epochs": 100, …}`."""
+    return {
+        f"{group}.{name}": value
+        for group, kind in CELL_GROUPS.items()
+        for name, value in _defaults(kind).items()
+    }
 
 
 def default_of(group: type[Options], name: str) -> Any:

@@ -17,10 +17,9 @@ from contrasift.errors import RunFolderError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reproduce.declared.declaring import Planned
-    from reproduce.runner import Sitting
-
-_RESULTS = Path("experiments/results")
+    from reproduce.cell_store import CellStore
+    from reproduce.declared.declaring import PlannedCell
+    from reproduce.runner import Session
 
 
 class _Explained(TyperCommand):
@@ -47,7 +46,7 @@ def reproduce_command(
         bool,
         typer.Option(
             "--explore",
-            help="Judge on a validation split of the training pool, to look for what works; without it on the test images, with fresh seeds.",
+            help="Evaluate on a validation split of the training pool, to look for what works; without it on the test images, with fresh seeds.",
         ),
     ] = False,
     seeds: Annotated[
@@ -70,10 +69,10 @@ def reproduce_command(
     ] = None,
     work: Annotated[
         Path, typer.Option(help="Folder for trainings, embeddings and selections.")
-    ] = Path("runs/experiments"),
-    results: Annotated[Path, typer.Option(help="Folder for the results, one JSON a cell.")] = (
-        _RESULTS
-    ),
+    ] = Path("runs/reproduce"),
+    cells: Annotated[
+        Path, typer.Option(help="Folder for finished cells, one JSONL an experiment.")
+    ] = Path("reproduce/cells"),
     threads: Annotated[
         int | None,
         typer.Option(
@@ -86,10 +85,10 @@ def reproduce_command(
     listing: Annotated[
         bool, typer.Option("--list", help="What there is, and what is finished.")
     ] = False,
-    write_results: Annotated[
+    write: Annotated[
         bool,
         typer.Option(
-            "--write-results", help="Make RESULTS.md and its plots from the results; train nothing."
+            "--write-pages", help="Write the pages and their plots from the cells; train nothing."
         ),
     ] = False,
     pictures: Annotated[
@@ -99,20 +98,20 @@ def reproduce_command(
             help="Draw what the finished cells of the first seed chose: pairs, and a map with links; trains nothing while the work folder is there.",
         ),
     ] = False,
-    again: Annotated[
+    repeat: Annotated[
         bool,
         typer.Option(
-            "--again",
-            help="Make finished cells anew from nothing and say how far their numbers moved; no result is changed.",
+            "--repeat",
+            help="Run finished cells once more from nothing and say how far their numbers moved; no cell is changed.",
         ),
     ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Fill a table or a figure, cell by cell, and keep each as JSON.
+    """Fill a table or a figure of a paper, cell by cell.
 
-    A cell is a training and what it is worth. Cells that are finished are skipped; the same
+    A cell is a training and its accuracies. Cells that are finished are skipped; the same
     command goes on after an interruption, and several of them share the work.
 
     Examples:
@@ -124,17 +123,20 @@ def reproduce_command(
 
         python -m reproduce headroom --only "true classes" --pictures
 
-        python -m reproduce temperatures --only temperature=0.1 --only seed=102 --again
+        python -m reproduce temperatures --only temperature=0.1 --only seed=102 --repeat
 
-        python -m reproduce --write-results
+        python -m reproduce --write-pages
     """
-    if listing:
-        _show_list(_listed(results), as_json=as_json)
-        return
-    if write_results:
-        from reproduce.render.pages import write_page
+    from reproduce.cell_store import CellStore
 
-        page = str(write_page(results))
+    store = CellStore(cells)
+    if listing:
+        _show_list(_listed(store), as_json=as_json)
+        return
+    if write:
+        from reproduce.render.pages import write_pages
+
+        page = str(write_pages(store))
         _tell(page, {"page": page}, as_json=as_json)
         return
     from reproduce.declared.catalogue import EXPERIMENTS
@@ -144,34 +146,32 @@ def reproduce_command(
     from contrasift.catalogue import check_choice
     from reproduce.declared.declaring import parse_changes, select_planned
     from reproduce.declared.scales import SCALES
-    from reproduce.runner import Sitting
+    from reproduce.runner import Session
 
     check_choice("an experiment", name, EXPERIMENTS)
     planned = EXPERIMENTS[name].plan(
         scale, seeds=seeds, explore=explore, changes=parse_changes(changes or [])
     )
     count = SCALES[scale].threads if threads is None else threads
-    sitting = Sitting(
+    session = Session(
         EXPERIMENTS[name],
         scale,
         "explore" if explore else "confirm",
         select_planned(planned, only or []),
-        results,
+        store,
         count,
     )
     if dry_run:
-        _show_plan(sitting, as_json=as_json)
+        _show_plan(session, as_json=as_json)
         return
     if pictures:
-        _draw(sitting, work, device, Narrator(quiet=quiet or as_json), as_json=as_json)
+        _draw(session, work, device, Narrator(quiet=quiet or as_json), as_json=as_json)
         return
-    if again:
-        _make_again(
-            sitting, work, budget, device, Narrator(quiet=quiet or as_json), as_json=as_json
-        )
+    if repeat:
+        _repeat(session, work, budget, device, Narrator(quiet=quiet or as_json), as_json=as_json)
         return
-    done = _go(sitting, work, budget, device, Narrator(quiet=quiet or as_json))
-    finished = _finished(sitting, done)
+    done = _go(session, work, budget, device, Narrator(quiet=quiet or as_json))
+    finished = _finished(session, done)
     _tell(finished["results"], finished, as_json=as_json)
 
 
@@ -182,69 +182,69 @@ def _tell(text: str, result: Mapping[str, Any], *, as_json: bool) -> None:
         print(text)
 
 
-def _go(sitting: Sitting, work: Path, budget: float, device: str, narrator: Any) -> int:
+def _go(session: Session, work: Path, budget: float, device: str, narrator: Any) -> int:
     """Do what is unfinished; how many cells that were here."""
-    from reproduce.artifacts import Workshop
+    from reproduce.artifacts import ArtifactCache
     from reproduce.estimate import refuse_above
-    from reproduce.runner import estimated, perform, with_threads
+    from reproduce.runner import estimated, run_cells, with_threads
 
-    todo = sitting.unfinished()
-    narrator.say(f"{len(sitting.planned)} cells, {len(sitting.planned) - len(todo)} finished")
+    todo = session.unfinished()
+    narrator.say(f"{len(session.planned)} cells, {len(session.planned) - len(todo)} finished")
     if not todo:
         return 0
-    with with_threads(sitting.threads):
-        workshop = Workshop(work, narrator, device)
-        seconds = sum(estimated(sitting, todo, workshop).values())
+    with with_threads(session.threads):
+        artifacts = ArtifactCache(work, narrator, device)
+        seconds = sum(estimated(session, todo, artifacts).values())
         narrator.say(f"about {seconds / 3600:.1f} h")
         refuse_above(seconds, budget)
-        return perform(sitting, todo, workshop, narrator)
+        return run_cells(session, todo, artifacts, narrator)
 
 
-def _make_again(
-    sitting: Sitting, work: Path, budget: float, device: str, narrator: Any, *, as_json: bool
+def _repeat(
+    session: Session, work: Path, budget: float, device: str, narrator: Any, *, as_json: bool
 ) -> None:
-    from contrasift.store.atomic import read_json
-    from reproduce.artifacts import Busy, Workshop
+    from reproduce.artifacts import ArtifactCache, Busy
     from reproduce.estimate import refuse_above
-    from reproduce.render.repeats import moved_text
-    from reproduce.repeat import finished, make_again
+    from reproduce.render.repeats import change_text
+    from reproduce.repeat import finished, repeat_cell, repeats_path
     from reproduce.runner import estimated, with_threads
 
-    found, paths = finished(sitting), []
-    with with_threads(sitting.threads):
-        workshop = Workshop(work, narrator, device)
+    found, repeats = finished(session), []
+    with with_threads(session.threads):
+        artifacts = ArtifactCache(work, narrator, device)
         # Nothing is shared: each is made from an empty folder.
-        seconds = sum(sum(estimated(sitting, [one], workshop).values()) for one in found)
+        seconds = sum(sum(estimated(session, [one], artifacts).values()) for one in found)
         narrator.say(f"{len(found)} cells, about {seconds / 3600:.1f} h")
         refuse_above(seconds, budget)
         for planned in found:
             try:
-                paths.append(str(make_again(sitting, planned, work, narrator, device)))
+                repeats.append(repeat_cell(session, planned, work, narrator, device))
             except Busy as error:
                 raise RunFolderError(
-                    "a cell that no other process is making again", f"{error}", "Wait for it"
+                    "a cell that no other process is repeating", f"{error}", "Wait for it"
                 ) from error
-            narrator.say(moved_text(read_json(Path(paths[-1]))))
-    _tell("\n".join(paths), {"again": paths}, as_json=as_json)
+            narrator.say(change_text(repeats[-1]))
+    path = str(repeats_path(session.store))
+    _tell(path, {"file": path, "repeats": repeats}, as_json=as_json)
 
 
-def _draw(sitting: Sitting, work: Path, device: str, narrator: Any, *, as_json: bool) -> None:
-    from reproduce.artifacts import Busy, Workshop
+def _draw(session: Session, work: Path, device: str, narrator: Any, *, as_json: bool) -> None:
+    from reproduce.artifacts import ArtifactCache, Busy
     from reproduce.render.pictures import draw, pictured
     from reproduce.runner import with_threads
 
-    sitting.unfinished()  # looks for finished cells elsewhere as well
-    found = pictured(sitting)
+    session.unfinished()  # looks for finished cells elsewhere as well
+    found = pictured(session)
     if not found:
         raise UsageError(
             "finished cells in which something is chosen by embeddings",
             "none",
-            f"Finish some first: python -m reproduce {sitting.experiment.name}",
+            f"Finish some first: python -m reproduce {session.experiment.name}",
         )
-    with with_threads(sitting.threads):
-        workshop = Workshop(work, narrator, device)
+    with with_threads(session.threads):
+        artifacts = ArtifactCache(work, narrator, device)
         try:
-            paths = [str(path) for planned in found for path in draw(sitting, planned, workshop)]
+            paths = [str(path) for planned in found for path in draw(session, planned, artifacts)]
         except Busy as error:
             raise RunFolderError(
                 "parts that no other process is making", f"{error}", "Wait for it, then try again"
@@ -252,7 +252,7 @@ def _draw(sitting: Sitting, work: Path, device: str, narrator: Any, *, as_json: 
     _tell("\n".join(paths), {"pictures": paths}, as_json=as_json)
 
 
-def _listed(results: Path) -> list[dict[str, Any]]:
+def _listed(store: CellStore) -> list[dict[str, Any]]:
     """Every experiment, and how much of it is there."""
     from reproduce.declared.catalogue import EXPERIMENTS
 
@@ -264,7 +264,7 @@ def _listed(results: Path) -> list[dict[str, Any]]:
             "arms": list(one.arms),
             "axes": {axis: list(labels) for axis, labels in one.axes.items()},
             "cells_a_seed": len(list(one.settings("cpu"))) * len(one.arms),
-            "finished": len(list((results / name).glob("*.json"))),
+            "finished": store.count(name),
         }
         for name, one in EXPERIMENTS.items()
     ]
@@ -281,35 +281,30 @@ def _show_list(listed: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     _tell("\n".join(lines), {"experiments": listed}, as_json=as_json)
 
 
-def _show_plan(sitting: Sitting, *, as_json: bool) -> None:
+def _show_plan(session: Session, *, as_json: bool) -> None:
     """One line a cell: where it stands, and the options that are not at their defaults."""
-    unique = _unique(sitting.planned)
-    cells = [
-        sitting.place(one) | {"key": one.cell.key, "options": one.cell.given()}
-        for one in sitting.planned
-    ]
+    unique = _unique(session.planned)
+    cells = [session.place(one) | {"options": one.cell.given()} for one in session.planned]
     lines = []
-    for planned in sitting.planned:
+    for planned in session.planned:
         place = ", ".join([*planned.setting.values(), planned.arm, f"seed {planned.cell.seed}"])
         options = " ".join(f"{name}={value}" for name, value in planned.cell.given().items())
         lines += [place, f"    {options}"]
-    lines.append(f"{len(sitting.planned)} cells, {unique} of them different")
+    lines.append(f"{len(session.planned)} cells, {unique} of them different")
     _tell("\n".join(lines), {"cells": cells, "different": unique}, as_json=as_json)
 
 
-def _finished(sitting: Sitting, done: int) -> dict[str, Any]:
-    """Where the results are, and the accuracies of every cell."""
-    from contrasift.store.atomic import read_json
-
-    cells = []
-    for planned in sitting.planned:
-        path = sitting.path(planned)
-        if path.is_file():  # else another process is at it
-            metrics = read_json(path)["metrics"]
-            cells.append(sitting.place(planned) | {"file": str(path), "metrics": metrics})
-    folder = sitting.results / sitting.experiment.name
-    return {"results": str(folder), "done_now": done, "cells": cells}
+def _finished(session: Session, done: int) -> dict[str, Any]:
+    """Where the cells are, and the accuracies of each."""
+    places = map(session.place, session.planned)
+    # One that is missing is another process's.
+    found = [(place, cell) for place in places if (cell := session.store.find(place)) is not None]
+    return {
+        "results": str(session.store.path(session.experiment.name)),
+        "done_now": done,
+        "cells": [place | {"metrics": cell["metrics"]} for place, cell in found],
+    }
 
 
-def _unique(planned: Sequence[Planned]) -> int:
+def _unique(planned: Sequence[PlannedCell]) -> int:
     return len({one.cell.key for one in planned})

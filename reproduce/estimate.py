@@ -17,8 +17,8 @@ from contrasift.pools import Pool
 from reproduce.artifacts import schedule
 from reproduce.cell import Cell
 
-# Of what is no training: embedding, classes, selection, judging.
-_JUDGING_SECONDS = 12.0
+# Of what is no training: embedding, classes, selection, evaluation.
+_EVALUATION_SECONDS = 12.0
 _CHOOSING_SECONDS = 15.0
 _CALIBRATION_STEPS = 6
 # Of other methods and arms, where only one was measured: forward and backward passes of an image.
@@ -110,7 +110,7 @@ def estimate(
             continue
         pool = pool_of(cell)
         n = len(pool)
-        total = _JUDGING_SECONDS * n / 10_000
+        total = _EVALUATION_SECONDS * n / 10_000
         if cell.arm.trained:
             count = n if cell.options.select.fraction == 1 else _budget(cell, n)
             options, max_steps = schedule(cell, count, n)

@@ -1,4 +1,4 @@
-"""What a trained encoder is worth, in a few seconds: one pass over the images, every reading of it."""
+"""The accuracies of a trained encoder in a few seconds: one pass over the images, every accuracy of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reproduce.cell import MeasureOptions
 _BLOCK = 4096
 
 
-def judge(
+def evaluate_encoder(
     pool: Pool,
     positions: np.ndarray,
     encoder: Any,
@@ -23,7 +23,7 @@ def judge(
     seed: int,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Accuracies of an encoder, trained on a pool's labels and judged on its held-out images.
+    """Accuracies of an encoder, trained on a pool's labels and evaluated on its held-out images.
 
     Args:
         pool: with labels and a held-out part.

@@ -61,7 +61,7 @@ def make_pool(options: PoolOptions, mixture: MixtureOptions, explore: bool) -> P
     Args:
         options: which images.
         mixture: what replaces some of them.
-        explore: judge on a fifth of every label of the training pool, set aside first and always
+        explore: evaluate on a fifth of every label of the training pool, set aside first and always
             the same, in place of the pool's own test images.
 
     Raises:
@@ -90,8 +90,8 @@ def set_aside(pool: Pool) -> Pool:
         raise DataError("a labelled pool to explore on", f"{pool.name} without labels")
     aside = draw_holdout(pool.labels, _SET_ASIDE)
     everything = np.arange(len(pool))
-    test = _picked(pool, [pool], np.zeros(aside.sum(), int), everything[aside])
-    return _picked(pool, [pool], np.zeros((~aside).sum(), int), everything[~aside], test=test)
+    test = _taken(pool, [pool], np.zeros(aside.sum(), int), everything[aside])
+    return _taken(pool, [pool], np.zeros((~aside).sum(), int), everything[~aside], test=test)
 
 
 def mix(pool: Pool, options: MixtureOptions) -> Pool:
@@ -122,10 +122,10 @@ def mix(pool: Pool, options: MixtureOptions) -> Pool:
     if options.copies:
         originals = rng.choice(positions[kind == CLEAN], options.copied)
         source[kind == COPY] = rng.choice(originals, counts[2])
-    return _picked(pool, pools, which, source, kind, test=pool.test)
+    return _taken(pool, pools, which, source, kind, test=pool.test)
 
 
-class PickedSource(ImageSource):
+class MixtureSource(ImageSource):
     """Images picked from pools, some of them changed; every row by itself, for ever the same.
 
     Attributes:
@@ -204,7 +204,7 @@ def _long_tail(pool: Pool, ratio: float, rng: np.random.Generator) -> np.ndarray
     return np.sort(np.concatenate(kept))
 
 
-def _picked(
+def _taken(
     pool: Pool,
     pools: Sequence[Pool],
     which: np.ndarray,
@@ -214,7 +214,7 @@ def _picked(
 ) -> Pool:
     """A pool of picked images that is otherwise like `pool`."""
     kind = np.full(which.size, CLEAN) if kind is None else kind
-    source = PickedSource(pools, which, position, kind)
+    source = MixtureSource(pools, which, position, kind)
     labels = None
     if pool.labels is not None:
         known = (which == 0) & (kind != CORRUPTED)

@@ -1,85 +1,93 @@
-"""Finished cells made anew from nothing: how far do their numbers stay the same, here and now?"""
+"""Finished cells run once more from nothing: how far do their numbers stay the same, here and now?"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from contrasift.errors import DataError, UsageError
+from contrasift.errors import UsageError
 from contrasift.narration import Narrator
-from contrasift.store.atomic import read_json, write_json
 from contrasift.store.provenance import made_with
-from reproduce.artifacts import Workshop
-from reproduce.declared.declaring import Planned
-from reproduce.runner import Sitting, do_cell
+from reproduce.artifacts import ArtifactCache
+from reproduce.cell_store import CellStore, locked, read_lines, write_lines
+from reproduce.declared.declaring import PlannedCell, place_name
+from reproduce.runner import Session, run_cell
 
-FOLDER = "again"  # beside that of the results, and in the work folder
+_FILE = "repeats.jsonl"  # beside the folder of cells
+_WORK = "repeats"  # in the work folder
 
 
-def finished(sitting: Sitting) -> list[Planned]:
-    """The cells of a sitting that are there to be made again.
+def finished(session: Session) -> list[PlannedCell]:
+    """The cells of a session that are there to be repeated.
 
     Raises:
         UsageError: none is.
     """
-    sitting.unfinished()  # looks for finished cells elsewhere as well
-    found = [planned for planned in sitting.planned if sitting.have(planned)]
+    session.unfinished()  # looks for finished cells elsewhere as well
+    found = [planned for planned in session.planned if session.have(planned)]
     if not found:
         raise UsageError(
-            "finished cells to make again",
+            "finished cells to repeat",
             "none",
-            f"Finish some first: python -m reproduce {sitting.experiment.name}",
+            f"Finish some first: python -m reproduce {session.experiment.name}",
         )
     return found
 
 
-def make_again(
-    sitting: Sitting, planned: Planned, work: Path, narrator: Narrator, device: str
-) -> Path:
-    """Make a finished cell in an empty work folder; the kept result stays as it is.
+def repeat_cell(
+    session: Session, planned: PlannedCell, work: Path, narrator: Narrator, device: str
+) -> dict[str, Any]:
+    """Run a finished cell in an empty work folder; the kept result stays as it is.
 
     A cell that was interrupted goes on where it was.
 
     Args:
-        sitting: its results.
+        session: its results.
         planned: the cell.
-        work: its folder `again` is worked in, and emptied afterwards.
+        work: its folder `repeats` is worked in, and emptied afterwards.
         narrator: tells the user.
         device: where networks run.
 
     Returns:
-        A JSON in the folder `again` beside the results: the numbers and their makers, before and
-        after.
+        The numbers and their makers, `before` and `after`; kept in `repeats.jsonl` beside the cells.
 
     Raises:
-        Busy: another process is making it again.
+        Busy: another process is repeating it.
     """
-    kept, folder = read_json(sitting.path(planned)), work / FOLDER / planned.cell.key
-    workshop = Workshop(folder, narrator, device)
-    with workshop.holding("cells", planned.cell.key):
-        measured = do_cell(planned.cell, workshop)
+    place, folder = session.place(planned), work / _WORK / planned.cell.key
+    kept = session.store.find(place)
+    assert kept is not None
+    artifacts = ArtifactCache(folder, narrator, device)
+    with artifacts.holding("cells", planned.cell.key):
+        measured = run_cell(planned.cell, artifacts)
         record = {
-            **sitting.place(planned),
-            "key": planned.cell.key,
+            **place,
             "before": {name: kept[name] for name in ("metrics", "made_with")},
-            "after": {"metrics": measured["metrics"], "made_with": made_with(sitting.threads)},
+            "after": {"metrics": measured["metrics"], "made_with": made_with(session.threads)},
         }
-        path = sitting.results.parent / FOLDER / sitting.path(planned).name
-        write_json(path, record)
+        path = repeats_path(session.store)
+        with locked(session.store.folder):
+            write_lines(path, {**read_repeats(path), place_name(place): record})
     shutil.rmtree(folder)
-    return path
+    return record
 
 
-def read_again(folder: Path) -> Iterator[dict[str, Any]]:
-    """What `make_again` has left in a folder, in the order of the file names.
+def repeats_path(store: CellStore) -> Path:
+    """Where repeats are kept: beside the cells, which they leave as they are."""
+    return store.folder.parent / _FILE
+
+
+def read_repeats(path: Path) -> dict[str, dict[str, Any]]:
+    """What `repeat_cell` has left in a file, by place.
 
     Raises:
-        DataError: a file that is something else.
+        DataError: a line that is something else.
     """
-    for path in sorted(folder.glob("*.json")):
-        record = read_json(path)
-        if not {"before", "after", "setting"} <= record.keys():
-            raise DataError("a cell that was made again", f"{path}, which is something else")
-        yield record
+    if not path.exists():
+        return {}
+    return read_lines(path, "a cell that was repeated", _is_repeat)
+
+
+def _is_repeat(line: Any) -> bool:
+    return isinstance(line, dict) and {"before", "after", "setting"} <= line.keys()

@@ -1,4 +1,4 @@
-"""From a plan to one JSON a cell: resumable, several processes at once, an estimate first."""
+"""From a plan to finished cells: resumable, several processes at once, an estimate first."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from contrasift.errors import ContrasiftError, DataError
+from contrasift.errors import ContrasiftError
 from contrasift.narration import Narrator
-from contrasift.store.atomic import read_json, write_json
+from contrasift.store.atomic import read_json
 from contrasift.store.provenance import made_with, processor
-from reproduce.artifacts import Busy, Workshop
+from reproduce.artifacts import ArtifactCache, Busy
 from reproduce.cell import Cell
-from reproduce.declared.declaring import PHASES, Experiment, Planned
+from reproduce.cell_store import CellStore
+from reproduce.declared.declaring import Experiment, PlannedCell
 from reproduce.estimate import Rates, estimate
-from reproduce.evaluate import judge
-from reproduce.metrics.extras import read_extras
+from reproduce.evaluate import evaluate_encoder
+from reproduce.metrics.extras import measure_extras
 from reproduce.metrics.subject import Subject
 
 _WAIT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Sitting:
+class Session:
     """One call of `python -m reproduce`.
 
     Attributes:
@@ -35,76 +35,65 @@ class Sitting:
         scale: at which size.
         phase: `explore` or `confirm`.
         planned: its cells, in order.
-        results: folder of results, one sub-folder an experiment.
+        store: where finished cells are kept.
         threads: of every library; 0: as many as they like.
     """
 
     experiment: Experiment
     scale: str
     phase: str
-    planned: Sequence[Planned]
-    results: Path
+    planned: Sequence[PlannedCell]
+    store: CellStore
     threads: int = 1
     _known: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
-    def path(self, planned: Planned) -> Path:
-        """Of a cell's JSON."""
-        name = planned.file_name(self.scale, self.phase)
-        return self.results / self.experiment.name / name
-
-    def unfinished(self) -> list[Planned]:
+    def unfinished(self) -> list[PlannedCell]:
         """Cells without a result under these very options.
 
         A cell that another experiment, or another setting of this one, has finished is taken from
         there.
         """
-        self._known.update({record["key"]: record for record in read_results(self.results)})
+        self._known.update({record["key"]: record for record in self.store.records()})
         return [planned for planned in self.planned if not self.have(planned)]
 
-    def have(self, planned: Planned) -> bool:
+    def have(self, planned: PlannedCell) -> bool:
         """Whether a cell is finished, here or elsewhere."""
-        path, cell = self.path(planned), planned.cell
-        if path.is_file():
-            return cell.agrees(read_json(path)["options"])
+        cell = planned.cell
+        if (found := self.store.find(self.place(planned))) is not None:
+            return cell.agrees(found["options"])
         found = self._known.get(cell.key)
         if found is None or not cell.agrees(found["options"]):
             return False
-        write_json(path, found | self.place(planned))
+        self.store.keep(found | self.place(planned))
         return True
 
-    def place(self, planned: Planned) -> dict[str, Any]:
+    def place(self, planned: PlannedCell) -> dict[str, Any]:
         """Where a cell stands among the others."""
-        return {
-            "experiment": self.experiment.name,
-            "scale": self.scale,
-            "phase": self.phase,
-            "setting": dict(planned.setting),
-            "arm": planned.arm,
-            "seed": planned.cell.seed,
-        }
+        return planned.place(self.experiment.name, self.scale, self.phase)
 
-    def keep(self, planned: Planned, measured: Mapping[str, Any]) -> None:
-        """Write a finished cell."""
+    def keep(self, planned: PlannedCell, measured: Mapping[str, Any]) -> None:
+        """Store a finished cell."""
         record = {
             **self.place(planned),
-            "key": planned.cell.key,
             "options": planned.cell.as_dict(),
             **measured,
             "made_with": made_with(self.threads),
         }
-        write_json(self.path(planned), record)
-        self._known[planned.cell.key] = read_json(self.path(planned))
+        self.store.keep(record)
+        self._known[planned.cell.key] = record
 
 
-def estimated(sitting: Sitting, todo: Sequence[Planned], workshop: Workshop) -> dict[str, float]:
+def estimated(
+    session: Session, todo: Sequence[PlannedCell], artifacts: ArtifactCache
+) -> dict[str, float]:
     """Seconds by cell key; see `estimating.estimate`."""
-    rates = Rates(read_results(sitting.results), processor())
+    rates = Rates(session.store.records(), processor())
     cells = [planned.cell for planned in todo]
-    return estimate(cells, workshop.pool, rates, workshop.device)
+    return estimate(cells, artifacts.pool, rates, artifacts.device)
 
 
-def perform(
-    sitting: Sitting, todo: Sequence[Planned], workshop: Workshop, narrator: Narrator
+def run_cells(
+    session: Session, todo: Sequence[PlannedCell], artifacts: ArtifactCache, narrator: Narrator
 ) -> int:
     """Do every cell; what another process is doing is left to it, and looked for at the end.
 
@@ -117,17 +106,17 @@ def perform(
     left, done = list(todo), 0
     failures: list[str] = []
     while left:
-        postponed: list[Planned] = []
+        postponed: list[PlannedCell] = []
         for planned in left:
-            if sitting.have(planned):
+            if session.have(planned):
                 continue
             try:
                 begun = time.perf_counter()
-                with workshop.holding("cells", planned.cell.key):
-                    if sitting.have(planned):
+                with artifacts.holding("cells", planned.cell.key):
+                    if session.have(planned):
                         continue
-                    measured = do_cell(planned.cell, workshop)
-                    sitting.keep(planned, measured)
+                    measured = run_cell(planned.cell, artifacts)
+                    session.keep(planned, measured)
             except Busy:
                 postponed.append(planned)
                 continue
@@ -168,8 +157,8 @@ def with_threads(count: int) -> Iterator[None]:
         numba.set_num_threads(before[1])
 
 
-def do_cell(cell: Cell, workshop: Workshop) -> dict[str, Any]:
-    """Train and judge.
+def run_cell(cell: Cell, artifacts: ArtifactCache) -> dict[str, Any]:
+    """Train and evaluate.
 
     Returns:
         `metrics`, `facts` and `parts`: the seconds of everything that the cell is made of, shared
@@ -179,10 +168,10 @@ def do_cell(cell: Cell, workshop: Workshop) -> dict[str, Any]:
         Busy: another process is making a part of it.
     """
     if cell.needs_dynamics:  # first: it may be another process's work
-        workshop.dynamics(cell)
-    workshop.used = {}
-    pool, everything = workshop.pool(cell), workshop.readable(cell)
-    encoder = workshop.encoder(cell)
+        artifacts.dynamics(cell)
+    artifacts.used = {}
+    pool, everything = artifacts.pool(cell), artifacts.readable(cell)
+    encoder = artifacts.encoder(cell)
     facts: dict[str, Any] = {
         "pool": pool.name,
         "pool_fingerprint": pool.fingerprint,
@@ -190,24 +179,26 @@ def do_cell(cell: Cell, workshop: Workshop) -> dict[str, Any]:
         "n": int(everything.size),
     }
     if cell.arm.trained:
-        facts |= _training_facts(cell, workshop)
+        facts |= _training_facts(cell, artifacts)
     begun = time.perf_counter()
-    metrics = judge(pool, everything, encoder, cell.measure, seed=cell.seed, device=workshop.device)
+    metrics = evaluate_encoder(
+        pool, everything, encoder, cell.measure, seed=cell.seed, device=artifacts.device
+    )
     judged = {"part": f"judge {cell.key}", "seconds": time.perf_counter() - begun}
-    parts, workshop.used = workshop.used | {"judge": judged}, {}
+    parts, artifacts.used = artifacts.used | {"judge": judged}, {}
     begun = time.perf_counter()
-    metrics |= read_extras(Subject(cell, workshop, encoder))
-    # What only a reading needs is no cost of the choice.
-    more = {kind: entry for kind, entry in workshop.used.items() if kind not in parts}
+    metrics |= measure_extras(Subject(cell, artifacts, encoder))
+    # What only a further metric needs is no cost of the choice.
+    more = {kind: entry for kind, entry in artifacts.used.items() if kind not in parts}
     parts |= {f"read {kind}": entry for kind, entry in more.items()}
     if cell.measure.extras:
         parts["read"] = {"part": f"read {cell.key}", "seconds": time.perf_counter() - begun}
     return {"metrics": metrics, "facts": facts, "parts": parts}
 
 
-def _training_facts(cell: Cell, workshop: Workshop) -> dict[str, Any]:
-    pool, positions = workshop.pool(cell), workshop.positions(cell)
-    trained = read_json(workshop.trained(cell) / "result.json")
+def _training_facts(cell: Cell, artifacts: ArtifactCache) -> dict[str, Any]:
+    pool, positions = artifacts.pool(cell), artifacts.positions(cell)
+    trained = read_json(artifacts.trained(cell) / "result.json")
     facts: dict[str, Any] = {
         "examples": int(positions.size),
         "steps": int(trained["steps"]),
@@ -219,7 +210,7 @@ def _training_facts(cell: Cell, workshop: Workshop) -> dict[str, Any]:
         names, counts = np.unique(kinds, return_counts=True)
         facts["kept_kinds"] = dict(zip(names.tolist(), counts.tolist(), strict=True))
     if cell.needs_proxy:
-        facts |= workshop.class_facts(cell)
+        facts |= artifacts.class_facts(cell)
     if pool.labels is not None:
         known = pool.labels[positions]
         counts = np.bincount(known[known >= 0], minlength=len(pool.label_names))
@@ -227,20 +218,7 @@ def _training_facts(cell: Cell, workshop: Workshop) -> dict[str, Any]:
     return facts
 
 
-def read_results(folder: Path) -> Iterator[dict[str, Any]]:
-    """Every finished cell in a folder of results, in the order of the file names.
-
-    Raises:
-        DataError: a file that is no result.
-    """
-    for path in sorted(folder.glob("*/*.json")):
-        record = read_json(path)
-        if "key" not in record or record.get("phase") not in PHASES:
-            raise DataError("the result of a cell", f"{path}, which is something else")
-        yield record
-
-
-def _line(planned: Planned, measured: Mapping[str, Any], seconds: float) -> str:
+def _line(planned: PlannedCell, measured: Mapping[str, Any], seconds: float) -> str:
     numbers = ", ".join(
         f"{name.replace('_', ' ')} {value:.1%}"
         for name, value in measured["metrics"].items()
@@ -249,5 +227,5 @@ def _line(planned: Planned, measured: Mapping[str, Any], seconds: float) -> str:
     return f"{_place(planned):<60} {seconds:6.0f} s  {numbers}"
 
 
-def _place(planned: Planned) -> str:
+def _place(planned: PlannedCell) -> str:
     return ", ".join([*planned.setting.values(), planned.arm, f"seed {planned.cell.seed}"])

@@ -161,7 +161,7 @@ COST = Experiment(
     },
     reference="random per class",
     line="epochs, times the usual",
-    reach=("full pool", "1"),
+    target=("full pool", "1"),
     claims=(
         Claim(
             "After four times the epochs, four fifths of the full pool's steps, SAS's fifth with true "

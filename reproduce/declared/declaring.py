@@ -29,7 +29,7 @@ class Claim:
     For each seed c = Σ weight · metric over the arms, in the metric's unit. With the 95 % t-interval
     of c over seeds, `above`: holds where the interval lies above `margin`, fails where it lies
     below; `within`: holds where it lies inside ±`margin`, fails where it lies outside. Else it
-    can't be told.
+    not significant.
 
     Attributes:
         text: the sentence.
@@ -65,7 +65,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedCell:
     """A cell and the place it has in its experiment.
 
     Attributes:
@@ -78,10 +78,17 @@ class Planned:
     arm: str
     cell: Cell
 
-    def file_name(self, scale: str, phase: str) -> str:
-        """Of its JSON."""
-        parts = [scale, phase, *self.setting.values(), self.arm, f"seed{self.cell.seed}"]
-        return "_".join(slug(part) for part in parts) + f"_{self.cell.key}.json"
+    def place(self, experiment: str, scale: str, phase: str) -> dict[str, Any]:
+        """Where it stands among all cells."""
+        return {
+            "experiment": experiment,
+            "scale": scale,
+            "phase": phase,
+            "setting": dict(self.setting),
+            "arm": self.arm,
+            "seed": self.cell.seed,
+            "key": self.cell.key,
+        }
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ class Experiment:
             accuracies is for `measure.extras`.
         seeds: how many, unless the command says otherwise.
         line: the axis along which its figure runs, if its labels are numbers.
-        reach: an arm and a label of that axis; the page tells what the accuracy that it has there
+        target: an arm and a label of that axis; the page tells what the accuracy that it has there
             costs the other arms.
 
     A value in `axes` or `arms` may be a function of the options so far, those of the setting for an
@@ -125,7 +132,7 @@ class Experiment:
     metrics: tuple[str, ...] = ("linear", "few_10", "few_1pct", "knn", "mean_classifier")
     seeds: int = 3
     line: str = ""
-    reach: tuple[str, str] | None = None
+    target: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         """Check that arms and metrics that are spoken of exist, and that a line has numbers."""
@@ -139,10 +146,10 @@ class Experiment:
         for label in self.axes.get(self.line, ()):
             if not _is_number(label):
                 raise UsageError(f"numbers along the line of {self.name}", label)
-        if self.reach is not None:
-            arm, label = self.reach
-            check_choice(f"the arm that {self.name} reaches", arm, self.arms)
-            check_choice(f"the place that {self.name} reaches", label, self.axes[self.line])
+        if self.target is not None:
+            arm, label = self.target
+            check_choice(f"the arm that is the target of {self.name}", arm, self.arms)
+            check_choice(f"the place of the target of {self.name}", label, self.axes[self.line])
 
     def settings(self, scale: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         """Labels and options of every combination of the axes, pools outermost."""
@@ -166,7 +173,7 @@ class Experiment:
         seeds: int | None = None,
         explore: bool = False,
         changes: Changes | None = None,
-    ) -> list[Planned]:
+    ) -> list[PlannedCell]:
         """Every cell, seeds outermost so that whole early seeds are there first.
 
         Args:
@@ -177,7 +184,7 @@ class Experiment:
                 setting's labels.
 
         Raises:
-            UsageError: an unknown scale, option or reading.
+            UsageError: an unknown scale, option or metric.
         """
         check_choice("--scale", scale, SCALES)
         changes = changes or {}
@@ -195,9 +202,9 @@ class Experiment:
             for values in (options | _settled(own, options),)
         ]
         for _, _, cell in places:
-            check_names(cell.measure.readings)
+            check_names(cell.measure.extra_metrics)
         return [
-            Planned(labels, arm, cell.with_seed(seed))
+            PlannedCell(labels, arm, cell.with_seed(seed))
             for seed in range(first, first + count)
             for labels, arm, cell in places
         ]
@@ -226,7 +233,7 @@ def fitting(options: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
     }
 
 
-def select_planned(planned: Sequence[Planned], texts: Sequence[str]) -> list[Planned]:
+def select_planned(planned: Sequence[PlannedCell], texts: Sequence[str]) -> list[PlannedCell]:
     """The cells that every text fits: a part of their arm or of a label of their setting.
 
     `arm=TEXT`, `seed=TEXT` or `AXIS=TEXT` is that arm, that seed or that label of the axis in whole.
@@ -246,7 +253,7 @@ def select_planned(planned: Sequence[Planned], texts: Sequence[str]) -> list[Pla
     return found
 
 
-def _fits(one: Planned, text: str) -> bool:
+def _fits(one: PlannedCell, text: str) -> bool:
     axis, equals, label = text.partition("=")
     named = {**one.setting, "arm": one.arm, "seed": str(one.cell.seed)}
     if equals and axis in named:
@@ -278,6 +285,12 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def place_name(place: Mapping[str, Any]) -> str:
+    """One word for where a cell stands in its experiment; lines are sorted by it."""
+    parts = [place["scale"], place["phase"], *place["setting"].values(), place["arm"]]
+    return "_".join(slug(part) for part in [*parts, f"seed{place['seed']}"]) + f"_{place['key']}"
 
 
 def slug(text: str) -> str:

@@ -19,15 +19,15 @@ _BY_FORGETTING = {
     "select.scores": "dynamics",
     "select.scores_column": "forgetting_events",
 }
-_PICKED = {"measure.extras": "picked"}
+_SUBSET_DIFFICULTY = {"measure.extras": "subset_difficulty"}
 _WORST = {**LABELS, "arm.kept": "last"}
 
 FORGETTABLE = Experiment(
     name="forgettable",
-    title="What is picked, as a supervised model learns it",
+    title="How difficult the chosen examples are for supervised models",
     shows="SAS, Fig. 5d: the least and the most forgettable; Fig. 7: forgetting events and confidence",
     arms={
-        name: {**own, **_PICKED}
+        name: {**own, **_SUBSET_DIFFICULTY}
         for name, own in {
             "random per class": PER_CLASS,
             "SAS, true classes": LABELS,
@@ -43,9 +43,9 @@ FORGETTABLE = Experiment(
         "few_10",
         "knn",
         "mean_classifier",
-        "picked.forgetting_events",
-        "picked.confidence",
-        "picked.never_learned",
+        "subset_difficulty.forgetting_events",
+        "subset_difficulty.confidence",
+        "subset_difficulty.never_learned",
     ),
     claims=(
         Claim(
@@ -68,15 +68,15 @@ FORGETTABLE = Experiment(
             source="SAS, Fig. 5d and 7",
         ),
         Claim(
-            "SAS picks what is forgotten less often than random examples are",
+            "SAS selects what is forgotten less often than random examples are",
             {"random per class": 1, "SAS, true classes": -1},
-            ("picked.forgetting_events",),
+            ("subset_difficulty.forgetting_events",),
             source="SAS, Fig. 7",
         ),
         Claim(
-            "SAS picks what supervised models are more confident of than of random examples",
+            "SAS selects what supervised models are more confident of than of random examples",
             {"SAS, true classes": 1, "random per class": -1},
-            ("picked.confidence",),
+            ("subset_difficulty.confidence",),
             source="SAS, Fig. 7",
         ),
     ),

@@ -13,14 +13,14 @@ class Scale:
     """What all experiments share at one size.
 
     Attributes:
-        says: in a phrase.
+        description: in a phrase.
         pools: used unless an experiment names others.
         options: of every cell.
         recipes: whether a pool's own recipe, where there is one, comes before them.
         threads: of every library; 0: as many as they like.
     """
 
-    says: str
+    description: str
     pools: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     recipes: bool = False

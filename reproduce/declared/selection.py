@@ -26,7 +26,7 @@ METHODS = {"simclr": {"train.method": "simclr"}, "moco": MOCO}
 
 HEADROOM = Experiment(
     name="headroom",
-    title="What the choice of examples can matter",
+    title="How much the choice of examples matters",
     shows="the range between an untrained encoder, the worst choice, chance, true classes and all data",
     pools=BOTH,
     axes={"epochs": {f"{n}": {"train.epochs": n} for n in (20, 80)}},
@@ -50,7 +50,7 @@ HEADROOM = Experiment(
             {"random per class": 1, "worst by SAS, true classes": -1},
         ),
         Claim(
-            "A fifth of the data chosen by SAS with true classes is worth the whole, within a point",
+            "A fifth of the data chosen by SAS with true classes is worth the full pool, within a point",
             {"SAS, true classes": 1, "full pool, 20 epochs": -1},
             margin=-1.0,
             source="SAS, Fig. 3",
@@ -213,7 +213,7 @@ FRACTION_CURVE = Experiment(
             "SAS without labels beats random per class", {"SAS, graph": 1, "random per class": -1}
         ),
         Claim(
-            "For as many epochs what SAS chooses without labels is worth more than the whole pool",
+            "For as many epochs what SAS chooses without labels exceeds the full pool",
             {"SAS, graph": 1, "full pool": -1},
             metrics=("few_10", "few_1pct", "knn"),
         ),

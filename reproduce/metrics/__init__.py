@@ -1,1 +1,1 @@
-"""What a cell measures: accuracies by name, and further readings of its encoder."""
+"""What a cell measures: accuracies by name, and further metrics of its encoder."""

@@ -20,7 +20,7 @@ ALIGNMENT_METRICS = {
 }
 
 
-def read_alignment(subject: Subject) -> dict[str, float]:
+def measure_alignment(subject: Subject) -> dict[str, float]:
     """How near views of one example and of one label are, and how far apart labels (SAS, Fig. 8).
 
     With unit features f after the head, several views of each labelled example of the pool, and

@@ -37,7 +37,7 @@ BOUND_METRICS: dict[str, Metric] = {
 }
 
 
-def read_bounds(subject: Subject) -> dict[str, float]:
+def measure_bounds(subject: Subject) -> dict[str, float]:
     """Every term of the bounds at K + 1 = batch size, on random views of held-out images.
 
     Formulas stand in `theory.bounds`. Classes are those that the held-out images have. Logarithms

@@ -44,7 +44,7 @@ DIFFICULTY_METRICS: dict[str, Metric] = {
 }
 
 
-def read_difficulty(subject: Subject) -> dict[str, Any]:
+def measure_difficulty(subject: Subject) -> dict[str, Any]:
     """What an encoder's negatives are like by difficulty, after the head, without augmentation.
 
     Up to 2000 queries and 2000 other negatives of the pool, three draws; means over them. Ranks and
@@ -73,7 +73,9 @@ def read_difficulty(subject: Subject) -> dict[str, Any]:
     if n < 2:
         raise DataError("at least 4 labelled examples", f"{positions.size}")
     layer = "head" if subject.encoder.description["projection_dim"] else "backbone"
-    rows = features(subject.pool, positions, subject.encoder, layer, device=subject.workshop.device)
+    rows = features(
+        subject.pool, positions, subject.encoder, layer, device=subject.artifacts.device
+    )
     depths = _depths(subject.pool.label_names)
     rng = np.random.default_rng(subject.cell.seed)
     draws = [np.split(rng.permutation(positions.size)[: 2 * n], 2) for _ in range(_REPLICATES)]

@@ -19,7 +19,7 @@ PAIRS_METRICS: dict[str, Metric] = {
 }
 
 
-def read_pairs(subject: Subject) -> dict[str, float]:
+def measure_pairs(subject: Subject) -> dict[str, float]:
     """A linear classifier learned from pairs of classes alone, and one learned from all classes.
 
     With K + 1 below C a loss never sees every class (υ = 0). For even classes what minimises it
@@ -31,7 +31,7 @@ def read_pairs(subject: Subject) -> dict[str, float]:
         DataError: no labels, nothing held out, or fewer than two classes.
     """
     from contrasift.embedding.embed import features
-    from contrasift.evaluation.checks import Task, standardisation, standardise
+    from contrasift.evaluation.checks import ProbeData, standardisation, standardise
     from contrasift.evaluation.softmax import fit_softmax
 
     parts = []
@@ -40,10 +40,10 @@ def read_pairs(subject: Subject) -> dict[str, float]:
         pool = subject.pool.test if held_out else subject.pool
         assert pool is not None  # `labelled` has checked
         rows = features(
-            pool, positions, subject.encoder, "backbone", device=subject.workshop.device
+            pool, positions, subject.encoder, "backbone", device=subject.artifacts.device
         )
         parts += [rows, labels]
-    task = Task.of(*parts)
+    task = ProbeData.of(*parts)
     task.require_two_classes()
     centre, scale = standardisation(task.train)
     train, test = (standardise(rows, centre, scale) for rows in (task.train, task.test))

@@ -1,4 +1,4 @@
-"""What a reading is a reading of."""
+"""What a further metric is measured of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contrasift.errors import DataError
 if TYPE_CHECKING:
     from contrasift.pipeline.run import Run
     from contrasift.pools import Pool
-    from reproduce.artifacts import Workshop
+    from reproduce.artifacts import ArtifactCache
     from reproduce.cell import Cell
 
 
@@ -22,23 +22,23 @@ class Subject:
 
     Attributes:
         cell: the options that it was made under.
-        workshop: has the parts that it was made of, and makes others.
+        artifacts: has the parts that it was made of, and makes others.
         encoder: images to vectors.
     """
 
     cell: Cell
-    workshop: Workshop
+    artifacts: ArtifactCache
     encoder: Any
 
     @property
     def pool(self) -> Pool:
         """The images, with the held-out ones in `test`."""
-        return self.workshop.pool(self.cell)
+        return self.artifacts.pool(self.cell)
 
     @property
     def run(self) -> Run:
         """The cell's options as a run's, with narrator, device and pool, in no folder of its own."""
-        return self.workshop.run(self.cell)
+        return self.artifacts.run(self.cell)
 
     def labelled(self, *, held_out: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Readable positions in the pool, or in its held-out part, and their labels.
@@ -52,7 +52,7 @@ class Subject:
         if pool is None or pool.labels is None:
             part = " and held-out images" if held_out else ""
             raise DataError(f"a pool with labels{part}", f"{self.pool.name} without them")
-        positions = self.run.test_positions if held_out else self.workshop.readable(self.cell)
+        positions = self.run.test_positions if held_out else self.artifacts.readable(self.cell)
         positions = positions[pool.labels[positions] >= 0]
         most = self.cell.measure.test_limit
         positions = np.sort(np.random.default_rng(0).permutation(positions)[:most])

@@ -13,16 +13,16 @@ from reproduce.metrics.names import Metric, percent
 if TYPE_CHECKING:
     from reproduce.metrics.subject import Subject
 
-PICKED_METRICS = {
-    "forgetting_events": Metric("picked: forgetting events", digits=2),
-    "confidence": percent("picked: confidence"),
-    "variability": Metric("picked: variability"),
-    "el2n": Metric("picked: EL2N"),
-    "never_learned": percent("picked: never learned"),
+SUBSET_DIFFICULTY_METRICS = {
+    "forgetting_events": Metric("subset: forgetting events", digits=2),
+    "confidence": percent("subset: confidence"),
+    "variability": Metric("subset: variability"),
+    "el2n": Metric("subset: EL2N"),
+    "never_learned": percent("subset: never learned"),
 }
 
 
-def read_picked(subject: Subject) -> dict[str, float]:
+def measure_subset_difficulty(subject: Subject) -> dict[str, float]:
     """Means of the scores of supervised trainings over the examples that the cell is trained on.
 
     Forgetting events (Toneva et al. 2019), confidence and variability (Swayamdipta et al. 2020), EL2N
@@ -32,9 +32,9 @@ def read_picked(subject: Subject) -> dict[str, float]:
     Raises:
         DataError: none of them has a label.
     """
-    table = read_table(subject.workshop.dynamics(subject.cell))
-    index = subject.pool.index[subject.workshop.positions(subject.cell)]
+    table = read_table(subject.artifacts.dynamics(subject.cell))
+    index = subject.pool.index[subject.artifacts.positions(subject.cell)]
     own = np.isin(table["index"], index)
     if not own.any():
         raise DataError("labelled examples among those that are trained on", "none")
-    return {name: float(table[name][own].mean()) for name in PICKED_METRICS}
+    return {name: float(table[name][own].mean()) for name in SUBSET_DIFFICULTY_METRICS}

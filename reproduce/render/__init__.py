@@ -1,1 +1,1 @@
-"""From the JSON of finished cells to RESULTS.md: gathered, decided, drawn, written."""
+"""From the JSON of finished cells to RESULTS.md: load_selection, decided, drawn, written."""

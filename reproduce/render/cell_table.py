@@ -1,4 +1,4 @@
-"""Finished cells gathered into tables: settings, arms, metrics, seeds."""
+"""Finished cells load_selection into tables: settings, arms, metrics, seeds."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from reproduce.render.statistics import (
     pairs_needed,
 )
 
-REACHES = (0.5, 1.0)  # points
+HALF_WIDTHS = (0.5, 1.0)  # points
 
 
 @dataclass(frozen=True)
-class Table:
+class CellTable:
     """The cells of one experiment in one setting.
 
     Attributes:
@@ -48,10 +48,10 @@ class Table:
         """Those that every arm has."""
         return set.intersection(*(set(by_seed) for by_seed in self.records.values()))
 
-    def at(self, seeds: Iterable[int]) -> Table:
+    def at(self, seeds: Iterable[int]) -> CellTable:
         """The same with these seeds alone."""
         kept = set(seeds)
-        return Table(
+        return CellTable(
             self.setting,
             {
                 arm: {seed: record for seed, record in by_seed.items() if seed in kept}
@@ -74,7 +74,7 @@ class Table:
         return decide(interval, claim.rule, claim.margin)
 
     def pairs(self, arms: Iterable[str], reference: str, metric: str) -> list[int] | None:
-        """Pairs needed for each of `REACHES`, by the mean variance of all arms' differences.
+        """Pairs needed for each of `HALF_WIDTHS`, by the mean variance of all arms' differences.
 
         None where there are none, or where the metric is not in points.
         """
@@ -83,7 +83,7 @@ class Table:
         variances = [one**2 for one in known if one is not None]
         if not variances or not METRICS[metric].in_points:
             return None
-        return [pairs_needed(mean(variances) ** 0.5, reach) for reach in REACHES]
+        return [pairs_needed(mean(variances) ** 0.5, width) for width in HALF_WIDTHS]
 
     def fact(self, arm: str, name: str) -> float | None:
         """The mean of a fact over an arm's seeds."""
@@ -92,7 +92,7 @@ class Table:
         return mean(numbers) if numbers else None
 
     def seconds(self, arm: str, *parts: str) -> float | None:
-        """Mean seconds of parts; without any, of all that is neither training nor judging."""
+        """Mean seconds of parts; without any, of all that is neither training nor evaluation."""
         sums = []
         for record in self.records.get(arm, {}).values():
             wanted = [
@@ -106,7 +106,7 @@ class Table:
 
 def tables_of(
     experiment: Experiment, records: Iterable[Mapping[str, Any]], scale: str, phase: str
-) -> list[Table]:
+) -> list[CellTable]:
     """The tables of an experiment, in its own order; settings that it no longer declares come last.
 
     Of several results for one place the one whose options are those declared now counts, else the
@@ -137,7 +137,7 @@ def tables_of(
     places = {setting: place for place, (setting, _) in enumerate(current)}
     ordered = sorted(settings, key=lambda one: (places.get(one, len(places)), one))
     return [
-        Table(
+        CellTable(
             next(iter(next(iter(settings[one].values())).values()))["setting"],
             {
                 arm: settings[one][arm]

@@ -6,34 +6,33 @@ from collections.abc import Iterator, Sequence
 
 from reproduce.declared.declaring import Experiment
 from reproduce.metrics.extras import METRICS
-from reproduce.render.cell_table import Table
+from reproduce.render.cell_table import CellTable
 
 
-def seconds_in_all(table: Table, arm: str) -> float | None:
-    """Mean seconds of proxy, embedding, classes, selection and training; not of judging."""
+def seconds_in_all(table: CellTable, arm: str) -> float | None:
+    """Mean seconds of proxy, embedding, classes, selection and training; not of evaluation."""
     chosen, trained = table.seconds(arm), table.seconds(arm, "train")
     return None if chosen is None or trained is None else chosen + trained
 
 
 def cheapest(
-    experiment: Experiment, group: Sequence[Table], arm: str, metric: str
+    experiment: Experiment, group: Sequence[CellTable], arm: str, metric: str
 ) -> tuple[float, str] | None:
-    """The fewest seconds in which an arm has, on the mean over seeds, what is to be reached.
+    """The fewest seconds in which an arm has, on the mean over seeds, the target accuracy.
 
     Only the measured places along the line are looked at: nothing is interpolated.
 
     Args:
-        experiment: with `line` and `reach`.
+        experiment: with `line` and `target`.
         group: tables that differ only in their place along the line.
         arm: whose cost.
         metric: in which, larger being better.
 
     Returns:
-        Seconds, and the place's label; None where the arm has it nowhere, or where there is nothing
-        to be reached.
+        Seconds, and the place's label; None where the arm has it nowhere, or where there is no target.
     """
-    assert experiment.reach is not None
-    goal_arm, goal_label = experiment.reach
+    assert experiment.target is not None
+    goal_arm, goal_label = experiment.target
     labelled = {table.setting[experiment.line]: table for table in group}
     goal = labelled[goal_label].mean(goal_arm, metric) if goal_label in labelled else None
     found: list[tuple[float, str]] = []
@@ -44,18 +43,18 @@ def cheapest(
     return min(found, default=None)
 
 
-def reach_table(experiment: Experiment, group: Sequence[Table]) -> Iterator[str]:
-    """A row an arm, a column an accuracy: seconds until it has what is to be reached, and where.
+def cost_table(experiment: Experiment, group: Sequence[CellTable]) -> Iterator[str]:
+    """A row an arm, a column an accuracy: seconds until it has the target accuracy, and where.
 
     Over the seeds that all have: seconds differ more between seeds than between arms.
     """
-    assert experiment.reach is not None
+    assert experiment.target is not None
     seeds = set.intersection(*(table.seeds() for table in group))
     if not seeds:
-        yield "What it costs to reach the same can be told where all arms have a seed in common."
+        yield "The cost of the target needs a seed in common to all arms."
         return
     group = [table.at(seeds) for table in group]
-    goal_arm, goal_label = experiment.reach
+    goal_arm, goal_label = experiment.target
     metrics = [metric for metric in experiment.metrics if METRICS[metric].in_points]
     yield (
         f"Seconds, choosing included, until an arm has what *{goal_arm}* has at {goal_label} "

@@ -6,18 +6,20 @@ from collections.abc import Sequence
 
 from reproduce.declared.declaring import Experiment
 from reproduce.metrics.extras import METRICS
-from reproduce.render.cell_table import Table
+from reproduce.render.cell_table import CellTable
 from reproduce.render.panels import Panel, draw_panels
 
 
-def curves_of(experiment: Experiment, tables: Sequence[Table]) -> list[tuple[list[Table], bool]]:
+def curves_of(
+    experiment: Experiment, tables: Sequence[CellTable]
+) -> list[tuple[list[CellTable], bool]]:
     """Tables that differ only in their place along the experiment's line, from low to high.
 
     Returns:
         Groups in the order of their first tables, and whether each has two places or more, so that
         a line can be drawn.
     """
-    groups: dict[tuple, list[Table]] = {}
+    groups: dict[tuple, list[CellTable]] = {}
     for table in tables:
         rest = tuple(
             (axis, label) for axis, label in table.setting.items() if axis != experiment.line
@@ -31,12 +33,12 @@ def curves_of(experiment: Experiment, tables: Sequence[Table]) -> list[tuple[lis
     ]
 
 
-def place_of(experiment: Experiment, table: Table) -> float:
+def place_of(experiment: Experiment, table: CellTable) -> float:
     """Where a table stands along the experiment's line."""
     return float(table.setting[experiment.line])
 
 
-def curves(experiment: Experiment, group: Sequence[Table]) -> str:
+def curves(experiment: Experiment, group: Sequence[CellTable]) -> str:
     """A panel a metric, a line an arm: its means, and their standard errors as bars.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.evaluation import Interval, mean_and_interval
-from reproduce.render.cell_table import Table
+from reproduce.render.cell_table import CellTable
 from reproduce.render.panels import Panel, draw_panels
 
 _MEASURES = {
@@ -28,10 +28,10 @@ _KINDS: dict[str, tuple[str, Callable[[float], float]]] = {
 _SHOWN = 5
 
 # A cell's `metrics["difficulty"]` by arm and seed.
-Readings = Mapping[str, Mapping[int, Mapping[str, Any]]]
+Measured = Mapping[str, Mapping[int, Mapping[str, Any]]]
 
 
-def difficulty_readings(table: Table) -> Readings:
+def measured_difficulty(table: CellTable) -> Measured:
     """What was read beyond single numbers; arms without it are left out."""
     found = {
         arm: {
@@ -44,13 +44,13 @@ def difficulty_readings(table: Table) -> Readings:
     return {arm: by_seed for arm, by_seed in found.items() if by_seed}
 
 
-def difficulty_figure(readings: Readings) -> str:
+def difficulty_figure(measured: Measured) -> str:
     """An SVG: each measure by percentile of difficulty; how often a negative is hard, beside chance."""
-    return draw_panels([*_by_percentile(readings), _how_often(readings)])
+    return draw_panels([*_by_percentile(measured), _how_often(measured)])
 
 
-def _by_percentile(readings: Readings) -> Iterator[Panel]:
-    first = _any(readings)["by_percentile"]
+def _by_percentile(measured: Measured) -> Iterator[Panel]:
+    first = _any(measured)["by_percentile"]
     places = first["percentile"]
     labels = [f"{place:g}" if place % _LABELLED == 0 else "" for place in places]
     for measure, (title, factor) in _MEASURES.items():
@@ -60,19 +60,19 @@ def _by_percentile(readings: Readings) -> Iterator[Panel]:
             arm: _means([
                 factor * np.array(one["by_percentile"][measure]) for one in by_seed.values()
             ])
-            for arm, by_seed in readings.items()
+            for arm, by_seed in measured.items()
         }  # fmt: skip
         yield Panel(title, "percentile of difficulty", places, labels, lines, logarithmic=False)
 
 
-def _how_often(readings: Readings) -> Panel:
+def _how_often(measured: Measured) -> Panel:
     """Percent of the negatives by the share of queries for which they are among the hardest 5 %."""
-    shares = {arm: _shares(by_seed, "found") for arm, by_seed in readings.items()}
-    shares["by chance"] = _shares(next(iter(readings.values())), "by_chance")
+    shares = {arm: _shares(by_seed, "found") for arm, by_seed in measured.items()}
+    shares["by chance"] = _shares(next(iter(measured.values())), "by_chance")
     drawn = 1 + max(
         int(np.flatnonzero(np.mean(rows, axis=0) >= _LEAST).max()) for rows in shares.values()
     )
-    width = 100 * _any(readings)["hard_for_histogram"]["width"]
+    width = 100 * _any(measured)["hard_for_histogram"]["width"]
     padded = {
         name: [np.pad(row, (0, max(0, drawn - len(row))))[:drawn] for row in rows]
         for name, rows in shares.items()
@@ -98,16 +98,16 @@ def _means(rows: Sequence[np.ndarray]) -> list[Interval]:
     return [mean_and_interval(column) for column in np.stack(rows, axis=1)]
 
 
-def _any(readings: Readings) -> Mapping[str, Any]:
-    return next(iter(next(iter(readings.values())).values()))
+def _any(measured: Measured) -> Mapping[str, Any]:
+    return next(iter(next(iter(measured.values())).values()))
 
 
-def pairs_rows(readings: Readings) -> Iterator[str]:
+def pairs_rows(measured: Measured) -> Iterator[str]:
     """A table of the classes at the extremes, those first that most seeds name among their ten."""
-    yield f"| classes | {' | '.join(readings)} |"
-    yield "|---|" + "---|" * len(readings)
+    yield f"| classes | {' | '.join(measured)} |"
+    yield "|---|" + "---|" * len(measured)
     for kind, (name, _) in _KINDS.items():
-        cells = [_pairs_text(by_seed, kind) for by_seed in readings.values()]
+        cells = [_pairs_text(by_seed, kind) for by_seed in measured.values()]
         yield f"| {name} | {' | '.join(cells)} |"
 
 

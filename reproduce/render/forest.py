@@ -9,7 +9,7 @@ from html import escape
 from contrasift.evaluation import Interval
 from reproduce.declared.declaring import Experiment
 from reproduce.metrics.extras import METRICS
-from reproduce.render.cell_table import Table
+from reproduce.render.cell_table import CellTable
 
 _LABEL, _PANEL, _GAP, _ROW, _TOP, _BOTTOM = 270, 180, 24, 22, 34, 30
 _LETTER, _IN_A_ROW = 6.6, 5
@@ -21,7 +21,7 @@ _STYLE = (
 )
 
 
-def forest(experiment: Experiment, table: Table) -> str:
+def forest(experiment: Experiment, table: CellTable) -> str:
     """A panel a metric, five side by side, a row an arm; the line at 0 is the reference.
 
     Args:
@@ -64,8 +64,8 @@ def _panel(
     known = [one for one in rows.values() if one is not None]
     ends = [0.0, *(one.mean for one in known)]
     # One wild interval must not squeeze the others: it is cut at the panel's edge.
-    reaches = sorted(_reach(one) for one in known)
-    typical = reaches[len(reaches) // 2] if reaches else 0.0
+    half_widths = sorted(_half_width(one) for one in known)
+    typical = half_widths[len(half_widths) // 2] if half_widths else 0.0
     room = 1.2 * typical + 0.04 * (max(ends) - min(ends) + typical) or 1.0
     low, high = min(ends) - room, max(ends) + room
 
@@ -93,7 +93,7 @@ def _panel(
     return parts
 
 
-def _reach(interval: Interval) -> float:
+def _half_width(interval: Interval) -> float:
     return 0.0 if interval.high is None else interval.high - interval.mean
 
 

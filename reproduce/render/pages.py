@@ -1,122 +1,114 @@
-"""RESULTS.md: every number in it comes from the JSON of finished cells."""
+"""The pages: an index that says what holds, and one page an experiment, all from finished cells."""
 
 from __future__ import annotations
 
 import math
-import re
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from contrasift.errors import DataError
 from contrasift.store.atomic import write_text
+from reproduce.cell_store import CellStore
 from reproduce.declared.catalogue import EXPERIMENTS
-from reproduce.declared.declaring import PHASES, Experiment, slug
+from reproduce.declared.declaring import PHASES, Experiment
 from reproduce.declared.scales import SCALES
 from reproduce.declared.texts import TEXT_BATCHES, TEXT_BOUNDS
-from reproduce.render.cell_table import Table, compute_spent, tables_of
-from reproduce.render.claims import (
-    Decided,
-    decided,
-    in_words,
-    intervals,
-    missed_by_chance,
-    untried,
-)
-from reproduce.render.cost_to_target import reach_table
-from reproduce.render.curves import curves, curves_of
-from reproduce.render.difficulty import (
-    difficulty_figure,
-    difficulty_readings,
-    pairs_rows,
-)
-from reproduce.render.forest import forest
-from reproduce.render.formatting import setting_text
-from reproduce.render.pictures import FOLDER, picture_names
-from reproduce.render.repeats import again_section, processors_note
-from reproduce.render.tables import along_line, differences, means, side_by_side
+from reproduce.render.cell_table import tables_of
+from reproduce.render.claims import Decided, decided
+from reproduce.render.experiment_page import Part, experiment_page, pictures_of, text_page
+from reproduce.render.index import index_page
+from reproduce.render.repeats import repeats_section
 from reproduce.render.text_bounds import FOLDER as TEXTS
-from reproduce.render.text_bounds import TextStudy, text_studies
-from reproduce.repeat import FOLDER as AGAIN
-from reproduce.repeat import read_again
-from reproduce.runner import read_results
+from reproduce.render.text_bounds import text_studies
+from reproduce.repeat import read_repeats, repeats_path
 
-_UNTRIED = "Claims of the papers without finished cells"
-_MOST_COLUMNS = 8  # a table with more metrics has a row for each
-_PHASE_NAMES = {
-    "confirm": "confirmed on test images, fresh seeds",
-    "explore": "explored on the validation split",
-}
-_INTRODUCTION = """# Results
-
-Made by `python -m reproduce --write-results` from the JSON files in `{results}` and beside it; nothing here is
-written by hand. Accuracies and other shares in percent, mean ± standard error over seeds; differences
-are of runs with equal seeds, in points or in the metric's own unit, with their 95 % t-interval.
-Exploration (the validation split) and confirmation (test images, fresh seeds) are kept apart: only what
-is confirmed is a claim. Seconds are of whatever else the machine was doing.
-"""
+FOLDER, PLOTS = "pages", "plots"
+_MARK = (
+    "<!-- Written by `python -m reproduce --write-pages` from reproduce/cells; not by hand. -->\n\n"
+)
 
 
-def write_page(results: Path) -> Path:
-    """RESULTS.md beside a folder of results, and one SVG a table in `plots/`.
+def write_pages(store: CellStore) -> Path:
+    """Every page and its plots in the folder `pages` beside the cells.
+
+    Pages and plots of an earlier call that are not written any more are removed.
 
     Args:
-        results: the folder, with one sub-folder an experiment.
+        store: finished cells.
 
     Returns:
-        The page.
+        The index.
 
     Raises:
-        DataError: there are no results.
+        DataError: there are no cells.
     """
-    records = list(read_results(results))
+    records = list(store.records())
     if not records:
-        raise DataError(f"results in {results}", "none", "Make some: python -m reproduce headroom")
-    page = results.parent / "RESULTS.md"
-    plots = results.parent / "plots"
-    parts = [_INTRODUCTION.format(results=results.name)]
-    sections: list[str] = []
-    claims: dict[str, list[Decided]] = {phase: [] for phase in PHASES}
-    for experiment in EXPERIMENTS.values():
-        for scale in SCALES:
-            for phase in reversed(PHASES):
-                tables = tables_of(experiment, records, scale, phase)
-                if not tables:
-                    continue
-                sections.append(_section(experiment, scale, phase, tables, plots))
-                claims[phase] += decided(experiment, scale, tables)
-    for study in text_studies(results.parent / TEXTS):
-        sections.append(_texts_section(study, plots))
-        claims["confirm"] += decided(TEXT_BOUNDS, "cpu", study.along())
-        claims["confirm"] += decided(TEXT_BATCHES, "cpu", [study.beside()])
-    repeated = list(read_again(results.parent / AGAIN))
-    if repeated:
-        sections.append("\n".join(again_section(repeated)))
-    parts.append(_spent(records))
+        raise DataError(
+            f"finished cells in {store.folder}", "none", "Make some: python -m reproduce headroom"
+        )
+    folder = store.folder.parent / FOLDER
+    plots = folder / PLOTS
+    pages: dict[str, str] = {}
+    shown: dict[str, str] = {}
+    parts = {name: _parts(experiment, records) for name, experiment in EXPERIMENTS.items()}
+    claims = [claim for found in parts.values() for part in found for claim in part.claims]
+    for name, found in parts.items():
+        if not found:
+            continue
+        pages[name] = experiment_page(EXPERIMENTS[name], found, plots, shown)
+    for study in text_studies(store.folder.parent / TEXTS):
+        found = [
+            *decided(TEXT_BOUNDS, "cpu", "confirm", study.along()),
+            *decided(TEXT_BATCHES, "cpu", "confirm", [study.beside()]),
+        ]
+        pages[f"{TEXT_BOUNDS.name}-{study.name}"] = text_page(study, found, shown)
+        claims += found
+    repeats = list(read_repeats(repeats_path(store)).values())
+    if repeats:
+        pages["repeats"] = "\n".join(repeats_section(repeats))
+    pages["gpus"] = "\n".join(_on_gpus())
+    pages["README"] = index_page(records, parts, claims, pages)
+    _write(folder, pages, shown)
+    return folder / "README.md"
+
+
+def _parts(experiment: Experiment, records: Sequence[Mapping[str, Any]]) -> list[Part]:
+    """What there is of an experiment, what is confirmed first."""
+    found = []
     for phase in reversed(PHASES):
-        if claims[phase]:
-            parts.append(_claims_text(phase, claims[phase]))
-    parts += _folded("Every section", _contents(sections))
-    write_text(page, "\n".join([*parts, *sections, *_on_gpus()]))
-    return page
+        for scale in SCALES:
+            tables = tables_of(experiment, records, scale, phase)
+            if tables:
+                claims: list[Decided] = list(decided(experiment, scale, phase, tables))
+                found.append(Part(scale, phase, tables, claims))
+    return found
 
 
-def _contents(sections: Iterable[str]) -> Iterator[str]:
-    """A link to each section, by the anchor that GitHub makes of its heading."""
-    for section in sections:
-        heading = section.partition("\n")[0].removeprefix("## ")
-        anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        yield f"- [{heading}](#{anchor})"
+def _write(folder: Path, pages: Mapping[str, str], plots: Mapping[str, str]) -> None:
+    """Write what differs, and remove what an earlier call wrote and this one did not."""
+    wanted = {folder / f"{name}.md": _MARK + text for name, text in pages.items()}
+    wanted |= {folder / PLOTS / f"{name}.svg": text for name, text in plots.items()}
+    kept = {folder / PLOTS / name for text in pages.values() for name in pictures_of(text)}
+    for path, text in wanted.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+    for path in folder.glob("*.md"):
+        if path not in wanted and path.read_text(encoding="utf-8").startswith(_MARK):
+            path.unlink()
+    for path in (folder / PLOTS).glob("*.svg"):
+        if path not in wanted and path not in kept:
+            path.unlink()
 
 
 def _on_gpus() -> Iterator[str]:
     """The commands for the papers' own sizes."""
-    yield from ("## On GPUs", "")
+    yield from ("# On GPUs", "")
     yield (
-        "The same with the papers' own pools, networks and schedules. Each command estimates its time "
-        "first and is refused above `--budget` hours; `--only` takes a part, `--dry-run` lists the cells. "
-        "Several of them on several GPUs share one `--work` folder."
+        "One command runs an experiment with the papers' own pools, networks and schedules. It "
+        "estimates its time first and is refused above `--budget` hours. `--only` takes a part, "
+        "`--dry-run` lists the cells, and several commands share one `--work` folder."
     )
     yield from ("", "| command | pools | cells a seed |", "|---|---|---:|")
     for experiment in EXPERIMENTS.values():
@@ -125,145 +117,3 @@ def _on_gpus() -> Iterator[str]:
         command = f"python -m reproduce {experiment.name} --scale paper --device cuda"
         yield f"| `{command}` | {', '.join(pools)} | {cells} |"
     yield ""
-
-
-def _spent(records: Sequence[Mapping[str, Any]]) -> str:
-    keys = {record["key"] for record in records}
-    hours = compute_spent(records) / 3600
-    machines = sorted({record["made_with"]["processor"] for record in records})
-    return (
-        f"{len(keys)} different cells, {hours:.1f} hours of work in all, proxies, selections and "
-        f"evaluations included; on {', '.join(machines)}.\n"
-    )
-
-
-def _claims_text(phase: str, found: Sequence[Decided]) -> str:
-    # Exploration need not speak of every claim.
-    missing = untried(EXPERIMENTS.values(), found) if phase == "confirm" else []
-    return "\n".join(
-        [
-            f"## What can be said: {_PHASE_NAMES[phase]}",
-            "",
-            "A claim is a weighted sum of arms. It *holds* or *fails* where the 95 % interval of that "
-            "sum lies wholly on one side of its margin, and else *can't be told* from these seeds. "
-            "The scale is `cpu` where none is named. " + missed_by_chance(found),
-            "",
-            *in_words(found),
-            "",
-            *_folded("Every interval", intervals(found)),
-            *(_folded(_UNTRIED, [f"- {text}" for text in missing]) if missing else ()),
-        ]
-    )
-
-
-def _folded(title: str, lines: Iterable[str]) -> Iterator[str]:
-    yield from (f"<details><summary>{title}</summary>", "", *lines, "", "</details>", "")
-
-
-def _section(
-    experiment: Experiment, scale: str, phase: str, tables: Sequence[Table], plots: Path
-) -> str:
-    lines = [
-        f"## {experiment.title} (`{experiment.name}`, {scale}, {phase})",
-        "",
-        f"Shows {experiment.shows}; {_PHASE_NAMES[phase]}; {SCALES[scale].says}. Again:",
-        "",
-        "```",
-        *sorted({_command(experiment, scale, phase, table) for table in tables}),
-        "```",
-        "",
-    ]
-    stem = f"{experiment.name}-{scale}-{phase}"
-    for group, drawn in curves_of(experiment, tables):
-        if drawn:
-            lines += [_curve(experiment, stem, group, plots), ""]
-        if drawn and experiment.reach is not None:
-            lines += [*reach_table(experiment, group), ""]
-        if drawn and len({arm for table in group for arm in table.records}) == 1:
-            lines += [*along_line(experiment, group), "", *_noted(group)]
-            continue
-        for table in group:
-            lines += [f"### {setting_text(table.setting)}", ""]
-            if len(experiment.metrics) > _MOST_COLUMNS:
-                lines += [*side_by_side(experiment, table), ""]
-            else:
-                lines += [*means(experiment, table), "", *differences(experiment, table), ""]
-            lines += _noted([table])
-            if not drawn:
-                name = slug(f"{stem}-{'-'.join(table.setting.values())}")
-                write_text(plots / f"{name}.svg", forest(experiment, table))
-                lines += [f"![differences](plots/{name}.svg)", ""]
-                lines += _by_difficulty(table, f"{name}-by-difficulty", plots)
-    for table in tables:
-        for arm in table.records:
-            names = picture_names(experiment.name, scale, phase, table.setting, arm)
-            lines += _pictures(names, f"{setting_text(table.setting)}, {arm}", plots)
-    return "\n".join(lines)
-
-
-def _texts_section(study: TextStudy, plots: Path) -> str:
-    """The two experiments on a collection of texts."""
-    lines = [
-        f"## {TEXT_BOUNDS.title} ({study.name})",
-        "",
-        f"Shows {TEXT_BOUNDS.shows}, and {TEXT_BATCHES.shows}; {study.says()}. Seeds from 0. "
-        f"{study.made_with()}. Again:",
-        "",
-        "```",
-        study.command(),
-        "```",
-        "",
-        _curve(TEXT_BOUNDS, TEXT_BOUNDS.name, study.along(), plots),
-        "",
-        *along_line(TEXT_BOUNDS, study.along()),
-        "",
-        *differences(TEXT_BATCHES, study.beside()),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _pictures(names: Mapping[str, str], where: str, plots: Path) -> Iterator[str]:
-    """Those that `--pictures` has drawn."""
-    for shows, name in names.items():
-        if (plots.parent / FOLDER / name).is_file():
-            yield from (f"{where}: {shows}", "", f"![{shows}]({FOLDER}/{name})", "")
-
-
-def _noted(tables: Sequence[Table]) -> Iterator[str]:
-    for note in dict.fromkeys(filter(None, map(processors_note, tables))):
-        yield from (note, "")
-
-
-def _by_difficulty(table: Table, name: str, plots: Path) -> Iterator[str]:
-    """The figure and the pairs of classes of cells that have read them."""
-    readings = difficulty_readings(table)
-    if not readings:
-        return
-    write_text(plots / f"{name}.svg", difficulty_figure(readings))
-    yield from (f"![by percentile of difficulty, means over seeds](plots/{name}.svg)", "")
-    yield (
-        "Classes at the extremes: mean cosine, and how many seeds have the pair among their ten, "
-        "whichever of the two is the query's."
-    )
-    yield from ("", *pairs_rows(readings), "")
-
-
-def _curve(experiment: Experiment, stem: str, group: Sequence[Table], plots: Path) -> str:
-    """The figure of a group along the experiment's line, and what it shows."""
-    rest = {axis: label for axis, label in group[0].setting.items() if axis != experiment.line}
-    name = slug(f"{stem}-{'-'.join(rest.values())}-by-{experiment.line}")
-    write_text(plots / f"{name}.svg", curves(experiment, group))
-    where = f"{setting_text(rest)}: means by {experiment.line}, bars of one standard error"
-    return f"![{where}](plots/{name}.svg)"
-
-
-def _command(experiment: Experiment, scale: str, phase: str, table: Table) -> str:
-    seeds = max(len(by_seed) for by_seed in table.records.values())
-    parts = ["python", "-m", "reproduce", experiment.name, "--scale", scale, "--seeds", str(seeds)]
-    parts += ["--explore"] if phase == "explore" else []
-    own = {"pool", *experiment.axes}
-    for option, value in table.setting.items():
-        if option not in own:
-            parts += ["--set", f"{option}={value}"]
-    return shlex.join(parts)

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from contrasift.store.atomic import write_text
-from reproduce.artifacts import Workshop
+from reproduce.artifacts import ArtifactCache
 from reproduce.cell import Cell
-from reproduce.declared.declaring import Planned, slug
-from reproduce.runner import Sitting
+from reproduce.declared.declaring import PlannedCell, slug
+from reproduce.runner import Session
 
-FOLDER = "pictures"
+FOLDER = Path("pages") / "plots"  # beside the folder of cells
 _PAIRED_CLASSES, _PAIRS, _MAPPED_CLASSES, _MAPPED, _SHOWN, _LINKED = 4, 4, 2, 300, 6, 7
 _SIDE, _PAD, _LINE, _MAP = 36, 8, 22, 330
 _STYLE = (
@@ -55,13 +55,13 @@ class Chosen:
         return [str(names[place]) for place in order if sizes[place] >= least][:count]
 
 
-def pictured(sitting: Sitting) -> list[Planned]:
+def pictured(session: Session) -> list[PlannedCell]:
     """The finished cells of the first seed in which something is chosen by embeddings."""
-    first = min(planned.cell.seed for planned in sitting.planned)
+    first = min(planned.cell.seed for planned in session.planned)
     return [
         planned
-        for planned in sitting.planned
-        if planned.cell.seed == first and chooses(planned.cell) and sitting.have(planned)
+        for planned in session.planned
+        if planned.cell.seed == first and chooses(planned.cell) and session.have(planned)
     ]
 
 
@@ -82,30 +82,30 @@ def picture_names(
     }
 
 
-def draw(sitting: Sitting, planned: Planned, workshop: Workshop) -> list[Path]:
-    """Both pictures of a cell, beside its results.
+def draw(session: Session, planned: PlannedCell, artifacts: ArtifactCache) -> list[Path]:
+    """Both pictures of a cell, where the pages show them.
 
     Raises:
         Busy: another process is making a part of it.
     """
-    chosen = gathered(planned.cell, workshop)
+    chosen = load_selection(planned.cell, artifacts)
     names = picture_names(
-        sitting.experiment.name, sitting.scale, sitting.phase, planned.setting, planned.arm
+        session.experiment.name, session.scale, session.phase, planned.setting, planned.arm
     )
-    folder = sitting.results.parent / FOLDER
+    folder = session.store.folder.parent / FOLDER
     paths = [folder / name for name in names.values()]
     for path, text in zip(paths, (pairs_picture(chosen), map_picture(chosen)), strict=True):
         write_text(path, text)
     return paths
 
 
-def gathered(cell: Cell, workshop: Workshop) -> Chosen:
+def load_selection(cell: Cell, artifacts: ArtifactCache) -> Chosen:
     """Embeddings, classes and selection of a cell."""
     from contrasift.pipeline.stages.embed import load_embeddings
     from contrasift.report.thumbnails import thumbnail
     from contrasift.store.tables import positions_of, read_latent_classes, read_table
 
-    run = workshop.selected(cell)
+    run = artifacts.selected(cell)
     folder = run.folder.path
     embeddings = load_embeddings(folder)
     table = read_table(folder / "selection.parquet", "index", "selected")

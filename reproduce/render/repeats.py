@@ -1,4 +1,4 @@
-"""The section on cells that were made anew, and what a table of several processors must say."""
+"""The page on cells that were repeated, and what a table of several processors must say."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reproduce.metrics.names import ACCURACIES
-from reproduce.render.cell_table import Table
+from reproduce.render.cell_table import CellTable
 from reproduce.render.formatting import UNKNOWN, setting_text
 
 _SHOWN = [name for name in ACCURACIES if "." not in name]
 
 
-def again_section(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def repeats_section(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A row a cell: who made it then and now, and by how many points its accuracies moved."""
-    yield from ("## Made again", "")
+    yield from ("# Cells that were repeated", "")
+    yield from (_answer(records), "")
     yield (
-        "Finished cells made anew from an empty work folder (`python -m reproduce NAME --only … "
-        "--again`): the new accuracy less the one above, in points; 0.0 is equal to the last bit. "
-        "Another processor rounds otherwise, and a training that begins equal drifts apart."
+        "Finished cells were run once more from an empty work folder (`python -m reproduce NAME --only … "
+        "--repeat`). The table has the new accuracy less the kept one, in points; 0.0 is equal to the "
+        "last bit. Another processor rounds otherwise, and trainings that begin equal drift apart."
     )
     names = [ACCURACIES[name].name for name in _SHOWN]
     yield from ("", f"| cell | then | now | {' | '.join(names)} |")
@@ -37,7 +38,7 @@ def again_section(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from (f"| *root mean square* | | | {' | '.join(spread)} |", "")
 
 
-def processors_note(table: Table) -> str:
+def processors_note(table: CellTable) -> str:
     """A sentence where the cells of a table were made on more than one kind of processor."""
     found = {
         record["made_with"]["processor"]
@@ -48,11 +49,24 @@ def processors_note(table: Table) -> str:
         return ""
     return (
         f"These cells were made on different processors ({', '.join(sorted(found))}), which round "
-        "differently: runs of one seed begin alike and are as far apart as in *Made again*."
+        "differently: runs of one seed begin alike and drift apart as in [repeats](repeats.md)."
     )
 
 
-def moved_text(record: Mapping[str, Any]) -> str:
+def _answer(records: Sequence[Mapping[str, Any]]) -> str:
+    """How many have the same numbers, and who made the others."""
+    same = sum(not any(_moved(record).values()) for record in records)
+    processors = sum(
+        record["before"]["made_with"]["processor"] != record["after"]["made_with"]["processor"]
+        for record in records
+    )
+    return (
+        f"Of {len(records)} repeated cells {same} have the same accuracies to the last bit; "
+        f"{processors} were repeated on another processor."
+    )
+
+
+def change_text(record: Mapping[str, Any]) -> str:
     """One line: the cell, and by how many points its accuracies moved."""
     moved = ", ".join(
         f"{ACCURACIES[name].name} {_points(by)}" for name, by in _moved(record).items()

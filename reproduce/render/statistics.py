@@ -11,7 +11,7 @@ import numpy as np
 from contrasift.errors import UsageError
 from contrasift.evaluation import Interval, mean_and_interval
 
-HOLDS, FAILS, OPEN = "holds", "fails", "can't be told"
+HOLDS, FAILS, OPEN = "holds", "fails", "not significant"
 
 
 def contrast(
@@ -38,26 +38,26 @@ def contrast(
     )
 
 
-def pairs_needed(deviation: float, reach: float, most: int = 100_000) -> int:
-    """The fewest pairs whose 95 % interval reaches no further than `reach` to either side.
+def pairs_needed(deviation: float, half_width: float, most: int = 100_000) -> int:
+    """The fewest pairs whose 95 % interval reaches no further than `half_width` to either side.
 
-    min n ≥ 2 with t_{0.975, n−1} · deviation/√n ≤ reach
+    min n ≥ 2 with t_{0.975, n−1} · deviation/√n ≤ half_width
 
     Args:
         deviation: of the differences of pairs.
-        reach: in the same unit.
+        half_width: in the same unit.
         most: where to give up.
 
     Raises:
-        UsageError: a reach that is not above 0.
+        UsageError: a half-width that is not above 0.
     """
     from scipy.special import stdtrit
 
-    if not reach > 0:
-        raise UsageError("a reach above 0", f"{reach}")
+    if not half_width > 0:
+        raise UsageError("a half-width above 0", f"{half_width}")
 
     def enough(n: int) -> bool:
-        return float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n) <= reach
+        return float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n) <= half_width
 
     low, high = 2, 2
     while not enough(high) and high < most:
@@ -80,7 +80,7 @@ class Verdict:
     """What an interval says of a claim.
 
     Attributes:
-        word: `holds`, `fails` or `can't be told`.
+        word: `holds`, `fails` or `not significant`.
         interval: of the contrast; None where there is nothing to judge by.
     """
 

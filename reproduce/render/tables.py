@@ -7,12 +7,12 @@ from functools import partial
 
 from reproduce.declared.declaring import Experiment
 from reproduce.metrics.extras import METRICS
-from reproduce.render.cell_table import REACHES, Table
+from reproduce.render.cell_table import HALF_WIDTHS, CellTable
 from reproduce.render.cost_to_target import seconds_in_all
 from reproduce.render.formatting import UNKNOWN, difference_text, mean_text, setting_text
 
 
-def along_line(experiment: Experiment, group: Sequence[Table]) -> Iterator[str]:
+def along_line(experiment: Experiment, group: Sequence[CellTable]) -> Iterator[str]:
     """One arm along the experiment's line: a row a metric, a column a place."""
     rest = {axis: label for axis, label in group[0].setting.items() if axis != experiment.line}
     (arm,) = {arm for table in group for arm in table.records}
@@ -24,7 +24,7 @@ def along_line(experiment: Experiment, group: Sequence[Table]) -> Iterator[str]:
     yield f"| seeds | {seeds} |"
 
 
-def side_by_side(experiment: Experiment, table: Table) -> Iterator[str]:
+def side_by_side(experiment: Experiment, table: CellTable) -> Iterator[str]:
     """Arms and their differences: a row a metric, where there are too many for columns."""
     reference = experiment.reference
     columns = {arm: partial(_mean_of, table, arm) for arm in table.records}
@@ -46,15 +46,15 @@ def _by_metric(
             yield f"| {METRICS[metric].name} | {' | '.join(cells)} |"
 
 
-def _mean_of(table: Table, arm: str, metric: str) -> str:
+def _mean_of(table: CellTable, arm: str, metric: str) -> str:
     return mean_text(table.mean(arm, metric), METRICS[metric].digits)
 
 
-def _difference_of(table: Table, arm: str, reference: str, metric: str) -> str:
+def _difference_of(table: CellTable, arm: str, reference: str, metric: str) -> str:
     return difference_text(table.difference(arm, reference, metric), METRICS[metric].digits)
 
 
-def means(experiment: Experiment, table: Table) -> Iterator[str]:
+def means(experiment: Experiment, table: CellTable) -> Iterator[str]:
     """A row an arm: its metrics, its classes, and what it costs."""
     names = [METRICS[metric].name for metric in experiment.metrics]
     names += ["classes", "NMI", "choosing, s", "training, s", "both, s", "1000 images", "seeds"]
@@ -69,7 +69,7 @@ def means(experiment: Experiment, table: Table) -> Iterator[str]:
         yield f"| {arm} | {' | '.join(cells)} | {len(table.records[arm])} |"
 
 
-def differences(experiment: Experiment, table: Table) -> Iterator[str]:
+def differences(experiment: Experiment, table: CellTable) -> Iterator[str]:
     """A row an arm: its metrics less the reference's, and how many pairs would tell more."""
     reference = experiment.reference
     names = [METRICS[metric].name for metric in experiment.metrics]
@@ -80,9 +80,9 @@ def differences(experiment: Experiment, table: Table) -> Iterator[str]:
         cells = [_difference_of(table, arm, reference, metric) for metric in experiment.metrics]
         yield f"| {arm} | {' | '.join(cells)} |"
     needed = [table.pairs(arms, reference, metric) for metric in experiment.metrics]
-    for place, reach in enumerate(REACHES):
+    for place, width in enumerate(HALF_WIDTHS):
         cells = [UNKNOWN if one is None else f"{one[place]:,}" for one in needed]
-        yield f"| *pairs for ±{reach:g} points* | {' | '.join(cells)} |"
+        yield f"| *pairs for ±{width:g} points* | {' | '.join(cells)} |"
 
 
 def _count(value: float | None) -> str:

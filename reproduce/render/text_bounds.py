@@ -14,7 +14,7 @@ from contrasift.text.options import TextOptions, TextPoolOptions
 from reproduce.cell import default_of
 from reproduce.declared.texts import TEXT_BOUNDS
 from reproduce.metrics.bounds import shown
-from reproduce.render.cell_table import Table
+from reproduce.render.cell_table import CellTable
 
 FOLDER = "texts"  # beside that of the results
 _ARM = TEXT_BOUNDS.reference
@@ -42,17 +42,17 @@ class TextStudy:
         """What tables are labelled with."""
         return {"pool": self.name}
 
-    def along(self) -> list[Table]:
+    def along(self) -> list[CellTable]:
         """For `TEXT_BOUNDS`: a table for each K + 1."""
         return [
-            Table({**self.setting, TEXT_BOUNDS.line: str(size)}, {_ARM: by_seed})
+            CellTable({**self.setting, TEXT_BOUNDS.line: str(size)}, {_ARM: by_seed})
             for size, by_seed in self._by_size().items()
         ]
 
-    def beside(self) -> Table:
+    def beside(self) -> CellTable:
         """For `TEXT_BATCHES`: an arm for each K + 1."""
         by_size = self._by_size()
-        return Table(
+        return CellTable(
             self.setting, {f"batches of {size}": by_seed for size, by_seed in by_size.items()}
         )
 
@@ -62,7 +62,7 @@ class TextStudy:
             found.setdefault(cell["draws"], {})[cell["seed"]] = _record(cell)
         return found
 
-    def says(self) -> str:
+    def description(self) -> str:
         """What was trained on, in a phrase."""
         about = self.content
         options = about["options"]

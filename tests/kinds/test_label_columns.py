@@ -84,7 +84,7 @@ def test_types_that_are_labels(kind):
 @pytest.mark.parametrize("kind", REFUSED)
 def test_other_types_name_column_type_and_flag_and_the_flags_work(kind):
     path = table(REFUSED[kind])
-    with pytest.raises(DataError, match="--labels none") as refused:
+    with pytest.raises(DataError, match="labels='none'") as refused:
         open_pool(path)
     assert "'label'" in str(refused.value)
     assert str(pq.read_schema(path).field("label").type) in str(refused.value)
@@ -106,7 +106,7 @@ def test_files_whose_labels_do_not_fit_together_open_without_them(tmp_path):
     folder.mkdir()
     table(TAKEN["int64"][0], folder / "a.parquet")
     table(TAKEN["string"][0], folder / "b.parquet")
-    with pytest.raises(DataError, match="--labels none"):
+    with pytest.raises(DataError, match="labels='none'"):
         open_pool(folder)
     assert len(open_pool(folder, labels="none")) == 2 * N
 
@@ -152,7 +152,7 @@ def test_columns_of_data_sets(kind, form, tmp_path):
 @pytest.mark.parametrize("form", ["object", "saved", "parquet"])
 def test_columns_of_data_sets_that_are_no_labels(kind, form, tmp_path):
     source = data_set(*HF_REFUSED[kind], form, tmp_path)
-    with pytest.raises(DataError, match="'label'.*--labels none"):
+    with pytest.raises(DataError, match="'label'.*labels='none'"):
         open_pool(source)
     assert open_pool(source, labels="none").labels is None
     assert open_pool(source, labels=[0, 1] * 3, holdout=0).labels.tolist() == [0, 1] * 3
@@ -175,7 +175,7 @@ def test_a_data_set_whose_test_split_is_labelled_in_another_way_opens_without_la
     both = datasets.DatasetDict(
         {name: data_set(kind[0], kind[1], "object", tmp_path) for name, kind in parts.items()}
     )
-    with pytest.raises(DataError, match="'label'.*--labels none"):
+    with pytest.raises(DataError, match="'label'.*labels='none'"):
         open_pool(both)
     assert open_pool(both, labels="none").test is None
 

@@ -7,8 +7,8 @@ import pytest
 
 from contrasift.errors import UsageError
 from reproduce.declared.declaring import Claim, Experiment
-from reproduce.render.cell_table import Table
-from reproduce.render.cost_to_target import cheapest, reach_table, seconds_in_all
+from reproduce.render.cell_table import CellTable
+from reproduce.render.cost_to_target import cheapest, cost_table, seconds_in_all
 from reproduce.render.curves import curves, curves_of
 from reproduce.render.forest import forest, ticks
 
@@ -21,7 +21,7 @@ TRIAL = Experiment(
     axes={"epochs": {"1": {}, "2": {}, "4": {}}},
     metrics=("knn", "alignment.labels"),
     line="epochs",
-    reach=("full", "2"),
+    target=("full", "2"),
 )
 
 
@@ -44,7 +44,7 @@ def table(epochs, values, seconds=10.0, pool="digits"):
         }
         for arm, one in values.items()
     }
-    return Table({"pool": pool, "epochs": epochs}, records)
+    return CellTable({"pool": pool, "epochs": epochs}, records)
 
 
 TABLES = [
@@ -106,23 +106,23 @@ def test_what_an_accuracy_costs():
     assert seconds_in_all(TABLES[0], "full") == 45
     assert cheapest(TRIAL, group, "full", "knn") == (25, "2")
     assert cheapest(TRIAL, group, "half <&>", "knn") == (45, "4")
-    rows = list(reach_table(TRIAL, group))
+    rows = list(cost_table(TRIAL, group))
     assert rows[-1] == "| half <&> | 45 (4) |"  # alignment is no accuracy
     below = [TABLES[1], TABLES[2]]
     assert cheapest(TRIAL, below, "half <&>", "knn") is None
-    assert list(reach_table(TRIAL, below))[-1] == "| half <&> | not reached |"
+    assert list(cost_table(TRIAL, below))[-1] == "| half <&> | not reached |"
     assert cheapest(TRIAL, [TABLES[0], TABLES[1]], "full", "knn") is None
 
 
 def test_costs_are_compared_over_the_seeds_that_all_have():
     slow = {**TABLES[2].records["full"], 2: TABLES[0].records["full"][0]}
-    group = [TABLES[0], Table(TABLES[2].setting, {"full": slow})]
+    group = [TABLES[0], CellTable(TABLES[2].setting, {"full": slow})]
     assert cheapest(TRIAL, group, "full", "knn") == (pytest.approx(95 / 3), "2")
-    text = list(reach_table(TRIAL, group))
+    text = list(cost_table(TRIAL, group))
     assert "seeds that all have (2)" in text[0]
     assert next(row for row in text if row.startswith("| full")) == "| full | 25 (2) |"
     none = [TABLES[0].at([0]), TABLES[2].at([1])]
-    assert "a seed in common" in " ".join(reach_table(TRIAL, none))
+    assert "a seed in common" in " ".join(cost_table(TRIAL, none))
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_costs_are_compared_over_the_seeds_that_all_have():
         ({"axes": {"epochs": {"few": {}}}}, "numbers along the line"),
         ({"metrics": ("knm",)}, "a metric of trial"),
         ({"claims": (Claim("", {"full": 1}, ("knm",)),)}, "a metric of trial"),
-        ({"reach": ("fool", "2")}, "arm that trial reaches"),
-        ({"reach": ("full", "3")}, "place that trial reaches"),
+        ({"target": ("fool", "2")}, "the arm that is the target of trial"),
+        ({"target": ("full", "3")}, "the place of the target of trial"),
     ],
 )
 def test_what_is_declared_must_be_there(changes, says):
     fields = {name: getattr(TRIAL, name) for name in TRIAL.__dataclass_fields__}
     with pytest.raises(UsageError, match=says):
-        Experiment(**{**fields, "reach": None, **changes})
+        Experiment(**{**fields, "target": None, **changes})
 
 
 def test_a_value_may_depend_on_the_options_so_far():

@@ -9,15 +9,16 @@ from typer.testing import CliRunner
 
 from contrasift.errors import UsageError
 from contrasift.store.run import RECIPES, read_recipe
+from reproduce.cell_store import CellStore
 from reproduce.declared.catalogue import EXPERIMENTS
 from reproduce.declared.declaring import (
     Claim,
     Experiment,
     parse_changes,
+    place_name,
     select_planned,
 )
 from reproduce.declared.scales import SCALES
-from reproduce.runner import read_results
 
 
 def command(*arguments, code=0):
@@ -36,7 +37,7 @@ def test_every_experiment_is_a_whole_plan_at_every_scale(name, scale):
     planned = experiment.plan(scale, seeds=1)
     assert {one.arm for one in planned} == set(experiment.arms)
     assert not any(one.cell.measure.explore for one in planned)
-    names = [one.file_name(scale, "confirm") for one in planned]
+    names = [place_name(one.place(name, scale, "confirm")) for one in planned]
     assert len(set(names)) == len(names)
     assert max(map(len, names)) < 200
     # Within a setting and a seed, arms are what they say: no two of them the same cell.
@@ -174,7 +175,7 @@ def test_only_takes_parts_and_an_axis_an_arm_or_a_seed_in_whole(texts, arms, fra
 
 
 def test_list_and_dry_run_for_programs():
-    listed = json.loads(command("--list", "--json", "--results", "nowhere").stdout)["experiments"]
+    listed = json.loads(command("--list", "--json", "--cells", "nowhere").stdout)["experiments"]
     assert [one["name"] for one in listed] == list(EXPERIMENTS)
     by_name = {one["name"]: one for one in listed}
     assert by_name["steps"]["axes"] == {"match": ["epochs", "steps"],
@@ -198,8 +199,8 @@ def test_list_and_dry_run_for_programs():
         (("goal", "--only", "fraction=0.3"), "fraction, method, arm, seed in"),
         (("goal", "--seeds", "0"), "--seeds of at least 1"),
         (("goal", "--set", "train.epochs=many"), "option epochs to be int"),
-        (("--write-results",), "results in"),
-        (("classes", "--pictures", "--results", "nowhere"), "finished cells in which"),
+        (("--write-pages",), "finished cells in"),
+        (("classes", "--pictures", "--cells", "nowhere"), "finished cells in which"),
         (("goal", "--set", "measure.extras=nothing"), "measure.extras to be one of alignment"),
         (("goal", "--scale", "paper", "--only", "cifar10"), "cifar"),
     ],
@@ -217,7 +218,7 @@ def test_more_than_the_budget_is_refused_before_anything_is_done():
     done = command("headroom", "--scale", "tiny", "--budget", 0.0001, code=2)
     assert "work of at most 0.0001 h" in done.output
     assert "--budget" in done.output
-    assert not list(read_results(Path("experiments/results")))
+    assert not list(CellStore(Path("reproduce/cells")).records())
 
 
 def test_cifar100_as_the_paper_has_it_but_small(tmp_path, monkeypatch):
@@ -237,11 +238,11 @@ def test_cifar100_as_the_paper_has_it_but_small(tmp_path, monkeypatch):
     command(
         "fractions", "--scale", "paper", "--only", "cifar100", "--only", "0.5", "--seeds", 1,
         "--threads", 1, "--device", "cpu", "--work", tmp_path / "work",
-        "--results", tmp_path / "experiments" / "results", "--quiet", *changes,
+        "--cells", tmp_path / "reproduce" / "cells", "--quiet", *changes,
     )  # fmt: skip
-    found = list(read_results(tmp_path / "experiments" / "results"))
+    found = list(CellStore(tmp_path / "reproduce" / "cells").records())
     assert {record["arm"] for record in found} == set(EXPERIMENTS["fractions"].arms)
     assert {record["options"]["train"]["schedule"] for record in found} == {"constant"}
     assert found[0]["facts"]["pool"] == "cifar100"
-    page = command("--write-results", "--results", tmp_path / "experiments" / "results").output
-    assert page.strip().endswith("RESULTS.md")
+    page = command("--write-pages", "--cells", tmp_path / "reproduce" / "cells").output
+    assert page.strip().endswith("README.md")

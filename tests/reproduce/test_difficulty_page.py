@@ -6,15 +6,16 @@ from xml.etree import ElementTree
 
 import pytest
 
+from reproduce.cell_store import CellStore
 from reproduce.declared.catalogue import EXPERIMENTS
-from reproduce.render.cell_table import Table
+from reproduce.render.cell_table import CellTable
 from reproduce.render.difficulty import (
     difficulty_figure,
-    difficulty_readings,
+    measured_difficulty,
     pairs_rows,
 )
-from reproduce.render.pages import write_page
-from reproduce.runner import Sitting
+from reproduce.runner import Session
+from tests.reproduce.test_pages import written
 
 
 def read(pairs, found=(0, 10, 30), depth=True):
@@ -34,7 +35,7 @@ def read(pairs, found=(0, 10, 30), depth=True):
 
 
 def table(**arms):
-    return Table(
+    return CellTable(
         {"pool": "digits"},
         {
             arm: {seed: {"metrics": {"difficulty": one}} for seed, one in enumerate(readings)}
@@ -53,13 +54,13 @@ TWO = table(
 
 
 def test_cells_that_read_only_numbers_have_no_figure():
-    assert set(difficulty_readings(TWO)) == {"moco"}
-    assert difficulty_readings(table(a=[{"same_class_95_100": 0.1}])) == {}
+    assert set(measured_difficulty(TWO)) == {"moco"}
+    assert measured_difficulty(table(a=[{"same_class_95_100": 0.1}])) == {}
 
 
 @pytest.mark.parametrize("depth", [True, False])
 def test_a_panel_a_measure_and_one_of_how_often(depth):
-    readings = difficulty_readings(table(moco=[read([], depth=depth), read([], depth=depth)]))
+    readings = measured_difficulty(table(moco=[read([], depth=depth), read([], depth=depth)]))
     tree = ElementTree.fromstring(difficulty_figure(readings))
     titles = [one.text for one in tree.iter() if one.get("class") == "t"]
     assert titles == [
@@ -74,7 +75,7 @@ def test_a_panel_a_measure_and_one_of_how_often(depth):
 
 
 def test_a_long_line_has_a_band_and_no_marks():
-    tree = ElementTree.fromstring(difficulty_figure(difficulty_readings(TWO)))
+    tree = ElementTree.fromstring(difficulty_figure(measured_difficulty(TWO)))
     groups = [one for one in tree.iter() if one.tag.endswith("}g")]
     kinds = [[one.tag.rpartition("}")[2] for one in group.iter()] for group in groups]
     assert "circle" not in kinds[0]
@@ -84,7 +85,7 @@ def test_a_long_line_has_a_band_and_no_marks():
 
 
 def test_pairs_are_named_once_those_of_most_seeds_first():
-    rows = list(pairs_rows(difficulty_readings(TWO)))
+    rows = list(pairs_rows(measured_difficulty(TWO)))
     assert rows[0] == "| classes | moco |"
     assert rows[2] == (
         "| most correlated | c / d +0.600 (2 of 2)<br>a / d +0.950 (1 of 2)<br>a / b +0.800 (1 of 2) |"
@@ -93,11 +94,13 @@ def test_pairs_are_named_once_those_of_most_seeds_first():
 
 def test_the_page_has_them(tmp_path):
     planned = EXPERIMENTS["difficulty"].plan("tiny", seeds=2)
-    here = Sitting(EXPERIMENTS["difficulty"], "tiny", "confirm", planned, tmp_path / "results")
+    here = Session(
+        EXPERIMENTS["difficulty"], "tiny", "confirm", planned, CellStore(tmp_path / "cells")
+    )
     for one in planned:
         metrics = {"difficulty": read([["x", "y", 0.5]])}
         here.keep(one, {"metrics": metrics, "facts": {}, "parts": {}})
-    text = write_page(tmp_path / "results").read_text(encoding="utf-8")
-    (figure,) = (tmp_path / "plots").glob("*-by-difficulty.svg")
+    text = written(CellStore(tmp_path / "cells"))
+    (figure,) = (tmp_path / "pages" / "plots").glob("*-by-difficulty.svg")
     assert f"](plots/{figure.name})" in text
     assert "| most correlated | x / y +0.500 (2 of 2) | x / y" in text

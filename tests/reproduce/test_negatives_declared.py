@@ -97,6 +97,8 @@ def test_what_is_shown_of_a_reading_is_read():
         wanted = {metric.partition(".")[0] for metric in spoken_of if "." in metric} - {"head"}
         assert spoken_of <= set(METRICS)
         measured = {
-            extra for one in experiment.plan("cpu", seeds=1) for extra in one.cell.measure.readings
+            extra
+            for one in experiment.plan("cpu", seeds=1)
+            for extra in one.cell.measure.extra_metrics
         }
         assert wanted <= measured, name

@@ -44,7 +44,7 @@ def test_pairs_needed_is_the_first_that_is_enough(deviation, reach):
 def test_pairs_needed_at_the_ends():
     assert pairs_needed(0.0, 0.5) == 2
     assert pairs_needed(1e9, 0.5, most=100) >= 100
-    with pytest.raises(UsageError, match="reach above 0"):
+    with pytest.raises(UsageError, match="half-width above 0"):
         pairs_needed(1.0, 0.0)
 
 
@@ -62,11 +62,11 @@ def interval(low, high):
     ("ends", "rule", "margin", "word"),
     [
         ((0.1, 2.0), "above", 0, "holds"),
-        ((-0.1, 2.0), "above", 0, "can't be told"),
+        ((-0.1, 2.0), "above", 0, "not significant"),
         ((-3.0, -0.1), "above", 0, "fails"),
         ((-0.9, -0.1), "above", -1, "holds"),
         ((-0.9, 0.9), "within", 1, "holds"),
-        ((-1.1, 0.9), "within", 1, "can't be told"),
+        ((-1.1, 0.9), "within", 1, "not significant"),
         ((1.1, 2.0), "within", 1, "fails"),
         ((-2.0, -1.1), "within", 1, "fails"),
     ],
@@ -76,7 +76,7 @@ def test_what_an_interval_decides(ends, rule, margin, word):
 
 
 def test_one_seed_decides_nothing():
-    assert decide(mean_and_interval([5.0]), "above", 0).word == "can't be told"
-    assert decide(None, "above", 0).word == "can't be told"
+    assert decide(mean_and_interval([5.0]), "above", 0).word == "not significant"
+    assert decide(None, "above", 0).word == "not significant"
     with pytest.raises(UsageError, match="a rule"):
         decide(interval(1.0, 2.0), "beyond", 0)

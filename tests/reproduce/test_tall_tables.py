@@ -6,20 +6,21 @@ from xml.etree import ElementTree
 
 import pytest
 
+from reproduce.cell_store import CellStore
 from reproduce.declared.catalogue import EXPERIMENTS
-from reproduce.render.pages import write_page
-from reproduce.runner import Sitting
+from reproduce.runner import Session
+from tests.reproduce.test_pages import written
 
 
 def page_of(tmp_path, name, extra, value_of):
-    """The page of an experiment whose cells have these readings, two seeds of each."""
+    """The page of an experiment whose cells have these metrics, two seeds of each."""
     planned = EXPERIMENTS[name].plan("tiny", seeds=2)
-    here = Sitting(EXPERIMENTS[name], "tiny", "confirm", planned, tmp_path / "results")
+    here = Session(EXPERIMENTS[name], "tiny", "confirm", planned, CellStore(tmp_path / "cells"))
     for one in planned:
         metrics = {"linear": 0.5, extra: value_of(one)}
         here.keep(one, {"metrics": metrics, "facts": {}, "parts": {}})
-    text = write_page(tmp_path / "results").read_text(encoding="utf-8")
-    (figure,) = (tmp_path / "plots").glob("*.svg")
+    text = written(CellStore(tmp_path / "cells"))
+    (figure,) = (tmp_path / "pages" / "plots").glob("*.svg")
     return text, ElementTree.parse(figure).getroot()
 
 
@@ -39,7 +40,7 @@ def test_one_arm_along_a_line(tmp_path):
     told = text.split("Every interval</summary>")[1].splitlines()
     (row, *_) = [line for line in told if line.startswith("| Arora's bound, with")]
     assert "| +1.500 [" in row
-    assert row.endswith("can't be told |")
+    assert row.endswith("not significant (n = 2) |")
     assert len([one for one in figure.iter() if one.get("class") == "t"]) == 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,9 +16,10 @@ from contrasift.classes.graph_classes import graph_classes
 from contrasift.classes.kmeans import Assigned, choose_n_classes, kmeans, split_large
 from contrasift.classes.rows import Rows, prepare_rows
 from contrasift.errors import UsageError
+from contrasift.options.words import ClassMethod, GraphKind, Metric
 from contrasift.results import LatentClasses
 
-METHODS = ("auto", "graph", "kmeans", "few-labels", "propagate", "labels")
+METHODS: tuple[ClassMethod, ...] = typing.get_args(ClassMethod)
 
 Found = tuple[np.ndarray, np.ndarray, dict[str, Any]]
 
@@ -25,20 +27,20 @@ Found = tuple[np.ndarray, np.ndarray, dict[str, Any]]
 def latent_classes(
     embeddings: object,
     *,
-    method: str = "auto",
+    method: ClassMethod = "auto",
     n_classes: int | str | None = None,
     labels: object = None,
     label_names: Sequence[str] = (),
     known: object = None,
     label_share: float | None = None,
     whiten: int = 128,
-    metric: str = "spherical",
+    metric: Metric = "spherical",
     restarts: int = 5,
     iterations: int = 25,
     max_class_size: int | None = None,
     graph_neighbours: int | str = 10,
     resolution: float | str = 3.0,
-    graph: str = "union",
+    graph: GraphKind = "union",
     seed: int = 0,
     assigning: Callable[[Rows, np.ndarray], Assigned] | None = None,
 ) -> LatentClasses:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from contrasift.cli.common import Device, Json, Quiet, Update, continue_run
+from contrasift.cli.common import Device, Json, PoolPlace, Quiet, Update, continue_run
 from contrasift.cli.console import print_json
 from contrasift.errors import DataError, UsageError
 from contrasift.reading import read_text
@@ -59,6 +59,7 @@ def bounds_command(
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Write the curves to this HTML file.")
     ] = None,
+    moved_to: PoolPlace = None,
     device: Device = "auto",
     update: Update = False,
     quiet: Quiet = False,
@@ -82,6 +83,8 @@ def bounds_command(
     """
     asked = [value for value in (classes, priors, counts) if value is not None]
     if folder is None:
+        if moved_to is not None:
+            raise UsageError("a run folder for --pool", "none")
         if not asked:
             raise UsageError("--classes, --priors, --counts or a run folder", "none of them")
         if selection:
@@ -98,7 +101,15 @@ def bounds_command(
             "both",
             "A run brings its own classes and gets its plots in bounds.html",
         )
-    _measure_run(folder, device, selection, update=update, quiet=quiet, as_json=as_json)
+    _measure_run(
+        folder,
+        device,
+        selection,
+        update=update,
+        quiet=quiet,
+        as_json=as_json,
+        moved_to=moved_to,
+    )
 
 
 def _urn(classes: int | None, priors: Path | None, counts: Path | None) -> Urn:
@@ -217,9 +228,19 @@ def _bound_text(bound: dict[str, Any]) -> str:
 
 
 def _measure_run(
-    folder: Path, device: str, selection: bool, *, update: bool, quiet: bool, as_json: bool
+    folder: Path,
+    device: str,
+    selection: bool,
+    *,
+    update: bool,
+    quiet: bool,
+    as_json: bool,
+    moved_to: str | None,
 ) -> None:
-    with continue_run(folder, {}, device=device, update=update, quiet=quiet or as_json) as run:
+    hushed = quiet or as_json
+    with continue_run(
+        folder, {}, device=device, update=update, quiet=hushed, moved_to=moved_to
+    ) as run:
         if selection:
             from contrasift.pipeline.studies.guarantees import guarantee_run
 

@@ -28,6 +28,15 @@ Update = Annotated[
         "--update", help="Do stages again in place that were finished under other options."
     ),
 ]
+PoolPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--pool",
+        metavar="PLACE",
+        help="Where the run's pool is now, if it has moved: taken if its content is the same.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
 
@@ -133,10 +142,15 @@ def continue_run(
     update: bool = False,
     quiet: bool = False,
     connect: Connect | None = None,
+    moved_to: str | None = None,
 ) -> Iterator[Run]:
-    """Open an existing run with some options changed by flags."""
+    """Open an existing run with some options changed by flags, its pool perhaps at another place."""
     from contrasift.store.run import RunFolder
 
+    if moved_to is not None:
+        from contrasift.pipeline.pool_of_run import move_pool
+
+        move_pool(folder, moved_to, Narrator(quiet=quiet).say)
     base = RunFolder.existing(folder).read_options()
     options = merge_options(None, given, base)
     with start_run(

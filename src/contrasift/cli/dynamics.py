@@ -12,6 +12,7 @@ import typer
 from contrasift.cli.common import (
     Device,
     Json,
+    PoolPlace,
     Quiet,
     Update,
     continue_run,
@@ -33,6 +34,7 @@ def dynamics_command(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder to begin, for a pool.")
     ] = None,
+    moved_to: PoolPlace = None,
     device: Device = "auto",
     update: Update = False,
     quiet: Quiet = False,
@@ -59,8 +61,12 @@ def dynamics_command(
     if (folder / "options.yaml").exists():
         if out is not None:
             raise UsageError("a run or --out, not both", f"{source} and --out {out}")
-        opened = continue_run(folder, pool, device=device, update=update, quiet=hushed)
+        opened = continue_run(
+            folder, pool, device=device, update=update, quiet=hushed, moved_to=moved_to
+        )
     else:
+        if moved_to is not None:
+            raise UsageError("a run folder for --pool", source)
         if out is None:
             raise UsageError(
                 "--out for a pool, or a run folder",

@@ -24,9 +24,12 @@ def evaluate_in_run(
     update: bool,
     quiet: bool,
     as_json: bool,
+    moved_to: str | None = None,
 ) -> None:
     """Evaluate all trained encoders of a run and the untrained one, or one from elsewhere."""
-    with continue_run(folder, given, device=device, update=update, quiet=quiet or as_json) as run:
+    with continue_run(
+        folder, given, device=device, update=update, quiet=quiet or as_json, moved_to=moved_to
+    ) as run:
         from contrasift.pipeline.stages.evaluate import (
             Reading,
             evaluate,
@@ -65,7 +68,7 @@ def evaluate_on_pool(
     as_json: bool,
 ) -> None:
     """Evaluate one encoder on a pool, and keep nothing."""
-    from contrasift.pipeline.run import open_run_pool
+    from contrasift.pipeline.pool_of_run import open_run_pool
     from contrasift.pipeline.stages.evaluate import Reading, evaluate_encoder, labels_and_test
     from contrasift.pools import scan_pool
     from contrasift.training.loading import load_encoder

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from contrasift.cli.common import Json, Quiet, RunArgument, continue_run
+from contrasift.cli.common import Json, PoolPlace, Quiet, RunArgument, continue_run
 from contrasift.cli.console import print_json
 from contrasift.errors import MissingExtraError
 
@@ -34,6 +34,7 @@ def explore_command(
     port: Annotated[
         int, typer.Option("--port", help="Where Embedding Atlas listens.", min=1, max=65535)
     ] = 5055,
+    moved_to: PoolPlace = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +51,7 @@ def explore_command(
         contrasift explore runs/photos --no-open
     """
     program = None if only_write or as_json else _program()  # before any work
-    with continue_run(folder, {}, quiet=quiet or as_json) as run:
+    with continue_run(folder, {}, quiet=quiet or as_json, moved_to=moved_to) as run:
         from contrasift.pipeline.studies.explore import write_explore_table
 
         path, n = write_explore_table(run, side)

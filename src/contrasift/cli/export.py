@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from contrasift.cli.common import Json, Quiet, RunArgument
+from contrasift.cli.common import Json, PoolPlace, Quiet, RunArgument
 from contrasift.cli.console import Narrator
 
 
@@ -61,6 +61,7 @@ def export_command(
             show_default=False,
         ),
     ] = None,
+    moved_to: PoolPlace = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -83,6 +84,10 @@ def export_command(
     if shard_size is not None and to is not Form.webdataset:
         raise UsageError("--shard-size with --to webdataset", f"--to {to}")
     narrator = Narrator(quiet=quiet or as_json)
+    if moved_to is not None:
+        from contrasift.pipeline.pool_of_run import move_pool
+
+        move_pool(folder, moved_to, narrator.say)
     with narrator.progress("exporting") as progress:
         count = export(
             folder,

@@ -101,7 +101,7 @@ def pick(given: Mapping[str, Any], group: type[Options]) -> dict[str, Any]:
 # `name=`, perhaps with its value, as a word of its own: a path like `seed=3/x.npy` is none.
 _ARGUMENT = re.compile(
     r"""(?<![\w./=-])(?P<name>[a-z][a-z0-9_]*)=
-        (?:'(?P<text>[^']*)'|"(?P<long>[^"]*)"|(?P<word>True|False|None)|(?P<number>-?\d+(?:\.\d+)?))?
+        (?:'(?P<text>[^']*)'|"(?P<long>[^"]*)"|(?P<word>True|False|None)|(?P<number>-?\d+(?:\.\d+)?|[A-Z][A-Z,:]*))?
         (?=[\s,;:.)]|$)""",
     re.VERBOSE,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from contrasift.cli.common import Device, Json, Quiet, RunArgument, Update, continue_run
+from contrasift.cli.common import Device, Json, PoolPlace, Quiet, RunArgument, Update, continue_run
 from contrasift.cli.console import print_json
 from contrasift.cli.flags import with_options
 from contrasift.options.negatives import NegativesRequest
@@ -14,6 +14,7 @@ from contrasift.options.negatives import NegativesRequest
 @with_options(NegativesRequest)
 def negatives_command(
     folder: RunArgument,
+    moved_to: PoolPlace = None,
     device: Device = "auto",
     update: Update = False,
     quiet: Quiet = False,
@@ -34,7 +35,9 @@ def negatives_command(
     from contrasift.store.atomic import read_json
 
     request = NegativesRequest(**given)
-    with continue_run(folder, {}, device=device, update=update, quiet=quiet or as_json) as run:
+    with continue_run(
+        folder, {}, device=device, update=update, quiet=quiet or as_json, moved_to=moved_to
+    ) as run:
         _, path = analyse_negatives(run, request)
     result = read_json(path)
     page = path.with_suffix(".html")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from contrasift.cli.common import Device, Json, Quiet, RunArgument, Update, continue_run
+from contrasift.cli.common import Device, Json, PoolPlace, Quiet, RunArgument, Update, continue_run
 from contrasift.cli.console import print_json
 from contrasift.cli.flags import with_options
 from contrasift.options.plan import PlanRequest
@@ -14,6 +14,7 @@ from contrasift.options.plan import PlanRequest
 @with_options(PlanRequest)
 def plan_command(
     folder: RunArgument,
+    moved_to: PoolPlace = None,
     device: Device = "auto",
     update: Update = False,
     quiet: Quiet = False,
@@ -33,7 +34,9 @@ def plan_command(
         contrasift plan runs/photos --accuracy --loss 1 --seeds 5
     """
     request = PlanRequest(**given)
-    with continue_run(folder, {}, device=device, update=update, quiet=quiet or as_json) as run:
+    with continue_run(
+        folder, {}, device=device, update=update, quiet=quiet or as_json, moved_to=moved_to
+    ) as run:
         from contrasift.pipeline.studies.plan import plan
 
         result = plan(run, request)

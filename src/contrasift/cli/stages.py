@@ -12,6 +12,7 @@ import typer
 from contrasift.cli.common import (
     Device,
     Json,
+    PoolPlace,
     Quiet,
     RunArgument,
     Update,
@@ -24,6 +25,7 @@ from contrasift.cli.console import Narrator, print_json
 from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
 from contrasift.cli.flags import with_options
 from contrasift.cli.tables import show_pools
+from contrasift.errors import UsageError
 from contrasift.options import (
     ClassesOptions,
     CompareOptions,
@@ -132,6 +134,7 @@ def train_command(
         ),
     ] = "selected",
     seed: Annotated[int, typer.Option("--seed", help="Seed of weights, batches and views.")] = 0,
+    moved_to: PoolPlace = None,
     device: Device = "auto",
     update: Update = False,
     quiet: Quiet = False,
@@ -146,7 +149,9 @@ def train_command(
 
         contrasift train runs/photos --subset mine.txt --match steps
     """
-    with continue_run(folder, given, device=device, update=update, quiet=quiet or as_json) as run:
+    with continue_run(
+        folder, given, device=device, update=update, quiet=quiet or as_json, moved_to=moved_to
+    ) as run:
         from contrasift.pipeline.arms import parse_arm
         from contrasift.pipeline.stages.train import train
 
@@ -194,6 +199,7 @@ def evaluate_command(
             "--probe", help="`logistic` regression, or MoCo's protocol of 100 epochs of `sgd`."
         ),
     ] = Probe.logistic,
+    moved_to: PoolPlace = None,
     device: Device = "auto",
     update: Update = False,
     quiet: Quiet = False,
@@ -215,6 +221,8 @@ def evaluate_command(
 
     layers = ["backbone", "head"] if layer is Layer.both else [layer.value]
     if encoder is not None and not (Path(folder) / "options.yaml").exists():
+        if moved_to is not None:
+            raise UsageError("a run folder for --pool", folder)
         evaluate_on_pool(
             given | {"pool": folder},
             encoder,
@@ -235,15 +243,21 @@ def evaluate_command(
         update=update,
         quiet=quiet,
         as_json=as_json,
+        moved_to=moved_to,
     )
 
 
-def report_command(folder: RunArgument, quiet: Quiet = False, as_json: Json = False) -> None:
+def report_command(
+    folder: RunArgument,
+    moved_to: PoolPlace = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
     """Write report.html from what the run has so far: one page that opens without a network.
 
     Example: contrasift report runs/photos
     """
-    with continue_run(folder, {}, quiet=quiet or as_json) as run:
+    with continue_run(folder, {}, quiet=quiet or as_json, moved_to=moved_to) as run:
         from contrasift.pipeline.stages.map import make_map
         from contrasift.pipeline.stages.report import report
 

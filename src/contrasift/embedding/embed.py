@@ -19,6 +19,7 @@ from numpy.lib.format import open_memmap
 
 from contrasift.errors import DataError, UsageError
 from contrasift.narration import Progress
+from contrasift.options.words import Layer
 from contrasift.results import Embeddings
 from contrasift.store.atomic import reserve
 from contrasift.training.batches import ImageSource, RowBatches, check_positions, load_batches
@@ -43,7 +44,7 @@ def embed(
     positions: np.ndarray,
     encoder: Encoder | Callable[[torch.Tensor], torch.Tensor],
     *,
-    layer: str = "head",
+    layer: Layer = "head",
     views: int = 4,
     plain_view: bool = False,
     augmentation: str | None = None,

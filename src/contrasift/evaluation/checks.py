@@ -26,7 +26,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Task:
+class ProbeData:
     """Checked features and labels of one evaluation.
 
     Attributes:
@@ -44,7 +44,7 @@ class Task:
     truth: np.ndarray
 
     @classmethod
-    def of(cls, train_x: object, train_y: object, test_x: object, test_y: object) -> Task:
+    def of(cls, train_x: object, train_y: object, test_x: object, test_y: object) -> ProbeData:
         """Check everything.
 
         Raises:

@@ -6,7 +6,7 @@ import numpy as np
 
 from contrasift.arrays import row_blocks
 from contrasift.errors import UsageError
-from contrasift.evaluation.checks import Accuracy, Hits, Task, unit_or_zero
+from contrasift.evaluation.checks import Accuracy, Hits, ProbeData, unit_or_zero
 
 
 def knn_accuracy(
@@ -44,22 +44,22 @@ def knn_accuracy(
         raise UsageError("k of at least 1", f"{k}")
     if not temperature > 0:
         raise UsageError("a temperature above 0", f"{temperature}")
-    task = Task.of(train_x, train_y, test_x, test_y)
-    train, test, codes = unit_or_zero(task.train), unit_or_zero(task.test), task.codes
+    data = ProbeData.of(train_x, train_y, test_x, test_y)
+    train, test, codes = unit_or_zero(data.train), unit_or_zero(data.test), data.codes
     k = min(k, train.shape[0])
-    hits = Hits(task.classes)
+    hits = Hits(data.classes)
     for block in row_blocks(test.shape[0], 12 * train.shape[0]):
         cosines = test[block] @ train.T
         near = _nearest(cosines, k)
         # exp((cos − 1)/T) orders classes as exp(cos/T) does and cannot overflow.
         weights = np.exp((np.take_along_axis(cosines, near, axis=1) - 1.0) / temperature)
-        rows = np.arange(near.shape[0])[:, None] * task.classes.size
+        rows = np.arange(near.shape[0])[:, None] * data.classes.size
         votes = np.bincount(
             (rows + codes[near]).ravel(),
             weights=weights.astype(np.float64).ravel(),
-            minlength=near.shape[0] * task.classes.size,
-        ).reshape(near.shape[0], task.classes.size)
-        hits.add(votes, task.truth[block])
+            minlength=near.shape[0] * data.classes.size,
+        ).reshape(near.shape[0], data.classes.size)
+        hits.add(votes, data.truth[block])
     return hits.accuracy()
 
 

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from contrasift.errors import UsageError
-from contrasift.evaluation.checks import Hits, Task, standardisation, standardise, validation_split
+from contrasift.evaluation.checks import (
+    Hits,
+    ProbeData,
+    standardisation,
+    standardise,
+    validation_split,
+)
 from contrasift.evaluation.softmax import LinearFit, covariance_of, fit_softmax
 
 # Weights of ½‖W‖² against the *mean* loss, strongest first: the same grid suits every n.
@@ -72,23 +78,23 @@ def linear_probe(
         UsageError: λ ≤ 0.
         DataError: NaN, wrong shapes, unlabelled rows, fewer than two training classes.
     """
-    task = Task.of(train_x, train_y, test_x, test_y)
-    task.require_two_classes()
+    data = ProbeData.of(train_x, train_y, test_x, test_y)
+    data.require_two_classes()
     if regularisation is not None and not regularisation > 0:
         raise UsageError("a regularisation above 0", f"{regularisation}")
-    centre, scale = standardisation(task.train)
-    train = standardise(task.train, centre, scale)
+    centre, scale = standardisation(data.train)
+    train = standardise(data.train, centre, scale)
     validation: dict[float, float] = {}
     start = None
     if regularisation is None:
-        validation, fits = _validate(train, task.codes, task.classes.size, seed)
+        validation, fits = _validate(train, data.codes, data.classes.size, seed)
         regularisation = _FALLBACK_REGULARISATION
         if validation:
             regularisation = max(validation, key=lambda weight: (validation[weight], weight))
             start = fits[regularisation]
-    fit = fit_softmax(train, task.codes, task.classes.size, regularisation, start)
-    hits = Hits(task.classes)
-    hits.add(fit.scores(standardise(task.test, centre, scale)), task.truth)
+    fit = fit_softmax(train, data.codes, data.classes.size, regularisation, start)
+    hits = Hits(data.classes)
+    hits.add(fit.scores(standardise(data.test, centre, scale)), data.truth)
     accuracy = hits.accuracy()
     return ProbeResult(
         accuracy=accuracy.top1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from contrasift.evaluation.checks import Accuracy, Hits, Task, unit_or_zero
+from contrasift.evaluation.checks import Accuracy, Hits, ProbeData, unit_or_zero
 
 
 def mean_classifier(train_x: object, train_y: object, test_x: object, test_y: object) -> Accuracy:
@@ -26,13 +26,13 @@ def mean_classifier(train_x: object, train_y: object, test_x: object, test_y: ob
     Raises:
         DataError: NaN, wrong shapes, unlabelled rows.
     """
-    task = Task.of(train_x, train_y, test_x, test_y)
-    train = unit_or_zero(task.train)
-    means = np.zeros((task.classes.size, train.shape[1]))
-    for code in range(task.classes.size):
-        means[code] = train[task.codes == code].mean(axis=0, dtype=np.float64)
+    data = ProbeData.of(train_x, train_y, test_x, test_y)
+    train = unit_or_zero(data.train)
+    means = np.zeros((data.classes.size, train.shape[1]))
+    for code in range(data.classes.size):
+        means[code] = train[data.codes == code].mean(axis=0, dtype=np.float64)
     # ‖f − μ‖² = ‖f‖² − 2(⟨f, μ⟩ − ‖μ‖²/2), and the first term is the same for every class.
-    hits = Hits(task.classes)
-    scores = unit_or_zero(task.test).astype(np.float64) @ means.T - np.sum(means**2, axis=1) / 2
-    hits.add(scores, task.truth)
+    hits = Hits(data.classes)
+    scores = unit_or_zero(data.test).astype(np.float64) @ means.T - np.sum(means**2, axis=1) / 2
+    hits.add(scores, data.truth)
     return hits.accuracy()

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from contrasift.errors import UsageError
-from contrasift.evaluation.checks import Hits, Task, standardisation, standardise, validation_split
+from contrasift.evaluation.checks import (
+    Hits,
+    ProbeData,
+    standardisation,
+    standardise,
+    validation_split,
+)
 from contrasift.evaluation.linear import ProbeResult
 from contrasift.evaluation.softmax import LinearFit
 
@@ -57,20 +63,20 @@ def sgd_probe(
         raise UsageError("a learning rate above 0", f"{learning_rate}")
     if epochs < 1:
         raise UsageError("at least one epoch", f"{epochs}")
-    task = Task.of(train_x, train_y, test_x, test_y)
-    task.require_two_classes()
-    centre, scale = standardisation(task.train)
-    scale = scale * np.sqrt(task.train.shape[1])
-    train, n_classes = standardise(task.train, centre, scale), task.classes.size
+    data = ProbeData.of(train_x, train_y, test_x, test_y)
+    data.require_two_classes()
+    centre, scale = standardisation(data.train)
+    scale = scale * np.sqrt(data.train.shape[1])
+    train, n_classes = standardise(data.train, centre, scale), data.classes.size
     validation: dict[float, float] = {}
     if learning_rate is None:
-        validation = _validate(train, task.codes, n_classes, seed)
+        validation = _validate(train, data.codes, n_classes, seed)
         learning_rate = _FALLBACK_LEARNING_RATE
         if validation:
             learning_rate = max(validation, key=lambda rate: (validation[rate], -rate))
-    fit = fit_by_sgd(train, task.codes, n_classes, learning_rate, epochs, seed)
-    hits = Hits(task.classes)
-    hits.add(fit.scores(standardise(task.test, centre, scale)), task.truth)
+    fit = fit_by_sgd(train, data.codes, n_classes, learning_rate, epochs, seed)
+    hits = Hits(data.classes)
+    hits.add(fit.scores(standardise(data.test, centre, scale)), data.truth)
     accuracy = hits.accuracy()
     return ProbeResult(
         accuracy=accuracy.top1,

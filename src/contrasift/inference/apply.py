@@ -6,6 +6,7 @@ score reaches the class's threshold. Nothing of the run changes.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 
 from contrasift.arrays import class_codes
 from contrasift.classes.assign import Assigner, fit_assigner
-from contrasift.errors import DataError, RunFolderError, UsageError
+from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageError
 from contrasift.results import Embeddings, Selection
 from contrasift.selection.rule import Judged, LinearRule, rule_of_selection
 from contrasift.store.atomic import atomic_path, read_json
@@ -59,8 +60,23 @@ class RunRule:
 
 
 def first_new_index(run: Path) -> int:
-    """The index of the first new example: indices go on behind the last of the pool's."""
-    return int(read_table(run / "examples.parquet", "index")["index"].max()) + 1
+    """The index of the first new example: indices go on behind the last of the pool's.
+
+    That is the whole source's: images that are held out, or left out by `--limit`, have indices,
+    too. Of a run that kept no record of it the pool is asked, if it is there.
+    """
+    from contrasift.pools import open_pool
+
+    scan = RunFolder(run).records().get("scan")
+    if scan is not None and "end" in scan.facts:
+        return int(scan.facts["end"])
+    used = int(read_table(run / "examples.parquet", "index")["index"].max()) + 1
+    options = RunFolder(run).read_options().pool if RunFolder(run).options_path.exists() else None
+    if options is None:  # an extension, which uses all that it has
+        return used
+    with contextlib.suppress(ContrasiftError):
+        return max(used, open_pool(options.pool, labels="none", holdout=0).end)
+    return used
 
 
 def rule_of_run(run: Path, threads: int | None = None) -> RunRule:
@@ -333,6 +349,9 @@ def _image_size(folder: RunFolder, about: Mapping[str, Any]) -> int:
 
     if "trained_with" in about["encoder"]:
         return int(about["encoder"]["image_size"])
+    scan = folder.records().get("scan")
+    if scan is not None and "image_size" in scan.facts:
+        return int(scan.facts["image_size"])
     options = folder.read_options().pool
     return open_pool(options.pool, labels="auto", holdout=options.holdout).image_size
 

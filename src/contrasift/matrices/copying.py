@@ -69,7 +69,7 @@ def _check_room(path: Path, matrix: Matrix) -> None:
         raise ContrasiftError(
             f"room for {matrix.nbytes / 1e6:,.0f} MB of rows in {path.parent}",
             f"{free / 1e6:,.0f} MB free",
-            "Free space or choose another out=; .npy files, also in shards, need no copy",
+            "Free space or choose another place; .npy files, also in shards, need no copy",
         )
 
 

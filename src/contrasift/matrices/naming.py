@@ -119,7 +119,9 @@ def _read_file(path: Path, column: str | None) -> tuple[Any, str]:
     if column is None:
         column = names[0] if len(names) == 1 else next((n for n in ID_COLUMNS if n in names), None)
     if column not in names:
-        raise DataError(f"a column of ids in {path}", ", ".join(names), f"id='{path}:COLUMN'")
+        raise DataError(
+            f"a column of ids in {path}", ", ".join(names), f"Name it: id='{path}:COLUMN'"
+        )
     return ids.read(column), f"{path}:{column}"
 
 

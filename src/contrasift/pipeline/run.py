@@ -15,8 +15,9 @@ import numpy as np
 from contrasift.engines.cluster import Cluster
 from contrasift.errors import RunFolderError
 from contrasift.narration import Narrator
-from contrasift.options import PoolOptions, RunOptions
-from contrasift.pools import Pool, open_pool, scan_pool
+from contrasift.options import RunOptions
+from contrasift.pipeline.pool_of_run import check_pool, find_pool
+from contrasift.pools import Pool, scan_pool
 from contrasift.store.atomic import write_text
 from contrasift.store.run import RunFolder, StageRecord
 
@@ -48,8 +49,20 @@ class Run:
 
     @cached_property
     def pool(self) -> Pool:
-        """The images, opened when a stage first needs them."""
-        return open_run_pool(self.options.pool)
+        """The images that the run was made from, opened when a stage first needs them.
+
+        Raises:
+            RunFolderError: others lie there by now.
+        """
+        pool = self.found_pool
+        if "scan" in self.folder.records():
+            check_pool(self.folder, pool, self.narrator.say)
+        return pool
+
+    @cached_property
+    def found_pool(self) -> Pool:
+        """What lies where the pool should be, which `scan` compares."""
+        return find_pool(self.folder, self.options.pool)
 
     @cached_property
     def test_positions(self) -> np.ndarray:
@@ -63,17 +76,28 @@ class Run:
         Raises:
             RunFolderError: it is not finished; names the command to run.
         """
-        record = self.folder.records().get(stage)
-        if record is None:
-            command = {"scan": "embed", "proxy": "embed", "embed-classes": "embed"}.get(
-                stage, stage
+        records = self.folder.records()
+        record = records.get(stage)
+        now = records["scan"].fingerprint if "scan" in records else ""
+        if record is not None and record.facts.get("scan", now) != now:
+            raise RunFolderError(
+                f"stage `{stage}` of {self.folder.path} to be of the pool as it is now",
+                "one of the pool as it was before",
+                f"Do it again: {self._command(stage)} --update",
             )
+        if record is None:
             raise RunFolderError(
                 f"stage `{stage}` of {self.folder.path} to be finished",
                 "a run without it",
-                f"Do it first: contrasift {command} {self.folder.path}",
+                f"Do it first: {self._command(stage)}",
             )
         return record
+
+    def _command(self, stage: str) -> str:
+        """What does a stage."""
+        if stage in ("scan", "proxy", "embed", "embed-classes"):
+            return f"contrasift embed {self.options.pool.pool} --out {self.folder.path}"
+        return f"contrasift {stage} {self.folder.path}"
 
     def training_folder(self, name: str, fingerprint: str) -> Path:
         """Where a training lives; under `update`, what another training left there is removed."""
@@ -107,24 +131,9 @@ class Run:
         begun = time.perf_counter()
         facts = dict(work())
         seconds = float(facts.pop("seconds", time.perf_counter() - begun))
+        if stage != "scan" and "scan" in self.folder.records():
+            facts["scan"] = self.folder.records()["scan"].fingerprint
         record = self.folder.finish(stage, fingerprint, seconds, files, **facts)
         note = f"  {facts['note']}" if "note" in facts else ""
         self.narrator.say(f"{stage:<28} {seconds:8.1f} s{note}")
         return record
-
-
-def open_run_pool(options: PoolOptions) -> Pool:
-    """The pool that these options name."""
-    return open_pool(**pool_arguments(options))
-
-
-def pool_arguments(options: PoolOptions) -> dict[str, Any]:
-    """The same as arguments of `open_pool`, for whoever opens it elsewhere."""
-    return {
-        "source": options.pool,
-        "labels": options.labels,
-        "limit": options.limit,
-        "image_size": options.image_size,
-        "holdout": options.holdout,
-        "seed": options.seed,
-    }

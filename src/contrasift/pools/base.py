@@ -30,6 +30,7 @@ ImageBatch = UInt8[np.ndarray, "b c s s"]
 
 KEPT_IN_MEMORY_BYTES = 1 << 30
 _NOTHING = PassedOver()
+_CHUNK = 1024
 
 
 class ImageSource(ABC):
@@ -41,6 +42,7 @@ class ImageSource(ABC):
         threads: how many rows may be decoded at once.
         always_readable: True when no row can fail, so that nothing needs to be tried.
         dataset: the Hugging Face data set whose rows these are, if they are.
+        first: what its row 0 is called.
     """
 
     channels: int
@@ -48,6 +50,7 @@ class ImageSource(ABC):
     threads: int = 1
     always_readable: bool = False
     dataset: Any = None
+    first: int = 0
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -85,6 +88,19 @@ class ImageSource(ABC):
     def pixels(self, row: int) -> AnyImage:
         """The whole image, uint8 [h, w, channels], of a source that stores bare pixels."""
         return self.decode(row, self.default_size)
+
+    def digest(self, row: int) -> int:
+        """Hash of the image as it is stored, wherever that is; 0 where it cannot be told."""
+        try:
+            stored = self.encoded(row)
+            pixels = self.pixels(row) if stored is None else None
+        except UnreadableExample:
+            return 0
+        digest = hashlib.blake2b(b"" if stored is None else stored[0], digest_size=8)
+        if pixels is not None:
+            digest.update(pixels.tobytes())
+            digest.update(repr(pixels.shape).encode())
+        return int.from_bytes(digest.digest(), "little", signed=True)
 
 
 class Pool:
@@ -232,6 +248,18 @@ class Pool:
         self._decoded(np.unique(wanted[~self._have[wanted]]))
         return self._kept[wanted]
 
+    @property
+    def end(self) -> int:
+        """The first index that is free behind the whole source, held out and left out included."""
+        return self._source.first + len(self._source)
+
+    @cached_property
+    def _content(self) -> Any:
+        digest = hashlib.blake2b(digest_size=16)
+        for piece in self._source.content():
+            digest.update(piece)
+        return digest
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the images, their size, the examples in use, their labels, and the test set.
@@ -239,15 +267,41 @@ class Pool:
         Content is the bytes of arrays, and the relative paths, sizes and modification times of
         files. `limit`, its seed and the hold-out count through the indices that they left.
         """
-        digest = hashlib.blake2b(digest_size=16)
-        for piece in self._source.content():
-            digest.update(piece)
+        digest = self._content.copy()
         digest.update(repr((self.image_size, self.channels, self.label_names)).encode())
         digest.update(self.index.tobytes())
         if self.labels is not None:
             digest.update(self.labels.tobytes())
         digest.update(self.test.fingerprint.encode() if self.test is not None else b"no test")
         return digest.hexdigest()
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """The fingerprint in parts that say what differs: images, form, index, ids, labels, test."""
+        labels = b"" if self.labels is None else self.labels.tobytes()
+        ids = "\0".join(self.ids).encode("utf-8", "surrogateescape")
+        return {
+            "images": self._content.hexdigest(),
+            "form": f"{self.image_size}×{self.image_size}×{self.channels}",
+            "index": _hash(self.index.tobytes()),
+            "ids": _hash(ids),
+            "labels": _hash(labels + repr(self.label_names).encode()),
+            "test": "" if self.test is None else self.test.fingerprint,
+        }
+
+    def digests(self, progress: Progress | None = None) -> Int64[np.ndarray, " m"]:
+        """A hash of every image as it is stored, which does not change when it moves; 0: unknown."""
+        found = np.zeros(len(self), dtype=np.int64)
+
+        def fill(place: int) -> None:
+            found[place] = self._source.digest(int(self.index[place]))
+
+        for start in range(0, len(self), _CHUNK):
+            n = min(_CHUNK, len(self) - start)
+            run_in_threads(lambda place, start=start: fill(start + place), n, self.threads)
+            if progress is not None:
+                progress(start + n, len(self))
+        return found
 
     def _decoded(self, positions: np.ndarray) -> np.ndarray:
         batch = np.empty(
@@ -319,6 +373,10 @@ class Whole:
             test=test,
             passed_over=self.passed_over,
         )
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def decoding_threads() -> int:

@@ -22,7 +22,7 @@ class ShiftedSource(ImageSource):
 
     def __init__(self, source: ImageSource, first: int) -> None:
         self._source = source
-        self._first = first
+        self.first = first
         self.channels = source.channels
         self.default_size = source.default_size
         self.threads = source.threads
@@ -33,27 +33,31 @@ class ShiftedSource(ImageSource):
 
     def decode(self, row: int, size: int) -> ImageArray:
         """One image, uint8 [size, size, channels]; raises UnreadableExample."""
-        return self._source.decode(row - self._first, size)
+        return self._source.decode(row - self.first, size)
 
     def direct(self, rows: np.ndarray, size: int) -> np.ndarray | None:
         """Images straight from memory."""
-        return self._source.direct(rows - self._first, size)
+        return self._source.direct(rows - self.first, size)
 
     def file(self, row: int) -> Path | None:
         """The file that is this image and nothing else."""
-        return self._source.file(row - self._first)
+        return self._source.file(row - self.first)
 
     def encoded(self, row: int) -> tuple[bytes, str] | None:
         """The image as it is stored."""
-        return self._source.encoded(row - self._first)
+        return self._source.encoded(row - self.first)
 
     def pixels(self, row: int) -> AnyImage:
         """The whole image."""
-        return self._source.pixels(row - self._first)
+        return self._source.pixels(row - self.first)
+
+    def digest(self, row: int) -> int:
+        """Hash of the image as it is stored."""
+        return self._source.digest(row - self.first)
 
     def content(self) -> Iterable[Any]:
         """The content of the source, and where its rows begin."""
-        yield f"from {self._first}".encode()
+        yield f"from {self.first}".encode()
         yield from self._source.content()
 
 

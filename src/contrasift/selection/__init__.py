@@ -2,14 +2,20 @@
 
     F_λ(S) = ⟨M, T⟩ − λ‖M‖²,   T = Σ_{i∈V} z_i,   M = Σ_{j∈S} z_j
 
-- `kernels`: one dot product in one order, sums that do not depend on order
-- `objectives`: value, gains, the mean over random subsets
-- `greedy`: the exact greedy order, lazily, without a similarity matrix
-- `relaxation`: Frank–Wolfe: optimiser, upper bound, linear rule
-- `threshold`: F_λ when similarities below τ count zero
-- `coverage`, `herding`: the aims behind the surrogate; `measures`: both of any selection
-- `baselines`: the rankings to hold a selection against
-- `solve`: which of them solves which objective; `select`: class by class, the whole pool
+From a call to the line that picks the next example:
 
-Nothing is imported here: numba loads only when a selection is made.
+    select.select                       the options, budgets by class, one class after another
+      -> local.LocalEngine              where classes are solved: here (or `contrasift.engines`, Ray)
+      -> solve.solve                    which objective, by its name: `SOLVERS`
+      -> objectives.sas.solve_linear    `sas`: greedy, the relaxation, refinements
+      -> optimizers.greedy.greedy       the exact greedy order: bounds, and how ties go
+      -> kernels.greedy_steps.run_window   refresh what may be best; the best gain is picked
+
+- `objectives`: what is maximised; `optimizers`: how; `kernels`: the loops, in one order of sums
+- `baselines`: the rankings to hold a selection against
+- `plan`, `budget`, `assemble`: what is chosen from, how many of each class, and the result
+- `diagnostics`: the aims behind the surrogate, of any selection
+
+Every option is a field of `contrasift.options.ChoiceOptions`; `task.SettledOptions` are the same
+with λ settled. Nothing is imported here: numba loads only when a selection is made.
 """

@@ -122,10 +122,15 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file atomically; NumPy numbers and arrays become plain ones."""
-    write_text(path, json.dumps(value, indent=2, default=_plain, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, default=plain_value, ensure_ascii=False) + "\n")
 
 
-def _plain(value: object) -> object:
+def plain_value(value: object) -> object:
+    """NumPy numbers and arrays, paths, sets and tuples as JSON has them; `default` of `json.dumps`.
+
+    Raises:
+        TypeError: anything else.
+    """
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

@@ -129,6 +129,11 @@ class RunFolder:
         write_json(self.path / "stages.json", {name: vars(item) for name, item in records.items()})
         return record
 
+    def forget(self, stage: str) -> None:
+        """Take the record of a stage away: it is to be done anew."""
+        records = {name: vars(item) for name, item in self.records().items() if name != stage}
+        write_json(self.path / "stages.json", records)
+
     @property
     def holds_other_files(self) -> bool:
         """Whether there is anything but what a run that was killed at its very start leaves."""

@@ -69,7 +69,7 @@ def export(
         _refuse_file(out)
         write_text(out, "".join(f"{id}\n" for id in _on_one_line(chosen.need_ids())))
     else:
-        chosen = with_pool(chosen, run)
+        chosen = with_pool(chosen, run, say)
         _refuse_inside_pool(run, out)
         writers: dict[str, Callable[[Chosen, Path], object]] = {
             "images": lambda what, folder: write_images(what, folder, link, say, progress),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import DataError, RunFolderError
-from contrasift.pipeline.run import open_run_pool
+from contrasift.pipeline.pool_of_run import check_pool, find_pool
 from contrasift.pools import Pool, UnreadableExample
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import positions_of, read_table
@@ -133,22 +133,17 @@ def read_chosen(run: Path, *, everything: bool = False) -> Chosen:
     )
 
 
-def with_pool(chosen: Chosen, run: Path) -> Chosen:
+def with_pool(chosen: Chosen, run: Path, say: Say) -> Chosen:
     """The same examples with their images.
 
     Raises:
         RunFolderError: the run was made from a bare matrix, or its pool is another one by now.
     """
-    ids = chosen.need_ids()
-    pool = open_run_pool(RunFolder.existing(run).read_options().pool)
-    positions = positions_of(chosen.index, pool.index)
-    if any(pool.ids[place] != id for place, id in zip(positions.tolist(), ids, strict=True)):
-        raise RunFolderError(
-            f"the pool that {run} was made from",
-            "one whose files have other names",
-            "Begin a new run with another out=",
-        )
-    return replace(chosen, pool=pool, positions=positions)
+    chosen.need_ids()
+    folder = RunFolder.existing(run)
+    pool = find_pool(folder, folder.read_options().pool)
+    check_pool(folder, pool, say, keep=False)  # a run is only read here
+    return replace(chosen, pool=pool, positions=positions_of(chosen.index, pool.index))
 
 
 def _names(run: Path, index: np.ndarray) -> tuple[list[str] | None, list[str | None]]:

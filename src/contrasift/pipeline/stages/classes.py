@@ -92,7 +92,7 @@ def _notes(options: ClassesOptions, found: LatentClasses, stability: dict[str, A
         notes.append(
             f"{joined:.0%} of the examples were in communities of fewer than "
             f"{found.facts['smallest']} and joined the nearest larger one: the classes are unsure; "
-            "fewer --graph-neighbours leave more, --n-classes gives their number"
+            "fewer graph_neighbours= leave more, n_classes= gives their number"
         )
     if stability.get("ari", 1.0) < 0.5:
         notes.append(

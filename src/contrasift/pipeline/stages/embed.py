@@ -13,7 +13,8 @@ from numpy.lib.format import open_memmap
 
 from contrasift.arrays import row_blocks
 from contrasift.options import EmbedOptions
-from contrasift.pipeline.run import Run, pool_arguments
+from contrasift.pipeline.pool_of_run import pool_arguments
+from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.proxy import proxy
 from contrasift.pipeline.stages.scan import readable_positions
 from contrasift.results import Embeddings

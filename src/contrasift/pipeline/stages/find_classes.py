@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from contrasift.engines.assigning import RayAssigning
+from contrasift.options.words import ClassMethod
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_class_embeddings, load_embeddings
 from contrasift.pipeline.stages.zero_shot import zero_shot_of_run
@@ -67,7 +68,7 @@ class ClassTask:
         resolution = options.resolution
         return latent_classes(
             self.embeddings.values,
-            method=options.classes,
+            method=cast(ClassMethod, options.classes),  # names are found elsewhere
             n_classes=options.n_classes,
             label_share=options.label_share,
             whiten=options.whiten,

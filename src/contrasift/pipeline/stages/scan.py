@@ -6,15 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.pipeline.run import Run, pool_arguments
+from contrasift.pipeline.pool_of_run import (
+    CONTENT,
+    check_pool,
+    compare_pool,
+    keep_content,
+    known_by,
+    pool_arguments,
+)
+from contrasift.pipeline.run import Run
 from contrasift.pools import Examples, scan_pool
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import positions_of, read_table, write_table
 
 
 def scan(run: Run) -> StageRecord:
-    """Read every image once; note those that cannot be read in `examples.parquet`."""
-    fingerprint = run.options.pool.fingerprint(run.pool.fingerprint)
+    """Read every image once; note those that cannot be read in `examples.parquet`.
+
+    Raises:
+        RunFolderError: the run has read another pool, and nothing is to be done anew.
+    """
+    fingerprint = _fingerprint(run)
 
     def work() -> dict[str, Any]:
         examples = _scanned(run)
@@ -29,6 +41,9 @@ def scan(run: Run) -> StageRecord:
                 "row": examples.row,
             },
         )
+        if run.cluster is None or run.pool.always_readable:
+            with run.narrator.progress("hashing images") as progress:
+                keep_content(run.folder.path, run.pool, progress)
         bad = [(id, error) for id, error in zip(examples.id, examples.error, strict=True) if error]
         _report_unreadable(run, bad)
         readable = len(examples.row) - len(bad)
@@ -41,11 +56,28 @@ def scan(run: Run) -> StageRecord:
             "unreadable": len(bad),
             "passed_over": dict(others.files),
             "unlisted": [list(item) for item in others.unlisted],
-            "pool": run.pool.fingerprint,
+            **known_by(run.pool),
             "note": note,
         }
 
     return run.do("scan", fingerprint, ["examples.parquet"], work)
+
+
+def _fingerprint(run: Run) -> str:
+    """Of the pool as it is found; of the run's own, where that is known by its content."""
+    pool = run.__dict__.get("pool") or run.found_pool
+    fingerprint = run.options.pool.fingerprint(pool.fingerprint)
+    known = run.folder.records().get("scan")
+    if known is not None and known.fingerprint != fingerprint:
+        verdict = compare_pool(run.folder, pool)
+        if not run.update or not (verdict.changes or verdict.unsure):
+            check_pool(run.folder, pool, run.narrator.say)
+            fingerprint = known.fingerprint
+        else:  # so that what is cut short now leaves no record beside another pool's files
+            run.folder.forget("scan")
+            (run.folder.path / CONTENT).unlink(missing_ok=True)
+    run.pool = pool
+    return fingerprint
 
 
 def _scanned(run: Run) -> Examples:

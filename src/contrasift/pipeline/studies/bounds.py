@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contrasift.errors import RunFolderError
+from contrasift.options.words import Layer
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.evaluate import evaluate, require_evaluation_data, require_labels
 from contrasift.store.arms import Arm, trained_arms
@@ -130,7 +131,7 @@ def unit_views(
     *,
     seed: int,
     title: str,
-    layer: str = "head",
+    layer: Layer = "head",
 ) -> np.ndarray:
     """Features of length one for several random views of every example, [n, VIEWS, d]."""
     from contrasift.embedding.embed import embed

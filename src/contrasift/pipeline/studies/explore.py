@@ -72,8 +72,8 @@ def _images(run: Run, index: np.ndarray, side: int) -> list[str]:
 
     try:
         positions = positions_of(index, run.pool.index)
-    except (ContrasiftError, OSError):
-        run.narrator.say("  note: the pool cannot be opened, so there are no pictures")
+    except (ContrasiftError, OSError) as error:
+        run.narrator.say(f"  note: the pool cannot be shown, so there are no pictures: {error}")
         return [""] * index.size
     images, missing = [], 0
     with run.narrator.progress("drawing thumbnails") as progress:

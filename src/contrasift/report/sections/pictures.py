@@ -33,9 +33,11 @@ class Pictures:
         run = self.files.run
         try:
             return positions_of(self.files.examples["index"], run.pool.index)
-        except (ContrasiftError, OSError, KeyError):
+        except (ContrasiftError, OSError, KeyError) as error:
             # A pool that has moved must not keep the figures from being seen.
-            run.narrator.say("  note: the pool cannot be opened, so the report has no pictures")
+            run.narrator.say(
+                f"  note: the pool cannot be shown, so the report has no pictures: {error}"
+            )
             return None
 
     def picture(self, index: int, side: int) -> str:
