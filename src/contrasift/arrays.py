@@ -119,13 +119,24 @@ def forget_pages(*arrays: Rows) -> None:
             mapping.madvise(advice)
 
 
+def plain_tensor(values: Any) -> Any:
+    """A tensor of torch as an array, wherever it lies and in whatever type; all else as it is."""
+    if not hasattr(values, "detach"):
+        return values
+    values = values.detach().cpu()
+    try:
+        return values.numpy()
+    except TypeError:  # bfloat16 and smaller, of which float32 holds every value
+        return values.float().numpy()
+
+
 def check_matrix(values: object, name: str = "embeddings") -> Rows:
     """A real matrix with at least one row and one column, left in its own type and place.
 
     Raises:
         DataError: not a two-dimensional array of numbers, or an empty one.
     """
-    array: Any = values if isinstance(values, RowReader) else np.asanyarray(values)
+    array: Any = values if isinstance(values, RowReader) else np.asanyarray(plain_tensor(values))
     if array.dtype.kind not in "fiu":
         raise DataError(
             f"{name} of real numbers", f"dtype {array.dtype}", "Convert them to float32 first"

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from contrasift import narration
 from contrasift.cli.flags import as_flags
-from contrasift.errors import ContrasiftError, visible
+from contrasift.errors import ContrasiftError, UsageError, visible
 
 _PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
 
@@ -96,4 +96,15 @@ def _line_callback(say: Callable[[str], None], title: str, unit: str) -> narrati
 
 def print_json(text: str) -> None:
     """Machine-readable output goes to standard output alone."""
+    check_output()
     sys.stdout.write(text + "\n")
+
+
+def check_output() -> None:
+    """Stop where nobody could read results.
+
+    Raises:
+        UsageError: standard output is closed.
+    """
+    if sys.stdout is None:
+        raise UsageError("a standard output for json=", "a closed one", "Write to a file: > FILE")

@@ -29,6 +29,9 @@ _REMEDY = {
     errno.EMFILE: "Let the process open more files (`ulimit -n`), then",
     errno.ENFILE: "Let the system open more files, then",
     errno.ENOMEM: "Free memory, then",
+    errno.ENAMETOOLONG: "Choose a shorter name, then",
+    errno.ELOOP: "Choose a place that is no circle of links, then",
+    errno.ENOTDIR: "Choose a place in a folder, then",
 }
 
 

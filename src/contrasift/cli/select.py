@@ -15,7 +15,7 @@ from contrasift.cli.common import Json, Quiet, Update, continue_run
 from contrasift.cli.console import Narrator, print_json
 from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
 from contrasift.cli.flags import as_flags, pick, with_options
-from contrasift.errors import UsageError
+from contrasift.errors import UsageError, visible
 from contrasift.options import MatrixOptions, SelectOptions
 
 _SHOWN_CLASSES = 8
@@ -115,13 +115,14 @@ def _show(out: Path, *, as_json: bool) -> None:
         return
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, text in _summary(facts):
-        table.add_row(f"[bold]{name}[/]", text)
-    table.add_row("[bold]files[/]", "\n".join(written))
+        table.add_row(f"[bold]{name}[/]", escape(visible(text)))
+    table.add_row("[bold]files[/]", escape(visible("\n".join(written))))
     table.add_row("[bold]sha256[/]", f"{digest}  selection.parquet")
     console.print(table)
     for note in facts["notes"]:

@@ -26,6 +26,7 @@ from contrasift.training.batches import ImageSource, RowBatches, check_positions
 from contrasift.training.encoders import Encoder, check_vectors, weights_sha256, wrap_encoder
 from contrasift.training.pretrain import choose_device
 from contrasift.training.progress import no_progress
+from contrasift.training.untouched import untouched
 from contrasift.training.views import (
     AUGMENTATIONS,
     Augmentation,
@@ -66,7 +67,8 @@ def embed(
     Args:
         pool: the images.
         positions: which examples, in the order of the rows.
-        encoder: in evaluation mode while it embeds, and moved to the device. Or any callable from
+        encoder: in evaluation mode and on the device while it embeds; afterwards it is as it was.
+            Or any callable from
             float images in [0, 1], [b, channels, size, size] of the pool's, to vectors [b, d];
             `wrap_encoder` gives it another size or a normalisation.
         layer: `head` or `backbone` (the same for an encoder without a head).
@@ -93,6 +95,40 @@ def embed(
     if views < 0 or views + plain_view < 1:
         raise UsageError("at least one view", f"{views}, without the plain view")
     _check_layer(layer)
+    with untouched(encoder):
+        return _embed(
+            pool,
+            places,
+            encoder,
+            layer=layer,
+            views=views,
+            plain_view=plain_view,
+            augmentation=augmentation,
+            seed=seed,
+            batch_size=batch_size,
+            path=path,
+            device=device,
+            progress=progress,
+            workers=workers,
+        )
+
+
+def _embed(
+    pool: ImageSource,
+    places: np.ndarray,
+    encoder: Encoder | Callable[[torch.Tensor], torch.Tensor],
+    *,
+    layer: str,
+    views: int,
+    plain_view: bool,
+    augmentation: str | None,
+    seed: int,
+    batch_size: int,
+    path: Path | None,
+    device: str,
+    progress: Progress | None,
+    workers: int,
+) -> Embeddings:
     if not isinstance(encoder, Encoder):
         encoder = wrap_encoder(encoder, pool.channels, pool.image_size)
     chosen = augmentation or encoder.description.get("augmentation", "auto")
@@ -148,7 +184,7 @@ def features(
     Args:
         pool: the images.
         positions: which examples, in the order of the rows.
-        encoder: in evaluation mode while it works, and moved to the device.
+        encoder: in evaluation mode and on the device while it works; afterwards it is as it was.
         layer: `backbone` or `head`.
         batch_size: examples at a time.
         device: `auto`, `cpu`, `cuda`, `mps`.
@@ -203,14 +239,11 @@ def _batches(
 
 @contextmanager
 def _evaluating(encoder: Encoder, device: torch.device) -> Iterator[None]:
-    """Evaluation mode on the device, without gradients; the mode is put back."""
-    was_training = encoder.training
-    encoder.to(device).eval()
-    try:
+    """Evaluation mode on the device, without gradients; then everything is put back."""
+    with untouched(encoder):
+        encoder.to(device).eval()
         with torch.inference_mode():
             yield
-    finally:
-        encoder.train(was_training)
 
 
 def _encode(encoder: Encoder, images: torch.Tensor, layer: str) -> torch.Tensor:

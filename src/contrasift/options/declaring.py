@@ -105,9 +105,13 @@ class Options:
     """Base of all option groups: legal values are checked on construction."""
 
     def __post_init__(self) -> None:
-        """Check every field that lists its choices."""
+        """Check every field that lists its choices, and that integers are of a machine's size."""
         for name, words in legal_words(type(self)).items():
             check_choice(f"{name}=", str(getattr(self, name)), words)
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, int):
+                require(abs(value) < 2**63, f"{item.name}= within int64", value)
         seed = getattr(self, "seed", 0)
         require(seed >= 0, "seed= of at least 0", seed)
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from contrasift.errors import DataError, UsageError
 from contrasift.training.sources import HUB
+from contrasift.training.untouched import untouched
 
 _METADATA_KEY = "contrasift.encoder"
 _SMALL_IMAGE = 64  # up to this size the stem of a ResNet keeps every pixel
@@ -99,7 +100,8 @@ class Encoder(nn.Module):
             images = F.interpolate(images, size=(size, size), mode=mode, antialias=True)
             images = images.clamp(0, 1)  # cubic curves overshoot; pictures cannot
         normalised = (images - self.mean) / self.std
-        return normalised.contiguous(memory_format=torch.channels_last)
+        kind = float_type(self.backbone)
+        return normalised.to(kind).contiguous(memory_format=torch.channels_last)
 
     def features(self, images: Float[torch.Tensor, "b c s s"]) -> torch.Tensor:
         """The backbone's output, [b, feature_dim]."""
@@ -272,12 +274,18 @@ def build_encoder(
     return Encoder(backbone, head, description)
 
 
+def float_type(module: nn.Module) -> torch.dtype:
+    """The type of a module's weights, in which it wants its input."""
+    kinds = (weight.dtype for weight in module.parameters() if weight.is_floating_point())
+    return next(kinds, torch.float32)
+
+
 def count_features(backbone: nn.Module, channels: int, image_size: int, name: str) -> int:
     """How many features come out, by trying it on one black image."""
-    was_training = backbone.training
-    with torch.no_grad():
-        features = backbone.eval()(torch.zeros(1, channels, image_size, image_size))
-    backbone.train(was_training)
+    black = torch.zeros(1, channels, image_size, image_size, dtype=float_type(backbone))
+    weight = next(backbone.parameters(), black)
+    with untouched(backbone), torch.no_grad():
+        features = backbone.eval()(black.to(weight.device))
     check_vectors(features, 1, name)
     return int(features.shape[1])
 
@@ -298,12 +306,18 @@ def check_vectors(output: object, rows: int, name: str) -> torch.Tensor:
     )
 
 
+_NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
+
+
 def weights_sha256(encoder: nn.Module) -> str:
     """One hash over the names and bytes of all weights."""
     digest = hashlib.sha256()
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        plain = tensor.detach().cpu().contiguous()
+        if plain.is_floating_point() and plain.dtype not in _NUMPY_FLOATS:
+            plain = plain.view(torch.int16 if plain.itemsize == 2 else torch.uint8)
+        digest.update(plain.numpy().tobytes())
     return digest.hexdigest()
 
 

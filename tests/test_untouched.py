@@ -1,0 +1,182 @@
+"""Public functions leave what they are given, and the process's random numbers, as they were (fault 6)."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import contrasift as cs
+from contrasift.options import TrainOptions
+from contrasift.training.encoders import wrap_encoder
+
+N = 24
+
+
+class Net(nn.Module):
+    """Convolutions, a frozen part in another mode, a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout(0.5)
+        self.last = nn.Linear(4, 6)
+
+    def forward(self, images):
+        return self.last(self.drop(self.norm(self.first(images))).mean(dim=(2, 3)))
+
+
+def module() -> Net:
+    torch.manual_seed(0)
+    net = Net().train()
+    net.norm.eval()
+    net.first.weight.requires_grad_(False)
+    return net
+
+
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (N, 12, 12)).astype(np.uint8)
+
+
+def state_of_module(net: nn.Module) -> list:
+    tensors = [*net.named_parameters(), *net.named_buffers()]
+    return [
+        [(name, part.training) for name, part in net.named_modules()],
+        [
+            (name, t.dtype, t.device, t.stride(), t.requires_grad, t.data_ptr(), t.tolist())
+            for name, t in tensors
+        ],
+    ]
+
+
+def state_of(value: object) -> object:
+    if isinstance(value, nn.Module):
+        return state_of_module(value)
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.shape, value.flags.writeable, value.tobytes()
+    if isinstance(value, torch.Tensor):
+        return value.dtype, value.stride(), value.requires_grad, value.tolist()
+    if isinstance(value, np.random.Generator):
+        return str(value.bit_generator.state)
+    if isinstance(value, dict):
+        return {name: state_of(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [state_of(part) for part in value]
+    if type(value).__module__.startswith("contrasift"):
+        own = {k: v for k, v in vars(value).items() if k not in ("_kept", "_have")}
+        return {k: state_of(v) for k, v in own.items() if isinstance(v, (np.ndarray, nn.Module))}
+    return repr(value)
+
+
+def globals_of() -> list:
+    """Without Python's own `random`, from which beartype draws in tests; see below."""
+    return [
+        str(np.random.get_state()),  # noqa: NPY002
+        torch.get_rng_state().tolist(),
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+        torch.are_deterministic_algorithms_enabled(),
+    ]
+
+
+def matrix() -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(N, 5))
+
+
+def calls() -> dict:
+    """Every public function that takes something of the caller's, with what it is given."""
+    pool = cs.open_pool(images(), labels="none")
+    labelled = cs.open_pool((images(), np.arange(N) % 3), holdout=0)
+    labels = np.arange(N) % 3
+    vectors = torch.tensor(matrix(), requires_grad=True)
+    quick = {"views": 2, "batch_size": 8, "device": "cpu"}
+    small = TrainOptions(architecture="narrow:0.125", epochs=1, batch_size=8)
+    train = {"seed": 0, "device": "cpu", "progress": False}
+    selection = cs.select(matrix(), labels, fraction=0.5)
+    encoder = wrap_encoder(module(), 1, 12).train()
+    return {
+        "embed a module": (cs.embed, (pool, np.arange(N), module()), quick),
+        "embed an encoder": (cs.embed, (pool, np.arange(N), encoder), quick),
+        "embed half": (cs.embed, (pool, np.arange(N), module().to(torch.bfloat16)), quick),
+        "pretrain": (
+            cs.pretrain,
+            (labelled, np.arange(N), small),
+            {**train, "folder": Path("trained")},
+        ),
+        "select": (cs.select, (matrix(), labels), {"fraction": 0.3, "must_drop": np.array([1])}),
+        "select a tensor": (cs.select, (vectors, labels.tolist()), {"fraction": 0.3}),
+        "select at random": (cs.select, (matrix(),), {"budget": 4, "objective": "random"}),
+        "latent_classes": (
+            cs.latent_classes,
+            (matrix(),),
+            {"method": "kmeans", "n_classes": 3, "labels": labels},
+        ),
+        "evaluate": (cs.evaluate, (matrix(), labels, matrix()[:9], labels[:9]), {}),
+        "open_pool": (cs.open_pool, ((images(), labels),), {"limit": 5}),
+        "subset": (selection.subset, (list(range(N)),), {}),
+        "estimator": (
+            cs.AugmentationSimilaritySelector(fraction=0.5).fit,
+            (matrix(), labels),
+            {},
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", list(calls()))
+def test_nothing_of_the_callers_is_changed(name):
+    function, arguments, options = calls()[name]
+    given = [*arguments, options]
+    before = copy.deepcopy([state_of(part) for part in given])
+    around = globals_of()
+    function(*arguments, **options)
+    assert [state_of(part) for part in given] == before
+    assert globals_of() == around
+
+
+def test_pythons_own_random_numbers_are_left_alone():
+    code = (
+        "import random, numpy as np, torch, contrasift as cs\n"
+        "z = np.random.default_rng(0).normal(size=(20, 4))\n"
+        "pool = cs.open_pool(np.zeros((20, 8, 8), np.uint8), labels='none')\n"
+        "net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4))\n"
+        "random.seed(0); before = random.getstate()\n"
+        "cs.select(z, fraction=0.3)\n"
+        "cs.latent_classes(z, method='kmeans', n_classes=3)\n"
+        "cs.embed(pool, np.arange(20), net, views=1, device='cpu')\n"
+        "assert random.getstate() == before\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_read_only_stays_readable():
+    values = matrix()
+    values.flags.writeable = False
+    labels = np.arange(N) % 3
+    labels.flags.writeable = False
+    cs.select(values, labels, fraction=0.5)
+    cs.latent_classes(values, method="kmeans", n_classes=3)
+    np.save("z.npy", values)
+    mapped = np.load("z.npy", mmap_mode="r")
+    written = Path("z.npy").stat().st_mtime_ns
+    cs.select(mapped, labels, fraction=0.5)
+    assert Path("z.npy").stat().st_mtime_ns == written
+
+
+def test_a_module_that_fails_is_given_back_too():
+    pool = cs.open_pool(images(), labels="none")
+    net = module()
+    net.last = nn.Linear(4, 6)
+    with torch.no_grad():
+        net.last.weight.fill_(float("nan"))
+    before = state_of(net)[0]
+    with pytest.raises(cs.ContrasiftError):
+        cs.embed(pool, np.arange(N), net, views=1, device="cpu")
+    assert state_of(net)[0] == before
