@@ -269,3 +269,54 @@ def test_bad_rows_of_shards_may_be_dropped_by_id(here: Path):
     assert found.ids.to_pylist() == [IDS[row] for row in found.index]
     with pytest.raises(UsageError, match=f"1 in both, among them '{IDS[9]}'"):
         cs.select(cs.open_embeddings(place), budget=5, must_drop=drop, must_keep=[IDS[9]])
+
+
+def test_exports_of_datacomp(here: Path):
+    Path("made").mkdir()
+    place, how = PRODUCERS["datacomp"](Path("made"), ROWS, IDS)
+    run("select", place, "--column", how["column"], "--fraction", 0.3, "--out", "o")
+    chosen = read_selection(Path("o"))
+    run("export", "o", "--to", "ids", "--out", "ids.txt")
+    assert Path("ids.txt").read_text().splitlines() == chosen.selected_ids
+    run("export", "o", "--to", "datacomp", "--out", "uids.npy")
+    pairs = np.load("uids.npy")
+    assert pairs.dtype == np.dtype("u8,u8")
+    assert [f"{a:016x}{b:016x}" for a, b in pairs.tolist()] == sorted(chosen.selected_ids)
+    run("export", "o", "--to", "metadata", "--out", "filtered")
+    names = sorted(path.name for path in Path("filtered").iterdir())
+    assert names == sorted(path.name for path in Path("made").glob("*.parquet"))
+    found = [uid for name in names for uid in pq.read_table(f"filtered/{name}")["uid"].to_pylist()]
+    assert found == chosen.selected_ids
+    run("export", "o", "--to", "rows", "--out", "rows.parquet")
+    assert pq.read_table("rows.parquet")["uid"].to_pylist() == chosen.selected_ids
+    assert "url" in pq.read_schema("rows.parquet").names
+    run("export", "o", "--to", "rows", "--out", "rows.parquet", code=1)
+    run("export", "o", "--to", "datacomp", "--out", "uids.txt", code=2)
+
+
+@pytest.mark.parametrize("name", ["parquet", "parquet_large_list_folder", "arrow", "lance"])
+def test_exports_of_tables(here: Path, name: str):
+    Path("made").mkdir()
+    place, how = PRODUCERS[name](Path("made"), ROWS, IDS)
+    flags = [word for key, value in how.items() for word in (f"--{key}", value)]
+    run("select", place, *flags, "--fraction", 0.3, "--out", "o")
+    run("export", "o", "--to", "rows", "--out", "rows.parquet")
+    chosen = read_selection(Path("o"))
+    found = pq.read_table("rows.parquet")
+    assert found["id"].to_pylist() == chosen.selected_ids
+    np.testing.assert_array_equal(found["vector"].to_pylist(), ROWS[chosen.indices].tolist())
+    refused = run("export", "o", "--to", "datacomp", "--out", "x.txt", code=2)
+    assert ".npy" in refused.output
+
+
+def test_exports_that_cannot_be(here: Path):
+    np.save("e.npy", ROWS)
+    run("select", "e.npy", "--fraction", 0.3, "--out", "o")
+    assert "--id" in run("export", "o", "--to", "ids", "--out", "x", code=1).output
+    refused = run("export", "o", "--to", "rows", "--out", "x.parquet", code=2)
+    assert "a source with tables" in " ".join(refused.output.split())
+    np.save("e.npy", ROWS + 1)
+    assert (
+        "another by now" in run("export", "o", "--to", "rows", "--out", "x.parquet", code=1).output
+    )
+    assert not Path("x.parquet").exists()

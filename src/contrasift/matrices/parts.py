@@ -93,12 +93,14 @@ class Stored:
         parts: its rows, in order.
         digest: makes the hash of its content; the same file gives the same.
         ids: columns that may name the rows, or None.
+        table: all columns, in Arrow batches and in order, of what is a table; else None.
     """
 
     name: str
     parts: Sequence[Part]
     digest: Callable[[], str]
     ids: IdColumns | None = None
+    table: Callable[[], Iterator[Any]] | None = None
 
     @property
     def n(self) -> int:

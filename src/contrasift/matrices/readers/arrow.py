@@ -254,7 +254,13 @@ def _opened_ipc(path: Path, source: Any, column: str | None) -> Stored:
         parts = mapped_parts(where, kind, chunks)
     else:
         parts = [_decompressed(path, source, schema, name, reader.num_record_batches)]
-    return Stored(where, parts, file_digest(path), ids)
+    return Stored(where, parts, file_digest(path), ids, lambda: _all_batches(reader, batches))
+
+
+def _all_batches(reader: Any, batches: Sequence[Any]) -> Iterator[Any]:
+    if reader is None:
+        return iter(batches)
+    return (reader.get_batch(number) for number in range(reader.num_record_batches))
 
 
 def _batch(source: Any, schema: pa.Schema, name: str, number: int) -> Any:

@@ -27,6 +27,7 @@ from contrasift.store.objects import RemoteFile
 _BATCH_BYTES = 32 << 20
 _GROUP_BYTES = 256 << 20  # row groups up to here are decoded side by side
 _AT_ONCE = 2
+_ROWS_AT_ONCE = 8192
 _LOOKED_AT = 1024  # rows in which the length of vectors is looked up
 
 
@@ -77,7 +78,7 @@ def open_parquet(path: Path | RemoteFile, column: str | None) -> Stored:
     ids = ArrowIds(str(path), schema, lambda wanted: read_column(path, wanted))
     digest = file_digest(path) if isinstance(path, Path) else lambda: path.digest
     part = StreamedPart(where, (n, width), entry_type(kind), starts, piece, stream)
-    return Stored(where, [part], digest, ids)
+    return Stored(where, [part], digest, ids, lambda: all_columns(path))
 
 
 def _side_by_side(
@@ -123,6 +124,16 @@ def read_column(path: Path | RemoteFile, name: str) -> pa.ChunkedArray:
     """
     with _explained(path), opened(path) as file:
         return file.read(columns=[name]).column(0)
+
+
+def all_columns(path: Path | RemoteFile) -> Iterator[pa.RecordBatch]:
+    """A Parquet file, in batches.
+
+    Raises:
+        DataError: damaged.
+    """
+    with _explained(path), opened(path) as file:
+        yield from file.iter_batches(_ROWS_AT_ONCE)
 
 
 def parquet_ids(path: Path | RemoteFile) -> tuple[ArrowIds, int]:
