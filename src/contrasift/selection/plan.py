@@ -135,7 +135,7 @@ def kept_and_dropped(pool: SelectionPool, must_keep: Any, must_drop: Any) -> lis
         rows_of_examples(pool, listed, name)
         for name, listed in (("must_keep", must_keep), ("must_drop", must_drop))
     ]
-    both = np.intersect1d(*rows)
+    both = np.intersect1d(rows[0], rows[1])
     if both.size:
         raise UsageError(
             "must_keep= and must_drop= without a common example",
