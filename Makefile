@@ -49,7 +49,7 @@ reproduce: $(VENV)/demo.stamp  ## a table or figure of the papers: make reproduc
 results: $(VENV)/demo.stamp  ## reproduce/pages and their plots, from the finished cells
 	$(BIN)/python -m reproduce --write-pages
 
-soak: $(VENV)/dev.stamp  ## kills at random, and inputs that nobody should give (about 15 minutes)
+soak: $(VENV)/dev.stamp  ## kills at random, and inputs that nobody should give (about 30 minutes)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
 
 docs: $(VENV)/docs.stamp  ## the documentation, built strictly into site/

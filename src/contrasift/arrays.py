@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -11,9 +12,9 @@ from jaxtyping import Bool, Float32, Int64
 from contrasift.class_names import label_array, plain_names, settled
 from contrasift.errors import DataError, UsageError
 
-EmbeddingMatrix = Float32[np.ndarray, "n d"]
-IndexVector = Int64[np.ndarray, " k"]
-RowMask = Bool[np.ndarray, " n"]
+EmbeddingMatrix: TypeAlias = Float32[np.ndarray, "n d"]
+IndexVector: TypeAlias = Int64[np.ndarray, " k"]
+RowMask: TypeAlias = Bool[np.ndarray, " n"]
 
 _BLOCK_BYTES = 64 << 20
 _BLOCK_ENTRIES = 1 << 20
@@ -41,6 +42,33 @@ class RowReader(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray: ...
+
+
+class _Named(type):
+    """Looks at what a type has, and reads nothing of an instance: ids and hashes cost a pass."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return all(hasattr(type(instance), name) for name in ("ids", "described", "fingerprint"))
+
+
+class NamedRows(metaclass=_Named):
+    """Rows that know how they are called and how they were made: `contrasift.matrices.Matrix`.
+
+    Attributes:
+        values: what the rows are read from.
+        index: int64 [n]; pool index of every row; None where it is the row's number.
+        ids: an Arrow array [n], or None.
+        described: whether they are mean view embeddings, by what they say of themselves.
+        description: what they say, and their hash.
+        keeping: the same of some rows, by ascending numbers.
+    """
+
+    values: Any
+    index: np.ndarray | None
+    ids: Any
+    described: bool
+    description: Mapping[str, Any]
+    keeping: Callable[[np.ndarray], Any]
 
 
 # To the type checker both are arrays: whoever takes them indexes rows and asks for shape and dtype.
