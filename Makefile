@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 EXTRA_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak reproduce results docs clean
+.PHONY: help demo demo-check test lint bench soak reproduce results docs clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
 # One stamp per set of extras, renewed when pyproject.toml changes.
 $(VENV)/%.stamp: pyproject.toml
@@ -19,7 +19,10 @@ $(VENV)/%.stamp: pyproject.toml
 	@touch $@
 
 demo: $(VENV)/demo.stamp  ## the whole idea on real images, in a few minutes
-	$(BIN)/contrasift run mnist5k --recipe demo --out runs/demo
+	$(BIN)/contrasift run --recipe demo --out runs/demo
+
+demo-check: $(VENV)/demo.stamp  ## the demo with ten further seeds, and how many hold (half an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/demo_check.py
 
 test: $(VENV)/dev.stamp lint  ## every check and test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
@@ -46,7 +49,7 @@ reproduce: $(VENV)/demo.stamp  ## a table or figure of the papers: make reproduc
 results: $(VENV)/demo.stamp  ## reproduce/pages and their plots, from the finished cells
 	$(BIN)/python -m reproduce --write-pages
 
-soak: $(VENV)/dev.stamp  ## kills at random, and inputs that nobody should give (about 15 minutes)
+soak: $(VENV)/dev.stamp  ## kills at random, and inputs that nobody should give (about 30 minutes)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
 
 docs: $(VENV)/docs.stamp  ## the documentation, built strictly into site/

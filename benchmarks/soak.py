@@ -261,10 +261,11 @@ def import_all() -> None:
 
 
 def main() -> None:
-    """Both parts, and the figures."""
+    """All parts, and the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--fuzz", type=int, default=10_000)
+    parser.add_argument("--inputs", type=int, default=10_000, help="cases of fuzz_inputs.py")
     parser.add_argument("--minutes", type=float, default=60, help="at most so long for the kills")
     parser.add_argument("--seed", type=int, default=0, help="of the first round, and of the fuzz")
     parser.add_argument("--keep", action="store_true", help="leave the folders of all rounds")
@@ -297,6 +298,13 @@ def main() -> None:
             f"{outcomes['traceback']} tracebacks (seed {asked.seed}, "
             f"{time.monotonic() - begun:.0f} s)"
         )
+    if asked.inputs:
+        import fuzz_inputs
+
+        done = fuzz_inputs.fuzz(asked.inputs, asked.seed, fuzz_inputs.RESULT)
+        clean = clean and not done["bad"]
+        counts = ", ".join(f"{n} {name}" for name, n in fuzz_inputs.totals(done).most_common())
+        print(f"inputs: {done['cases']} cases: {counts} (seed {asked.seed}, {done['seconds']} s)")
     sys.exit(0 if clean else 1)
 
 

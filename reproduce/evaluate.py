@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import DataError
-from contrasift.evaluation import knn_accuracy, linear_probe, mean_classifier
+from contrasift.evaluation import few_label_rows, knn_accuracy, linear_probe, mean_classifier
 from contrasift.pools import Pool, scan_pool
 from reproduce.cell import MeasureOptions
 
@@ -78,16 +78,11 @@ def few_labels(labels: np.ndarray, options: MeasureOptions, seed: int) -> dict[s
     Returns:
         `few_10` and `few_1pct`, each a list of int64 arrays.
     """
-    draws: dict[str, list] = {"few_10": [], "few_1pct": []}
-    for draw in range(options.draws):
-        shuffled = np.random.default_rng([seed, draw, 11]).permutation(labels.size)
-        grouped = shuffled[np.argsort(labels[shuffled], kind="stable")]
-        _, starts, sizes = np.unique(labels[grouped], return_index=True, return_counts=True)
-        place = np.arange(labels.size) - np.repeat(starts, sizes)
-        draws["few_10"].append(np.sort(grouped[place < options.per_class]))
-        counts = np.maximum(1, np.rint(options.share * sizes).astype(np.int64))
-        draws["few_1pct"].append(np.sort(grouped[place < np.repeat(counts, sizes)]))
-    return draws
+    draws, per_class, share = options.draws, options.per_class, options.share
+    return {
+        "few_10": few_label_rows(labels, per_class=per_class, draws=draws, seed=seed),
+        "few_1pct": few_label_rows(labels, share=share, draws=draws, seed=seed),
+    }
 
 
 def _quick(

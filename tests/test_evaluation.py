@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from contrasift.errors import DataError, UsageError
 from contrasift.evaluation import (
     evaluate,
+    few_label_accuracy,
+    few_label_rows,
     knn,
     knn_accuracy,
     linear,
@@ -426,3 +429,65 @@ class TestIntervals:
             mean_and_interval([1.0, math.nan])
         with pytest.raises(DataError, match="3 and 2 values"):
             paired_difference([1.0, 2.0, 3.0], [1.0, 2.0])
+
+
+class TestFewLabels:
+    def test_so_many_of_every_class_or_all(self):
+        labels = np.array([3] * 4 + [7] * 12 + [9])
+        for draw in few_label_rows(labels, per_class=5, draws=3, seed=1):
+            assert np.unique(draw).size == draw.size
+            assert Counter(labels[draw].tolist()) == {3: 4, 7: 5, 9: 1}
+
+    @settings(deadline=None)
+    @given(st.integers(0, 60), st.integers(0, 12), st.floats(0, 1), st.integers(0, 99))
+    def test_counts_are_those_of_counting(self, n, per_class, share, seed):
+        labels = np.random.default_rng(seed).integers(0, 5, n)
+        draws = few_label_rows(labels, per_class=per_class, share=share, draws=2, seed=seed)
+        for draw in draws:
+            assert sorted(set(draw.tolist())) == draw.tolist()
+            for label, held in Counter(labels.tolist()).items():
+                wanted = max(1, per_class, round(share * held))
+                assert (labels[draw] == label).sum() == min(held, wanted)
+
+    def test_a_larger_draw_holds_a_smaller_one_and_draws_differ(self, rng):
+        labels = rng.integers(0, 3, 300)
+        small, large = (few_label_rows(labels, per_class=n, seed=4) for n in (5, 20))
+        assert all(set(a) <= set(b) for a, b in zip(small, large, strict=True))
+        assert len({draw.tobytes() for draw in small}) == 5
+
+    def test_every_row_is_drawn_as_often_as_others(self):
+        labels = np.zeros(10, dtype=np.int64)
+        draws = np.concatenate(few_label_rows(labels, per_class=2, draws=3000))
+        assert np.bincount(draws).min() > 500
+        assert np.bincount(draws).max() < 700
+
+    def test_it_is_the_mean_of_probes_on_the_rows(self, rng):
+        train_y, test_y = rng.integers(0, 7, 200), rng.integers(0, 7, 90)
+        centres = rng.normal(size=(7, 6))
+        train_x = centres[train_y] + rng.normal(size=(200, 6))
+        test_x = centres[test_y] + rng.normal(size=(90, 6))
+        probes = [
+            linear_probe(train_x[rows], train_y[rows], test_x, test_y, regularisation=1e-3)
+            for rows in few_label_rows(train_y, per_class=4, seed=2)
+        ]
+        found = few_label_accuracy(train_x, train_y, test_x, test_y, per_class=4, seed=2)
+        assert found.top1 == pytest.approx(np.mean([probe.accuracy for probe in probes]))
+        assert found.top5 == pytest.approx(np.mean([probe.top5 for probe in probes]))
+        whole = evaluate(train_x, train_y, test_x, test_y, seed=2, labels_per_class=4)
+        assert whole.few_labels == found.top1
+        assert evaluate(train_x, train_y, test_x, test_y, labels_per_class=0).few_labels is None
+
+    def test_a_regularisation_is_that_of_the_logistic_probe(self, rng):
+        x, y = rng.normal(size=(60, 4)), rng.integers(0, 3, 60)
+        given = evaluate(x, y, x, y, labels_per_class=0, regularisation=0.5)
+        assert given.details["regularisation"] == 0.5
+        assert given.linear == linear_probe(x, y, x, y, regularisation=0.5).accuracy
+        with pytest.raises(UsageError, match="logistic"):
+            evaluate(x, y, x, y, probe="sgd", regularisation=0.5)
+
+    @pytest.mark.parametrize(
+        "wrong", [{"per_class": -1}, {"share": 1.5}, {"share": -0.1}, {"draws": 0}]
+    )
+    def test_numbers_out_of_range(self, wrong):
+        with pytest.raises(UsageError):
+            few_label_rows(np.zeros(3, dtype=np.int64), **wrong)

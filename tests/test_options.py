@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from contrasift.errors import UsageError
-from contrasift.options import EmbedOptions, PoolOptions, RunOptions, SelectOptions, TrainOptions
+from contrasift.options import (
+    CompareOptions,
+    EmbedOptions,
+    PoolOptions,
+    RunOptions,
+    SelectOptions,
+    TrainOptions,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +30,10 @@ from contrasift.options import EmbedOptions, PoolOptions, RunOptions, SelectOpti
         (lambda: TrainOptions(batch_size=1), "no negatives"),
         (lambda: TrainOptions(temperature=0.0), "temperature= above 0"),
         (lambda: EmbedOptions(views=0), "at least one view"),
+        (lambda: CompareOptions(against="full,best"), "against= with some of random-per-class"),
+        (lambda: CompareOptions(first_seed=-1), "first_seed= of at least 0"),
+        (lambda: CompareOptions(labels_per_class=-1), "labels_per_class= of at least 0"),
+        (lambda: CompareOptions(regularisation=0.0), "regularisation= above 0"),
         (lambda: PoolOptions(limit=0), "limit= of at least 1"),
         (lambda: PoolOptions.from_mapping({"pol": 1}), "one of the options pool, limit"),
         (lambda: TrainOptions.from_mapping({"epochs": 1.5}), "option epochs to be int; got 1.5"),
@@ -48,3 +59,10 @@ def test_the_groups_of_a_run_rebuild_it():
 
 def test_a_recipe_may_write_whole_numbers_for_real_ones():
     assert TrainOptions.from_mapping({"temperature": 1}) == TrainOptions(temperature=1.0)
+
+
+def test_what_is_compared_is_trained_once_and_the_selection_first():
+    assert CompareOptions().subsets == ("selected", "random-per-class", "full")
+    assert CompareOptions(against="full, full,random").subsets == ("selected", "full", "random")
+    assert CompareOptions(against="").subsets == ("selected",)
+    assert list(CompareOptions(seeds=2, first_seed=7).training_seeds) == [7, 8]

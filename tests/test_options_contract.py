@@ -12,9 +12,11 @@ import re
 import typing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import contrasift as cs
 from checked import typechecked
@@ -22,6 +24,7 @@ from contrasift.catalogue import OBJECTIVES
 from contrasift.classes.find import METHODS as CLASS_METHODS
 from contrasift.cli import app
 from contrasift.cli.flags import RUNNING, as_flags
+from contrasift.errors import UsageError
 from contrasift.options import (
     GROUPS,
     METHODS,
@@ -331,6 +334,42 @@ def test_arguments_are_shown_as_flags(python, shell):
         assert as_flags(python) == shell
     finally:
         RUNNING.reset(before)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"fraction": 0.0}, "fraction"),
+        ({"fraction": 0.2, "budget": 3}, "budget"),
+        ({"budget": 61}, "budget"),
+        ({"budget": 3, "redundancy": -1.0}, "redundancy"),
+        ({"budget": 3, "threshold": 2.0}, "threshold"),
+        ({"budget": 3, "objective": "best"}, "objective"),
+        ({"budget": 3, "objective": "random", "threshold": 0.5}, "threshold"),
+        ({"budget": 3, "objective": "random", "min_per_class": 1}, "min_per_class"),
+        ({"budget": 3, "allocate": "global", "min_per_class": 1}, "min_per_class"),
+        ({"budget": 3, "optimizer": "relaxed", "refine": "swaps"}, "optimizer"),
+        ({"budget": 3, "steps": 5}, "steps"),
+        ({"budget": 3, "objective": "coverage", "epsilon": 0.1}, "epsilon"),
+        ({"fraction": 0.9, "redundancy": 1.0, "optimizer": "relaxed"}, "redundancy"),
+    ],
+)
+def test_one_mistake_is_told_in_arguments_and_in_flags(wrong, named):
+    rows = np.random.default_rng(0).random((60, 4))
+    np.save("rows.npy", rows)
+    with pytest.raises(UsageError, match=rf"\b{named}\b") as told:
+        cs.select(rows, **wrong)
+    assert not re.search(r"--[a-z]", str(told.value))
+    given = [word for name, value in wrong.items() for word in (flag_of(name), str(value))]
+    shown = CliRunner().invoke(app, ["select", "rows.npy", *given, "--out", "out"])
+    assert shown.exit_code == 2
+    text = " ".join(shown.output.split())
+    assert flag_of(named) in text or "a budget" in text or named == "budget"
+    assert not re.search(r"\b[a-z_]+=", text)
+
+
+def flag_of(name):
+    return f"--{name.replace('_', '-')}"
 
 
 def test_a_wrong_word_reaches_the_library_s_own_message():

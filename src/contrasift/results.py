@@ -43,6 +43,7 @@ class LatentClasses:
         score: float32 [m]; how sure the assignment is, in [0, 1]; ones for given labels.
         method: as in `latent_classes`, or `zero-shot`.
         facts: numbers worth keeping: inertia, restarts, sizes, agreement with labels.
+        levels: int64 [m] for each other resolution that was asked for, coarse to fine.
     """
 
     codes: np.ndarray
@@ -50,6 +51,7 @@ class LatentClasses:
     score: np.ndarray
     method: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    levels: Mapping[float, np.ndarray] = field(default_factory=dict)
 
     @property
     def labels(self) -> np.ndarray:

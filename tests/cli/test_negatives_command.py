@@ -13,13 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from contrasift.cli import app
-from contrasift.cli.negatives import negatives_command
 from contrasift.negatives import parse_policy
 from contrasift.negatives.wordnet import find_wordnet
 from contrasift.training.encoders import build_encoder, save_encoder
-
-if not any(command.callback is negatives_command for command in app.registered_commands):
-    app.command("negatives")(negatives_command)
 
 SETTINGS = ["--queries", 30, "--negatives", 40, "--replicates", 3, "--device", "cpu", "--json"]
 

@@ -217,3 +217,71 @@ def test_many_examples_in_small_communities_are_told(joined, said):
     assert (
         any("31% of the examples were in communities of fewer than 20" in n for n in notes) == said
     )
+
+
+def test_a_search_that_was_killed_goes_on(run, monkeypatch):
+    import contextlib
+
+    from contrasift.classes import inverted
+    from contrasift.classes import neighbours as searching
+    from contrasift.pipeline.stages import find_classes
+    from contrasift.store.pieces import KeptPieces
+
+    for module in (searching, find_classes):
+        monkeypatch.setattr(module, "EXACT_ROWS", 50)
+    monkeypatch.setattr(inverted, "ROWS_A_LIST", 10)
+    monkeypatch.setattr(inverted, "PIECE", 2)
+    told = []
+    monkeypatch.setattr(
+        Listener, "progress", lambda *_: contextlib.nullcontext(lambda *at: told.append(at))
+    )
+    whole = run(stability=0)
+    classes(whole)
+    folder = whole.folder.path
+    expected = (folder / "classes.parquet").read_bytes(), (folder / "classes.json").read_bytes()
+    recall = facts_of(whole)["neighbours_search"]["recall"]
+    assert recall >= 0.95
+    assert not (folder / "classes.pieces").exists()
+    for name in ("classes.parquet", "classes.json"):
+        (folder / name).unlink()
+
+    write, made = KeptPieces.put, []
+
+    def dies(self, number, arrays):
+        if len(made) == 3:
+            raise KeyboardInterrupt("killed")
+        made.append(number)
+        write(self, number, arrays)
+
+    monkeypatch.setattr(KeptPieces, "put", dies)
+    with pytest.raises(KeyboardInterrupt, match="killed"):
+        classes(run(stability=0))
+    assert len(list((folder / "classes.pieces").rglob("*.json"))) == 3
+    made.clear()
+    monkeypatch.setattr(KeptPieces, "put", lambda *given: made.append(given[1]) or write(*given))
+    classes(run(stability=0))
+    assert made[0] == 3
+    assert ((folder / "classes.parquet").read_bytes(), (folder / "classes.json").read_bytes()) == (
+        expected
+    )
+    assert told[-1] == (N, N)
+
+
+def test_nested_levels_are_columns(run):
+    made = run(resolutions="0.2,9")
+    classes(made)
+    table = read_table(made.folder.path / "classes.parquet")
+    assert {"latent_class_at_0.2", "latent_class_at_9"} <= set(table)
+    assert max(table["latent_class_at_0.2"]) <= max(table["latent_class_at_9"])
+
+
+def test_a_memory_limit_that_cannot_be_met(run):
+    with pytest.raises(UsageError, match="a memory limit of at least 0.39 GiB"):
+        classes(run(memory_limit="100MB"))
+    assert ClassesOptions(memory_limit="1GB").fingerprint() == ClassesOptions().fingerprint()
+
+
+@pytest.mark.parametrize("text", ["0", "1,", "a", "-2", "inf"])
+def test_further_resolutions_that_are_none(text):
+    with pytest.raises(UsageError, match="resolutions= above 0"):
+        ClassesOptions(resolutions=text)

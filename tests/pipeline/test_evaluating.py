@@ -143,7 +143,12 @@ def test_an_encoder_from_elsewhere(selected, contrasift):
     )
     layers = json.loads(on_pool.stdout)["layers"]
     assert set(layers) == {"backbone", "head"}
-    assert set(layers["head"]["details"]["top5"]) == {"linear", "knn", "mean_classifier"}
+    assert set(layers["head"]["details"]["top5"]) == {
+        "linear",
+        "knn",
+        "mean_classifier",
+        "few_labels",
+    }
     contrasift("evaluate", selected, "--encoder", source)
     summary = json.loads((Path(selected) / "evaluation.json").read_text())
     row = next(row for row in summary["table"] if row["subset"].startswith("encoder-"))

@@ -18,7 +18,7 @@ from contrasift.pipeline.stages.report import report, report_data
 from contrasift.report.files import RunFiles
 from contrasift.report.sections import conclusions as report_words
 from contrasift.report.sections.pictures import Pictures, evenly
-from contrasift.report.sections.results import points, signed
+from contrasift.report.verdict import points, signed
 from contrasift.store.atomic import write_json
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import read_table, write_table
@@ -166,15 +166,15 @@ def test_rows_drawn_shrink_with_the_classes():
     assert measuring.rows_to_draw(np.zeros(200_000, dtype=np.int64)) == 1000
 
 
-def comparison(run: Run, saved: float | None, payback: int | None) -> None:
-    """An evaluation.json whose selection cost 100 s."""
+def comparison(run: Run, saved: float | None, payback: int | None, *, low: float) -> None:
+    """An evaluation.json whose selection cost 100 s and gains 0.4 points in every judge."""
     spread = {"mean": 0.8, "standard_error": 0.01, "low": 0.75, "high": 0.85, "n": 2}
     row = {
         "subset": "selected", "seeds": [0, 1], "examples": 12, "steps": 3, "preparation": {},
         "training_seconds": 5.0, "seconds": 105.0, "linear": spread, "knn": spread,
         "mean_classifier": None,
     }  # fmt: skip
-    difference = {**spread, "mean": -0.004, "low": -0.02, "high": 0.012}
+    difference = {**spread, "mean": 0.004, "low": low, "high": 0.012}
     write_json(
         run.folder.path / "evaluation.json",
         {
@@ -198,15 +198,26 @@ def comparison(run: Run, saved: float | None, payback: int | None) -> None:
     ],
 )  # fmt: skip
 def test_time_saved_is_net_of_choosing(chosen, saved, payback, sentence, figure):
-    comparison(chosen, saved, payback)
+    comparison(chosen, saved, payback, low=0.001)
     files = RunFiles(chosen)
     text = " ".join(report_words.summary(files))
     assert sentence in text
     assert "Choosing cost 1 min 40 s: embedding 1 min 39 s, selection 1.0 s." in text
-    assert "−0.4 (−2.0 to +1.2) points" in text
-    assert "no difference that 2 seeds can show" in text
+    assert text.startswith(
+        "The selection beats a random choice of its size: nearest neighbours +0.4 ("
+    )
     shown = {item.label: item.value for item in report_words.headlines(files)}
     assert shown["saved by one training, net"] == figure
+
+
+def test_without_a_gain_over_random_nothing_is_said_to_be_saved(chosen):
+    comparison(chosen, 150.0, 1, low=-0.02)
+    files = RunFiles(chosen)
+    text = " ".join(report_words.summary(files))
+    assert text.startswith("A random subset of this size does as well here and costs nothing")
+    assert "saves" not in text
+    assert "paid for itself" not in text
+    assert not any("saved" in item.label for item in report_words.headlines(files))
 
 
 def test_differences_have_signs():

@@ -112,7 +112,7 @@ def test_an_image_is_one_request_and_labels_are_few(memory, monkeypatch):
     monkeypatch.setattr(
         RemoteFile, "read_ranges", lambda self, spans: asked.append(spans) or read(self, spans)
     )
-    monkeypatch.setattr(webdataset.TarSource, "look_at_sample", lambda self: None)
+    monkeypatch.setattr(webdataset.TarSource, "look_at_images", lambda self, **_: None)
     monkeypatch.setattr(webdataset.TarSource, "threads", 1)
     webdataset.tar_pool(webdataset_shards("memory://bucket/a.tar"), "a")
     assert [len(spans) for spans in asked] == [1, 1]  # the headers, the labels: small shards

@@ -6,9 +6,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from contrasift.errors import UsageError
-from contrasift.selection import nearest_rows as module
+from contrasift.selection.kernels import nearest_rows as module
 from contrasift.selection.kernels import products
-from contrasift.selection.nearest_rows import nearest_rows
+from contrasift.selection.kernels.nearest_rows import nearest_rows
 from tests import reference
 
 

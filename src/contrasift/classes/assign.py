@@ -9,10 +9,9 @@ import numpy as np
 
 from contrasift.arrays import check_matrix, row_blocks
 from contrasift.classes.kmeans import assign
-from contrasift.classes.neighbours import EXACT_ROWS
+from contrasift.classes.neighbours import EXACT_ROWS, RECALL
 from contrasift.classes.rows import Rows, prepare_rows, sample_of
 from contrasift.errors import UsageError
-from contrasift.selection.nearest_rows import nearest_rows
 
 WAYS = ("means", "neighbours")
 
@@ -31,7 +30,8 @@ class Assigner:
         codes: int64 [n]; class of every old row, 0..K−1.
         centroids: float32 [K, D]; mean of every class, of length one where rows are.
         neighbours: k; how many neighbours vote.
-        index: what finds the nearest of the old rows, for `neighbours`.
+        index: the old rows themselves, or of many their lists (`inverted`), for `neighbours`.
+        probed: lists that are looked into for a new row.
     """
 
     way: str
@@ -40,6 +40,7 @@ class Assigner:
     centroids: np.ndarray
     neighbours: int
     index: Any = None
+    probed: int = 0
 
     def classes_of(self, values: object) -> tuple[np.ndarray, np.ndarray]:
         """The class of every new row, and how sure it is.
@@ -97,14 +98,13 @@ class Assigner:
 
     def _nearest(self, points: np.ndarray, k: int, own: np.ndarray | None) -> np.ndarray:
         """The k nearest old rows, nearest first; without the rows themselves where they are old."""
-        if isinstance(self.index, np.ndarray):
+        from contrasift.classes.inverted import Lists, search_lists
+        from contrasift.selection.kernels.nearest_rows import nearest_rows
+
+        if not isinstance(self.index, Lists):
             return nearest_rows(points, self.index, k, own=own)
-        _, found = self.index.search(points, k + (own is not None))
-        if own is None:
-            return found
-        itself = found == own[:, None]
-        itself[~itself.any(axis=1), -1] = True
-        return found[~itself].reshape(-1, k)
+        own = np.full(len(points), -1) if own is None else own
+        return search_lists(points, own, self.index, k, self.probed)
 
 
 def fit_assigner(
@@ -143,8 +143,8 @@ def fit_assigner(
     rows = prepare_rows(embeddings, whiten=whiten, metric=metric, seed=seed)
     if codes.shape != (rows.shape[0],):
         raise UsageError(f"one class for each of the {rows.shape[0]} rows", f"{codes.shape}")
-    index = _search_index(rows, seed) if way == "neighbours" else None
-    return Assigner(way, rows, codes, _means(rows, codes, n_classes), neighbours, index)
+    index, probed = _search_index(rows, neighbours, seed) if way == "neighbours" else (None, 0)
+    return Assigner(way, rows, codes, _means(rows, codes, n_classes), neighbours, index, probed)
 
 
 def _means(rows: Rows, codes: np.ndarray, n_classes: int) -> np.ndarray:
@@ -160,20 +160,15 @@ def _means(rows: Rows, codes: np.ndarray, n_classes: int) -> np.ndarray:
     return means.astype(np.float32)
 
 
-def _search_index(rows: Rows, seed: int) -> Any:
-    """The old rows, among all of which neighbours are searched; of many, an inverted file (faiss)."""
+def _search_index(rows: Rows, k: int, seed: int) -> tuple[Any, int]:
+    """The old rows; of many their lists, and how many of these hold most true neighbours."""
     points = rows.gather()
-    n, width = points.shape
-    if n <= EXACT_ROWS:
-        return points
-    import faiss
+    if points.shape[0] <= EXACT_ROWS:
+        return points, 0
+    from contrasift.classes.inverted import lists_needed, make_lists
 
-    index: Any = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, int(4 * n**0.5))
-    index.cp.seed = seed % (1 << 31)
-    index.nprobe = 32
-    index.train(points)
-    index.add(points)
-    return index
+    lists = make_lists(points, seed)
+    return lists, lists_needed(points, lists, k, RECALL, seed)[0]
 
 
 def _most_voted(found: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

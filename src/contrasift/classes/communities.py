@@ -15,8 +15,10 @@ from contrasift.errors import MissingExtraError, UsageError
 
 LIBRARIES = ("networkit", "leidenalg")
 _CONSENSUS = (1.0, 1.5, 2.0, 3.0, 4.0)
-# Rounds of Leiden: from the tenth on, modularity hardly rises, and two seeds hardly differ less.
-_ROUNDS = 10
+# Rounds of Leiden: from the tenth on, modularity hardly rises, and two seeds hardly differ less. In
+# very large graphs, where a round takes many seconds, three must do.
+_ROUNDS, _FEW_ROUNDS = 10, 3
+_MANY_EDGES = 5_000_000
 
 Partition = Callable[[float, int], np.ndarray]
 
@@ -73,11 +75,13 @@ def _networkit(graph: NeighbourGraph) -> Partition:
     edges = (graph.weight, (graph.first, graph.second))
     network = networkit.GraphFromCoo(edges, n=graph.n, weighted=True, directed=False)
 
+    rounds = _ROUNDS if graph.first.size <= _MANY_EDGES else _FEW_ROUNDS
+
     def find(resolution: float, seed: int) -> np.ndarray:
         with _one_thread(networkit):
             networkit.setSeed(seed % (1 << 63), False)
             leiden = networkit.community.ParallelLeiden(
-                network, randomize=True, iterations=_ROUNDS, gamma=resolution
+                network, randomize=True, iterations=rounds, gamma=resolution
             )
             leiden.run()
             return np.asarray(leiden.getPartition().getVector())

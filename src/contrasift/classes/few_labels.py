@@ -14,6 +14,7 @@ from contrasift.classes.graph import (
     propagate,
     unit_means,
 )
+from contrasift.classes.neighbours import Searching, check_memory
 from contrasift.classes.rows import Rows
 from contrasift.evaluation.softmax import LinearFit, covariance_of, fit_softmax
 
@@ -82,6 +83,7 @@ def propagate_classes(
     n_neighbours: int = 10,
     kind: str = "union",
     seed: int = 0,
+    searching: Searching | None = None,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """A few labels spread over the graph of nearest neighbours: see `graph.propagate`.
 
@@ -94,13 +96,16 @@ def propagate_classes(
         n_neighbours: k of the graph.
         kind: `mutual` or `union`.
         seed: of the folds and of approximate neighbours.
+        searching: how neighbours among many rows are searched.
 
     Returns:
         codes int64 [n], score float32 [n], and facts, with `heldout_accuracy` in 3 folds of the
         labelled rows and `unreached`, the number of rows that no label reached.
     """
+    limit = searching.memory_limit if searching else None
+    check_memory(*rows.shape, n_neighbours, limit)
     points = rows.gather()
-    graph = build_graph(points, n_neighbours, kind, seed)
+    graph = build_graph(points, n_neighbours, kind, seed, searching)
     labelled = np.flatnonzero(known >= 0)
     hits = np.zeros(labelled.size)
     for learn, held in _folds(known[labelled], seed):
@@ -116,6 +121,8 @@ def propagate_classes(
         "edges": int(graph.first.size),
         "unreached": unreached,
     }
+    if graph.search:
+        facts["neighbours_search"] = dict(graph.search)
     if labelled.size >= _FOLDS:
         facts["heldout_accuracy"] = float(hits.mean())
     return codes, score, facts

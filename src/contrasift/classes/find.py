@@ -14,6 +14,7 @@ from contrasift.classes.few_labels import few_label_classes, propagate_classes
 from contrasift.classes.given import check_known, classes_from_labels, draw_known, named
 from contrasift.classes.graph_classes import graph_classes
 from contrasift.classes.kmeans import Assigned, choose_n_classes, kmeans, split_large
+from contrasift.classes.neighbours import Searching
 from contrasift.classes.rows import Rows, prepare_rows
 from contrasift.errors import UsageError
 from contrasift.options.words import ClassMethod, GraphKind, Metric
@@ -43,6 +44,8 @@ def latent_classes(
     graph: GraphKind = "union",
     seed: int = 0,
     assigning: Callable[[Rows, np.ndarray], Assigned] | None = None,
+    searching: Searching | None = None,
+    resolutions: Sequence[float] = (),
 ) -> LatentClasses:
     """Partition the pool into latent classes.
 
@@ -83,23 +86,27 @@ def latent_classes(
         restarts: k-means starts; the one with the best objective is kept.
         iterations: k-means steps a start.
         max_class_size: larger classes of `kmeans` and `graph` are split by k-means within them.
-        graph_neighbours: k of the graph; `auto` (graph only): 10, 20 or 30, by the agreement of two
+        graph_neighbours: k of the graph; `auto` (graph only): 10, 20 or 30, by the agreement of
             seeds.
-        resolution: of Leiden; more makes more classes; `auto`: chosen by the agreement of two
+        resolution: of Leiden; more makes more classes; `auto`: chosen by the agreement of
             seeds; `consensus`: communities that runs at many resolutions agree on.
         graph: `union`: two rows are joined if one is among the k nearest of the other; `mutual`:
             if each is.
         seed: of everything random.
         assigning: where rows of `kmeans` get their centroids; default: in this process. See
             `contrasift.engines.assigning`.
+        searching: how `graph` and `propagate` find neighbours among more than 65,536 rows: the
+            wished recall, where pieces of the work are kept, a limit of memory.
+        resolutions: for `graph`: others, at which nested classes are found: each lies within one of
+            every coarser level.
 
     Returns:
         The classes. `facts` holds `sizes`, `seed`, `whiten` (what was kept, and the share of the
         variance in it), with labels `agreement`, and each method's own figures: for k-means
         `requested`, `empty_removed`, `inertia`, `restarts`, `iterations`, `metric`, `fitted_on`
         and `curve`; for the graph `resolution`, `edges`, `smallest`, `communities_joined`,
-        `rows_joined` (their share of all rows) and, where rows repeat others, `distinct`; for a few
-        labels `labelled` and `heldout_accuracy`.
+        `rows_joined` (their share of all rows), where rows repeat others `distinct`, and of many
+        rows `neighbours_search` with the measured `recall`; for a few labels `labelled` and `heldout_accuracy`.
 
     Raises:
         UsageError: an unknown method, a count below 1, more classes than examples, no labels.
@@ -114,7 +121,7 @@ def latent_classes(
     if method == "auto":
         method = "graph" if n_classes is None else "kmeans"
     rows = prepare_rows(embeddings, whiten=whiten, metric=metric, seed=seed)
-    names = None
+    names, levels = None, {}
     if method in ("few-labels", "propagate"):
         few, values = (
             check_known(known, n, len(label_names))
@@ -126,11 +133,23 @@ def latent_classes(
             codes, score, facts = few_label_classes(rows, few, names.size, seed=seed)
         else:
             codes, score, facts = propagate_classes(
-                rows, few, names.size, n_neighbours=int(graph_neighbours), kind=graph, seed=seed
+                rows,
+                few,
+                names.size,
+                n_neighbours=int(graph_neighbours),
+                kind=graph,
+                seed=seed,
+                searching=searching,
             )
     elif method == "graph":
-        codes, score, facts = graph_classes(
-            rows, n_neighbours=graph_neighbours, resolution=resolution, kind=graph, seed=seed
+        codes, score, facts, levels = graph_classes(
+            rows,
+            n_neighbours=graph_neighbours,
+            resolution=resolution,
+            kind=graph,
+            seed=seed,
+            searching=searching,
+            levels=resolutions,
         )
     else:
         codes, score, facts = _kmeans_classes(
@@ -150,7 +169,7 @@ def latent_classes(
     if labels is not None:
         facts["agreement"] = class_agreement(codes, labels)
     names = np.arange(present.size) if names is None else names[present]
-    return LatentClasses(codes, names, score, method, facts)
+    return LatentClasses(codes, names, score, method, facts, levels)
 
 
 def range_of_classes(n: int, n_classes: int | str | None, n_labels: int = 0) -> tuple[int, int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from contrasift.arrays import row_blocks
-from contrasift.classes.neighbours import nearest_neighbours
+from contrasift.classes.neighbours import Searching, nearest_neighbours
 from contrasift.errors import UsageError
 
 GRAPHS = ("mutual", "union")
@@ -27,6 +29,7 @@ class NeighbourGraph:
         second: int64 [e]; the higher end.
         weight: float64 [e]; in (0, 1].
         neighbours: int64 [n, k]; nearest rows of each row, nearest first, itself left out.
+        search: how they were found, where they were not found exactly.
     """
 
     n: int
@@ -34,6 +37,7 @@ class NeighbourGraph:
     second: np.ndarray
     weight: np.ndarray
     neighbours: np.ndarray
+    search: Mapping[str, Any] = field(default_factory=dict)
 
 
 def neighbour_graph(neighbours: np.ndarray, kind: str = "mutual") -> NeighbourGraph:
@@ -130,7 +134,13 @@ def neighbour_share(
     return share.astype(np.float32)
 
 
-def build_graph(points: np.ndarray, n_neighbours: int, kind: str, seed: int) -> NeighbourGraph:
+def build_graph(
+    points: np.ndarray,
+    n_neighbours: int,
+    kind: str,
+    seed: int,
+    searching: Searching | None = None,
+) -> NeighbourGraph:
     """The graph of some rows; of few, everyone is everyone's neighbour.
 
     Args:
@@ -138,6 +148,7 @@ def build_graph(points: np.ndarray, n_neighbours: int, kind: str, seed: int) -> 
         n_neighbours: k.
         kind: `mutual` or `union`: see `neighbour_graph`.
         seed: of approximate neighbours.
+        searching: how neighbours among many rows are searched.
 
     Raises:
         UsageError: fewer than one neighbour.
@@ -148,7 +159,8 @@ def build_graph(points: np.ndarray, n_neighbours: int, kind: str, seed: int) -> 
     if k == 0:
         none = np.empty(0, dtype=np.int64)
         return NeighbourGraph(1, none, none, np.empty(0), np.empty((1, 0), np.int64))
-    return neighbour_graph(nearest_neighbours(points, k, seed), kind)
+    found, search = nearest_neighbours(points, k, seed, searching)
+    return replace(neighbour_graph(found, kind), search=search)
 
 
 def propagate(

@@ -1,49 +1,167 @@
-"""The nearest other rows of every row of a pool: exact up to a size."""
+"""The nearest other rows of every row of a pool: exact up to a size, beyond with a recall that is measured."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from contrasift.arrays import row_blocks
+from contrasift.errors import UsageError
 
-# Every pair of rows is compared up to this many; beyond, neighbours come from an inverted file.
-EXACT_ROWS = 131_072
+# Every pair of rows is compared up to this many; beyond, neighbours come from lists of near rows.
+EXACT_ROWS = 65_536
+RECALL = 0.95
 
 
-def nearest_neighbours(points: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
+@runtime_checkable
+class Pieces(Protocol):
+    """Where arrays are kept while the work goes on, so that what was done is not done again."""
+
+    def get(self, number: int) -> dict[str, np.ndarray] | None:
+        """A piece that is there and whole; else None."""
+        ...
+
+    def put(self, number: int, arrays: dict[str, np.ndarray]) -> None:
+        """Keep a piece."""
+        ...
+
+
+@dataclass(frozen=True)
+class Searching:
+    """How neighbours among many rows are searched.
+
+    Attributes:
+        recall: share of the true neighbours that is wished.
+        pieces: keeps what is done; None: nothing is kept.
+        told: is told how many rows of all are done.
+        threads: None for all processors; the result is the same for every number.
+        memory_limit: bytes that the process should stay below; None: as much as it takes.
+    """
+
+    recall: float = RECALL
+    pieces: Pieces | None = None
+    told: Callable[[int, int], None] | None = None
+    threads: int | None = None
+    memory_limit: int | None = None
+
+
+def nearest_neighbours(
+    points: np.ndarray, k: int, seed: int = 0, searching: Searching | None = None
+) -> tuple[np.ndarray, dict[str, Any]]:
     """The k nearest other rows of each row by Euclidean length, nearest first.
 
-    Exact up to 131,072 rows, the lower row first among equals (`nearest_rows`); beyond, an inverted
-    file of 4·√n lists of which 32 are searched (faiss).
+    Exact up to 65,536 rows (`selection.nearest_rows`); beyond among the rows of near lists
+    (`inverted`), so many of them as hold the wished share of the true neighbours of a sample. The
+    lower row comes first among equals. The same for every number of threads, and where a search was
+    broken off and goes on.
 
     Args:
         points: float32 [n, d].
         k: below n.
-        seed: of the inverted file.
+        seed: of lists and sample.
+        searching: how.
 
     Returns:
-        int64 [n, k].
+        int64 [n, k], −1 where none was found; and beyond that size facts: `lists`, `probed` (lists
+        a row), `recall`, measured on a `sample` of rows, and `rows_a_list`.
     """
+    from contrasift.selection.kernels.nearest_rows import nearest_rows
+
+    how = searching or Searching()
     if points.shape[0] <= EXACT_ROWS:
-        from contrasift.selection.nearest_rows import nearest_rows
+        own = np.arange(points.shape[0])
+        return nearest_rows(points, points, k, own=own, threads=how.threads), {}
+    return _from_lists(points, k, seed, how)
 
-        return nearest_rows(points, points, k, own=np.arange(points.shape[0]))
-    import faiss
 
-    n, d = points.shape
-    lists = int(4 * n**0.5)
-    index: Any = faiss.IndexIVFFlat(faiss.IndexFlatL2(d), d, lists)
-    index.cp.seed = seed % (1 << 31)
-    index.nprobe = 32
-    index.train(points)
-    index.add(points)
+def _from_lists(
+    points: np.ndarray, k: int, seed: int, how: Searching
+) -> tuple[np.ndarray, dict[str, Any]]:
+    from contrasift.classes import inverted
+    from contrasift.classes.inverted import search_lists
+
+    n = points.shape[0]
+    known = how.pieces.get(0) if how.pieces else None
+    if known is None:
+        frame = inverted.Frame.of(points)
+        centroids, home = inverted.centroids_and_home(points, frame, seed, how.threads)
+        lists = inverted.lists_of(points, frame, centroids, home)
+        probed, recall = inverted.lists_needed(points, lists, k, how.recall, seed, how.threads)
+        known = {
+            "centroids": centroids,
+            "home": home,
+            "found": np.array([probed, recall]),
+        }
+        if how.pieces:
+            how.pieces.put(0, known)
+    else:
+        frame = inverted.Frame.of(points)
+        lists = inverted.lists_of(points, frame, known["centroids"], known["home"])
+    probed, recall = int(known["found"][0]), float(known["found"][1])
     found = np.empty((n, k), dtype=np.int64)
-    for block in row_blocks(n, 16 * (k + 1) + 4 * d):
-        _, nearest = index.search(points[block], k + 1)
-        itself = nearest == np.arange(block.start, block.stop)[:, None]
-        # Among more than k equal rows a row may not find itself: then the last one goes.
-        itself[~itself.any(axis=1), -1] = True
-        found[block] = nearest[~itself].reshape(-1, k)
-    return found
+    waiting = deque(range(lists.pieces))
+    done = [0]
+
+    def work(_: int) -> None:
+        while waiting:
+            try:
+                piece = waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
+            rows = lists.rows_of(piece)
+            kept = how.pieces.get(1 + piece) if how.pieces else None
+            near = kept["near"] if kept else search_lists(points[rows], rows, lists, k, probed)
+            if how.pieces and kept is None:
+                how.pieces.put(1 + piece, {"near": near})
+            found[rows] = near
+            done[0] += rows.size
+            if how.told:
+                how.told(done[0], n)
+
+    in_threads(work, how.threads)
+    return found, {
+        "lists": lists.count,
+        "rows_a_list": inverted.ROWS_A_LIST,
+        "probed": probed,
+        "recall": recall,
+        "sample": min(n, inverted.SAMPLE),
+    }
+
+
+def in_threads(work: Callable[[int], None], threads: int | None) -> None:
+    """The same work in every thread, each of which takes what waits."""
+    from contrasift.selection.kernels.dots import available_threads
+
+    count = available_threads(threads)
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(work, range(count)))
+
+
+def check_memory(n: int, width: int, k: int, limit: int | None) -> int:
+    """Bytes that classes of the graph take, all in all.
+
+    Args:
+        n: rows.
+        width: D, columns after whitening.
+        k: neighbours.
+        limit: bytes; None: no limit.
+
+    Raises:
+        UsageError: more than the limit; says what would fit.
+    """
+    fixed, each = 400 << 20, 8 * width + 128 * k + 100
+    needed = fixed + n * each
+    if limit is not None and needed > limit:
+        fits = max(1, (limit - fixed) // each)
+        raise UsageError(
+            f"a memory limit of at least {needed / 2**30:.2f} GiB for classes of {n:,} rows of "
+            f"width {width} with {k} neighbours",
+            f"{limit / 2**30:.2f} GiB",
+            f"Whiten to fewer components (whiten={max(8, width // 2)}), take fewer neighbours, or "
+            f"at most {fits:,} rows; classes='kmeans' reads rows in blocks",
+        )
+    return needed

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import importlib
 import io
 import os
 import sys
@@ -26,8 +29,116 @@ _MOVED = {
 }
 
 
+# A command's module, and its first sentence for the list: `contrasift --help` imports none of them.
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "From a pool to a report": {
+        "run": ("run:run_command", "Select a subset, show what it is worth, and write a report."),
+        "embed": (
+            "stages:embed_command",
+            "Embed every example: the mean of its unit-norm view embeddings.",
+        ),
+        "classes": (
+            "stages:classes_command",
+            "Find latent classes: communities of neighbours, k-means, from few labels or names, or given.",
+        ),
+        "select": (
+            "select:select_command",
+            "Choose the part of a pool that is most worth training on, and certify how good it is.",
+        ),
+        "train": (
+            "stages:train_command",
+            "Pre-train an encoder on the selection, a random subset of its size, a list, or everything.",
+        ),
+        "evaluate": (
+            "stages:evaluate_command",
+            "Linear probe, kNN and mean classifier of every encoder trained in a run, on held-out data.",
+        ),
+        "report": (
+            "stages:report_command",
+            "Write report.html from what the run has so far: one page that opens without a network.",
+        ),
+    },
+    "Questions to a run": {
+        "plan": (
+            "plan:plan_command",
+            "Show what every fraction reaches, and suggest the smallest that costs little accuracy.",
+        ),
+        "explore": (
+            "explore:explore_command",
+            "Open the run's map in Embedding Atlas: zoom, search, and filter by class, rank or selection.",
+        ),
+        "compare": (
+            "compare:compare_command",
+            "Say how much runs of one pool agree: similarities, classes, ranks and selections.",
+        ),
+        "compare-selections": (
+            "compare_selections:compare_selections_command",
+            "Say what selections of one pool share, and what each is worth by every measure.",
+        ),
+        "dynamics": (
+            "dynamics:dynamics_command",
+            "Score every labelled example by the training of a supervised model.",
+        ),
+    },
+    "Negatives and theory": {
+        "negatives": (
+            "negatives:negatives_command",
+            "Show which negatives an encoder finds hard, and estimate how many of them are false.",
+        ),
+        "bounds": (
+            "bounds:bounds_command",
+            "Say how many negatives are enough, or which bounds hold for the encoders of a run.",
+        ),
+        "text": (
+            "text:text_command",
+            "Learn embeddings of texts without labels, or hold the theory against them.",
+        ),
+    },
+    "New examples, and handing on": {
+        "filter": (
+            "filter:filter_command",
+            "Judge new examples one by one by the rule of a selection, before they are ever stored.",
+        ),
+        "extend": (
+            "extend:extend_command",
+            "Add new images to a finished run: embedded alone, put into its classes, judged by its rule.",
+        ),
+        "export": (
+            "export:export_command",
+            "Hand the selection on: indices, ids, images, WebDataset shards, Hugging Face, FiftyOne.",
+        ),
+    },
+    "Data, machine": {
+        "datasets": (
+            "stages:datasets_command",
+            "List the pools that have a name, and how to get those that are not here.",
+        ),
+        "doctor": (
+            "doctor:doctor_command",
+            "Say what is installed, what the machine has, and where data are.",
+        ),
+    },
+}
+
+
 class _Group(TyperGroup):
-    """Turns our errors and Ctrl-C into one message and an exit code."""
+    """Imports a command when it is called; turns our errors and Ctrl-C into one message and an exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every command, in the order of the panels."""
+        return [name for commands in COMMANDS.values() for name in commands]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Enough of a command to list it."""
+        for panel, commands in COMMANDS.items():
+            if cmd_name in commands:
+                text = commands[cmd_name][1]
+                return TyperCommand(cmd_name, help=text, rich_help_panel=panel)
+        return super().get_command(ctx, cmd_name)
+
+    def loaded(self) -> dict[str, Any]:
+        """Every command with its flags, for messages that name one."""
+        return {name: load_command(name) for name in self.list_commands(None)}
 
     def invoke(self, ctx: Any) -> Any:
         with explained(ctx):
@@ -36,7 +147,12 @@ class _Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] in _MOVED:
             raise UsageError("a command of contrasift", args[0], _MOVED[args[0]])
-        return super().resolve_command(ctx, args)
+        known = self.list_commands(ctx)
+        near = difflib.get_close_matches(args[0], known, n=1)
+        if args[0] not in known and near:
+            raise UsageError("a command of contrasift", args[0], f"contrasift {near[0]}")
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name else command, rest
 
 
 class _Command(TyperCommand):
@@ -75,6 +191,17 @@ def _version(value: bool) -> bool:
     return value
 
 
+@functools.cache
+def load_command(name: str) -> Any:
+    """A command with its flags."""
+    place = next(commands[name][0] for commands in COMMANDS.values() if name in commands)
+    module, function = place.split(":")
+    alone = typer.Typer(rich_markup_mode="markdown", add_completion=False)
+    callback = getattr(importlib.import_module(f"contrasift.cli.{module}"), function)
+    alone.command(name, cls=_Command)(callback)
+    return typer.main.get_command(alone)
+
+
 @app.callback()
 def _root(
     version: Annotated[
@@ -82,65 +209,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-def _register() -> None:
-    from contrasift.cli import (
-        bounds,
-        compare,
-        compare_selections,
-        doctor,
-        dynamics,
-        explore,
-        export,
-        extend,
-        filter,
-        negatives,
-        plan,
-        run,
-        select,
-        stages,
-        text,
-    )
-
-    panels = {
-        "From a pool to a report": {
-            "run": run.run_command,
-            "embed": stages.embed_command,
-            "classes": stages.classes_command,
-            "select": select.select_command,
-            "train": stages.train_command,
-            "evaluate": stages.evaluate_command,
-            "report": stages.report_command,
-        },
-        "Questions to a run": {
-            "plan": plan.plan_command,
-            "explore": explore.explore_command,
-            "compare": compare.compare_command,
-            "compare-selections": compare_selections.compare_selections_command,
-            "dynamics": dynamics.dynamics_command,
-        },
-        "Negatives and theory": {
-            "negatives": negatives.negatives_command,
-            "bounds": bounds.bounds_command,
-            "text": text.text_command,
-        },
-        "New examples, and handing on": {
-            "filter": filter.filter_command,
-            "extend": extend.extend_command,
-            "export": export.export_command,
-        },
-        "Data, machine": {
-            "datasets": stages.datasets_command,
-            "doctor": doctor.doctor_command,
-        },
-    }
-    for panel, commands in panels.items():
-        for name, command in commands.items():
-            app.command(name, cls=_Command, rich_help_panel=panel)(command)
-
-
-_register()
 
 
 def main() -> None:

@@ -30,6 +30,8 @@ GIVES = {
     "demo": "what `make demo` needs",
     "mnist": "the pool `mnist5k`",
     "hf": "Hugging Face data sets as pools, and exports as such",
+    "formats": "embeddings in HDF5, Lance, safetensors and Zarr",
+    "heif": "HEIC pictures",
     "ray": "the pipeline on a cluster",
     "atlas": "`contrasift explore`",
     "bench": "peers to be timed beside",

@@ -117,6 +117,8 @@ def as_flags(text: str) -> str:
     `threshold=` becomes `--threshold`, `optimizer='relaxed'` becomes `--optimizer relaxed`, and
     `update=True` becomes `--update`; names that no command has as a flag stay as they are.
     """
+    if not _ARGUMENT.search(text):
+        return text  # the usual case must not wait for the flags of every command
     flags = _flags_in_reach()
 
     def flag(found: re.Match[str]) -> str:
@@ -139,7 +141,9 @@ def _flags_in_reach() -> dict[str, tuple[str, str]]:
     program = RUNNING.get()
     if program is None:
         return {}
-    commands: dict[str, Any] = dict(getattr(program.command, "commands", {}))
+    commands = dict(
+        program.command.loaded() if hasattr(program.command, "loaded") else program.command.commands
+    )
     own = commands.pop(program.invoked_subcommand or "", None)
     flags: dict[str, tuple[str, str]] = {}
     for command in (own, program.command, *commands.values()):

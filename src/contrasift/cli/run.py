@@ -68,7 +68,7 @@ def run_command(
     Finished stages are skipped and killed ones go on: repeat the same command.
 
     Examples:
-        contrasift run mnist5k --fraction 0.2
+        contrasift run letters --fraction 0.2
 
         contrasift run photos/ --labels folders --fraction 0.4 --epochs 100 --out runs/photos
 
@@ -79,7 +79,7 @@ def run_command(
     options = merge_options(recipe, given)
     if not options.pool.pool:
         raise UsageError(
-            "a pool", "none", "Name one: contrasift run mnist5k, or see `contrasift datasets`"
+            "a pool", "none", "Name one: contrasift run letters, or see `contrasift datasets`"
         )
     folder = out or Path("runs") / _run_name(options)
     quiet = quiet or as_json

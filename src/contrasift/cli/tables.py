@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contrasift.cli.console import print_json
+from contrasift.report.verdict import judges_that_gain, verdict
 
 _NAMES = {"random-per-class": "random per class", "full": "full pool"}
 
@@ -22,6 +23,8 @@ def show_comparison(summary: Mapping[str, Any], folder: Path, *, as_json: bool =
         print_json(json.dumps({**summary, "report": str(report)}, indent=2))
         return
     console = Console(soft_wrap=False, highlight=False)
+    for sentence in verdict(summary):
+        console.print(sentence)
     table = Table(
         title=f"What the selection is worth (equal {summary['match']})",
         title_justify="left",
@@ -29,24 +32,24 @@ def show_comparison(summary: Mapping[str, Any], folder: Path, *, as_json: bool =
         padding=(0, 2, 0, 0),  # fits 80 columns
     )
     table.add_column("trained on", no_wrap=True)
-    for name in ("examples", "steps", "linear", "kNN", "means", "seconds*"):
+    for name in ("examples", "steps", *_judges(summary), "seconds*"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in summary["table"]:
         table.add_row(
             _name(row["subset"]),
             f"{row['examples']:,}" if row["examples"] else "–",
             f"{row['steps']:,}" if row["steps"] else "–",
-            *(_accuracy(row[metric]) for metric in ("linear", "knn", "mean_classifier")),
+            *(_accuracy(row.get(metric)) for metric in _JUDGES),
             f"{row['seconds']:,.1f}" if row["seconds"] else "–",
         )
     console.print(table)
     console.print(
-        "Accuracy on held-out data in %, mean ± standard error over seeds: linear probe,\n"
-        "200 nearest neighbours, nearest class mean.\n"
+        "Accuracy on held-out data in %, mean ± standard error over seeds: 200 nearest\n"
+        "neighbours, linear probes with few labels a class and with all.\n"
         "* Of one training, with the proxy, embedding, classes and selection it needed."
     )
     for reading in summary.get("other_readings", ()):
-        _show_reading(console, reading)
+        _show_reading(console, summary, reading)
     console.print(_payback(summary))
     if report.exists():
         console.print(f"report: {report}")
@@ -58,19 +61,26 @@ def _name(subset: str) -> str:
     return _NAMES.get(subset, subset)
 
 
+_JUDGES = ("knn", "few_labels", "linear")
+
+
+def _judges(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("kNN", f"{summary.get('labels_per_class', 10)} labels", "linear")
+
+
 _LAYERS = {"backbone": "before the projection head", "head": "after the projection head"}
 _PROBES = {"logistic": "logistic regression", "sgd": "MoCo's SGD protocol"}
 
 
-def _show_reading(console: Console, reading: Mapping[str, Any]) -> None:
+def _show_reading(console: Console, summary: Mapping[str, Any], reading: Mapping[str, Any]) -> None:
     """The accuracies at another layer, or by another probe."""
     console.print(f"{_LAYERS[reading['layer']].capitalize()}, {_PROBES[reading['probe']]}:")
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("trained on", no_wrap=True)
-    for name in ("linear", "kNN", "means"):
+    for name in _judges(summary):
         table.add_column(name, justify="right", no_wrap=True)
     for row in reading["table"]:
-        accuracies = (_accuracy(row[metric]) for metric in ("linear", "knn", "mean_classifier"))
+        accuracies = (_accuracy(row.get(metric)) for metric in _JUDGES)
         table.add_row(_name(row["subset"]), *accuracies)
     console.print(table)
 
@@ -80,7 +90,7 @@ def show_accuracies(source: str, results: Mapping[str, Any]) -> None:
     table = Table(title=source, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("layer", "", "top-1", "top-5"):
         table.add_column(name, justify="right" if name.startswith("top") else "left")
-    titles = {"linear": "linear", "knn": "kNN", "mean_classifier": "means"}
+    titles = {"knn": "kNN", "few_labels": "few labels", "linear": "linear"}
     for layer, result in results.items():
         for metric, title in titles.items():
             top5 = result.details["top5"][metric]
@@ -100,6 +110,8 @@ def _accuracy(result: Mapping[str, Any] | None) -> str:
 
 def _payback(summary: Mapping[str, Any]) -> str:
     saved = summary.get("saved_per_training_seconds")
+    if summary["match"] != "epochs" or not judges_that_gain(summary):
+        return f"Choosing took {summary['selection_seconds']:,.1f} s."
     if saved is None:
         return "No training on the full pool to compare with, so no time saved can be stated."
     cost = summary["selection_seconds"]

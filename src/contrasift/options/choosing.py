@@ -135,7 +135,7 @@ class ClassesOptions(Options):
     )
     graph_neighbours: str | int = option(
         10,
-        "graph, propagate: neighbours of an example; `auto` (graph): 10, 20 or 30, where two seeds agree best.",
+        "graph, propagate: neighbours of an example; `auto` (graph): 10, 20 or 30, where seeds agree best.",
     )
     graph: GraphKind = option(
         "union",
@@ -143,7 +143,19 @@ class ClassesOptions(Options):
     )
     resolution: str | float | int = option(
         "3",
-        "graph: higher makes more classes; `auto`: that at which two seeds agree best; `consensus`: what ten runs at five resolutions agree on, which hardly depends on the seed.",
+        "graph: higher makes more classes; `auto`: that at which seeds agree best; `consensus`: what ten runs at five resolutions agree on, which hardly depends on the seed.",
+    )
+    resolutions: str = option(
+        "",
+        "graph: further resolutions, e.g. 0.5,1,8: nested classes, coarse to fine, in columns of their own.",
+        metavar="R,R,...",
+        later=True,
+    )
+    memory_limit: str = option(
+        "",
+        "graph, propagate: stop before the work if it needs more, e.g. 8GB.",
+        metavar="SIZE",
+        later=True,
     )
     label_share: float | None = option(
         None, "few-labels, propagate: share of the pool's own labels to use, e.g. 0.01."
@@ -191,6 +203,7 @@ class ClassesOptions(Options):
             f"classes='{self.classes}'",
         )
         self._settle_texts()
+        self.nested_resolutions()
         self._check_n_classes()
         self._check_few_labels()
         zero_shot = self.classes == "zero-shot"
@@ -207,9 +220,32 @@ class ClassesOptions(Options):
             self.classes,
         )
 
+    def nested_resolutions(self) -> list[float]:
+        """The further resolutions as numbers.
+
+        Raises:
+            UsageError: they are none above 0.
+        """
+        try:
+            found = (
+                [float(part) for part in self.resolutions.split(",")] if self.resolutions else []
+            )
+        except ValueError:
+            found = [0.0]
+        require(
+            all(0 < number < float("inf") for number in found),
+            "resolutions= above 0, separated by commas, e.g. 0.5,1,8",
+            self.resolutions,
+        )
+        return found
+
     def fingerprint(self, *upstream: str) -> str:
-        """Hash of these options, without `rounds`: every round is a stage with its own."""
-        values = {name: value for name, value in self.identity().items() if name != "rounds"}
+        """Hash of these options, without `rounds`: every round is a stage with its own.
+
+        Without `memory_limit`, too, which decides nothing but whether the work begins.
+        """
+        left_out = ("rounds", "memory_limit")
+        values = {name: value for name, value in self.identity().items() if name not in left_out}
         text = json.dumps([type(self).__name__, values, upstream], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -24,11 +24,44 @@ class CompareOptions(Options):
         "epochs",
         "Subsets are trained for as many `epochs` as the full pool, or for as many optimiser `steps`.",
     )
+    labels_per_class: int = option(
+        10, "Labels a class of the probe that knows few of them (mean of five draws); 0: none."
+    )
+    regularisation: float | None = option(
+        None,
+        "λ of the linear probe with all labels; default: chosen on a fifth of them, which takes most of its time.",
+    )
+    first_seed: int = option(0, "Training seeds count from here.")
+    against: str = option(
+        "random-per-class,full",
+        "What is trained beside the selection: of `random-per-class`, `random` and `full`, with commas.",
+    )
 
     def __post_init__(self) -> None:
         """Check that something is compared."""
         super().__post_init__()
         require(self.seeds >= 1, "seeds= of at least 1", self.seeds)
+        for name in ("labels_per_class", "first_seed"):
+            require(getattr(self, name) >= 0, f"{name}= of at least 0", getattr(self, name))
+        require(
+            self.regularisation is None or self.regularisation > 0,
+            "regularisation= above 0",
+            self.regularisation,
+        )
+        known = ("random-per-class", "random", "full")
+        unknown = [name for name in self.subsets[1:] if name not in known]
+        require(not unknown, f"against= with some of {', '.join(known)}", self.against)
+
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        """The subsets that are trained on, each once, the selection first."""
+        names = [name.strip() for name in self.against.split(",") if name.strip()]
+        return tuple(dict.fromkeys(["selected", *names]))
+
+    @property
+    def training_seeds(self) -> range:
+        """The seeds of the trainings that are compared."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 GROUPS: dict[str, type[Options]] = {

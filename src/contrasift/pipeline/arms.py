@@ -11,7 +11,7 @@ import numpy as np
 from contrasift.errors import UsageError
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.scan import readable_positions
-from contrasift.store.arms import ARMS, COMPARED, Arm
+from contrasift.store.arms import ARMS, Arm
 from contrasift.store.atomic import load_array
 from contrasift.store.subsets import check_in_pool, load_subset_file
 from contrasift.store.tables import positions_of, read_latent_classes, read_table
@@ -109,4 +109,5 @@ def arm_positions(run: Run, arm: Arm) -> np.ndarray:
 
 def comparison_arms(run: Run) -> list[Arm]:
     """Every training of `contrasift run`, seeds outermost so that early seeds finish first."""
-    return [Arm(subset, seed) for seed in range(run.options.compare.seeds) for subset in COMPARED]
+    compare = run.options.compare
+    return [Arm(subset, seed) for seed in compare.training_seeds for subset in compare.subsets]

@@ -39,7 +39,7 @@ def run_all(run: Run) -> dict[str, Any]:
         if evaluated:
             evaluate(run, arm)
     if evaluated:
-        for seed in range(run.options.compare.seeds):
+        for seed in run.options.compare.training_seeds:
             evaluate(run, Arm("untrained", seed))
     make_map(run)
     summary = summarise(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from contrasift.errors import DataError
+from contrasift.narration import Progress
 from contrasift.pools.passed_over import PassedOver
 from contrasift.pools.prepare import (
     AnyImage,
@@ -31,6 +33,7 @@ ImageBatch = UInt8[np.ndarray, "b c s s"]
 KEPT_IN_MEMORY_BYTES = 1 << 30
 _NOTHING = PassedOver()
 _CHUNK = 1024
+_SAMPLED_FOR_COLOUR = 64
 
 
 class ImageSource(ABC):
@@ -404,6 +407,37 @@ def run_in_threads(work: Callable[[int], None], n: int, threads: int) -> None:
     with ThreadPoolExecutor(threads) as executor:
         for _ in executor.map(run_share, range(threads)):
             pass
+
+
+def channels_of(
+    n: int, is_grey: Callable[[int], bool | None], threads: int, *, every: bool = True
+) -> int:
+    """How many channels n images need: 1 if all that can be opened are grey, else 3.
+
+    A sample finds most colour at once; only where it is grey, all others are looked at, too.
+
+    Args:
+        n: how many images there are.
+        is_grey: whether the image of a row is grey; None when it cannot be opened.
+        threads: how many are opened at once.
+        every: whether all may be opened; where they may not, what was not seen counts as coloured.
+    """
+    sample = np.unique(np.linspace(0, n - 1, min(n, _SAMPLED_FOR_COLOUR)).astype(np.int64))
+    rest = np.setdiff1d(np.arange(n), sample)
+    grey = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the scan says what is wrong with an image
+        for rows in (sample, *np.split(rest, range(_CHUNK, rest.size, _CHUNK))):
+            answers: list[bool | None] = [None] * rows.size
+
+            def look(place: int, rows: np.ndarray = rows, answers: list = answers) -> None:
+                answers[place] = is_grey(int(rows[place]))
+
+            run_in_threads(look, rows.size, threads)
+            if False in answers or (rest.size and not every):
+                return 3
+            grey = grey or True in answers
+    return 1 if grey else 3
 
 
 def draw_positions(n: int, limit: int | None, seed: int) -> Int64[np.ndarray, " m"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from io import BytesIO
 
-from contrasift.pools.base import ImageSource, decoding_threads
+from contrasift.pools.base import ImageSource, channels_of, decoding_threads
 from contrasift.pools.folder import FOLDER_IMAGE_SIZE
 from contrasift.pools.prepare import (
     ImageArray,
@@ -13,22 +13,21 @@ from contrasift.pools.prepare import (
     image_suffix,
     is_grey_file,
     read_image_bytes,
-    sampled_channels,
 )
 
 
 class EncodedSource(ImageSource):
-    """Images whose encoded bytes can be had; a subclass calls `look_at_sample` when it is made."""
+    """Images whose encoded bytes can be had; a subclass calls `look_at_images` when it is made."""
 
     @abstractmethod
     def image_bytes(self, row: int) -> bytes:
         """What would be an image file's content; raises UnreadableExample."""
 
-    def look_at_sample(self) -> None:
+    def look_at_images(self, *, every: bool = True) -> None:
         """Find out whether the images are grey, and decode as image files are decoded."""
         self.threads = decoding_threads()
         self.default_size = FOLDER_IMAGE_SIZE
-        self.channels = sampled_channels(len(self), self._is_grey)
+        self.channels = channels_of(len(self), self._is_grey, self.threads, every=every)
 
     def decode(self, row: int, size: int) -> ImageArray:
         """One image, uint8 [size, size, channels]; raises UnreadableExample."""

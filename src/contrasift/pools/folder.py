@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrasift.errors import DataError
-from contrasift.pools.base import ImageSource, Whole, decoding_threads
+from contrasift.pools.base import ImageSource, Whole, channels_of, decoding_threads
 from contrasift.pools.labels import natural_key
 from contrasift.pools.passed_over import PassedOver
 from contrasift.pools.prepare import (
@@ -17,7 +17,6 @@ from contrasift.pools.prepare import (
     image_extensions,
     is_grey_file,
     read_image_file,
-    sampled_channels,
 )
 
 FOLDER_IMAGE_SIZE = 64
@@ -50,7 +49,7 @@ class FileSource(ImageSource):
 
     Args:
         found: the files.
-        channels: 1 or 3; None looks at a sample of the files: grey if all of them are, else RGB.
+        channels: 1 or 3; None looks at the files: grey if all of them are, else RGB.
         default_size: side in pixels when the user names none.
     """
 
@@ -59,13 +58,11 @@ class FileSource(ImageSource):
     ) -> None:
         self._found = found
         self._root = os.fspath(found.root)
-        self.channels = (
-            sampled_channels(len(found.paths), lambda row: is_grey_file(self.file(row)))
-            if channels is None
-            else channels
-        )
         self.default_size = default_size
         self.threads = decoding_threads()
+        self.channels = channels or channels_of(
+            len(found.paths), lambda row: is_grey_file(self.file(row)), self.threads
+        )
 
     def __len__(self) -> int:
         return len(self._found.paths)

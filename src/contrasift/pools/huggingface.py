@@ -35,7 +35,7 @@ class HuggingFaceSource(EncodedSource):
         self._column = column
         self._stamp = stamp
         self._follow_paths = follow_paths
-        self.look_at_sample()
+        self.look_at_images()
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -1,4 +1,4 @@
-"""The pool `letters`: characters of some two hundred free fonts, which come with the package.
+"""The pool `letters`: characters of several hundred free fonts, which come with the package.
 
 Many classes, real variation and typefaces in the test part that the training part lacks: a pool in
 which a choice of examples shows. benchmarks/make_letters.py draws it; fonts.csv has every font's

@@ -54,7 +54,7 @@ class ParquetSource(EncodedSource):
         self._starts = np.cumsum([0, *rows])
         self._kept: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
         self._lock = threading.Lock()
-        self.look_at_sample()
+        self.look_at_images(every=not isinstance(shards[0].path, RemoteFile))
 
     def __len__(self) -> int:
         return int(self._starts[-1])

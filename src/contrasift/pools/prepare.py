@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import re
 import warnings
-from collections.abc import Callable
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -30,7 +29,6 @@ _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 _COMMON = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # One package under two names; the wheels of the second hold an encoder under the GPL.
 _HEIF_PLUG_INS = ("pi_heif", "pillow_heif")
-_SAMPLED_FOR_COLOUR = 64
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 _EXIF_ORIENTATION = 0x0112
 # An encoded image that is held in memory to be decoded: none that is honest is larger.
@@ -151,21 +149,6 @@ def image_suffix(data: bytes) -> str:
         ext for ext, format_name in Image.registered_extensions().items() if format_name == name
     ]
     return f".{name.lower()}" if f".{name.lower()}" in known or not known else known[0]
-
-
-def sampled_channels(n: int, is_grey: Callable[[int], bool | None]) -> int:
-    """How many channels n images need: 1 if every readable one of an even sample is grey, else 3.
-
-    Args:
-        n: how many images there are.
-        is_grey: whether the image of a row is grey; None when it cannot be opened.
-    """
-    sample = np.unique(np.linspace(0, n - 1, min(n, _SAMPLED_FOR_COLOUR)).astype(np.int64))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the scan says what is wrong with an image
-        answers = [is_grey(row) for row in sample.tolist()]
-    known = [answer for answer in answers if answer is not None]
-    return 1 if known and all(known) else 3
 
 
 def is_grey_file(file: Path | str | BytesIO) -> bool | None:

@@ -52,7 +52,7 @@ class TarSource(EncodedSource):
         )
         self._starts = np.cumsum([0, *(len(index.keys) for index in indices)])
         self._looked_up: dict[int, float] = {}
-        self.look_at_sample()
+        self.look_at_images(every=not isinstance(shards[0].path, RemoteFile))
         if any(isinstance(shard.path, RemoteFile) for shard in shards):
             self.threads = max(self.threads, _THREADS)
 

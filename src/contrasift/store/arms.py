@@ -9,7 +9,6 @@ import numpy as np
 from contrasift.store.run import RunFolder
 
 ARMS = ("selected", "random-per-class", "random", "full")
-COMPARED = ("selected", "random-per-class", "full")
 
 
 @dataclass(frozen=True)

@@ -142,8 +142,10 @@ def _array(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def write_classes(path: Path, index: np.ndarray, classes: LatentClasses) -> None:
-    """Write `classes.parquet`: index, latent_class, score."""
-    write_table(path, {"index": index, "latent_class": classes.labels, "score": classes.score})
+    """Write `classes.parquet`: index, latent_class, score, and a column for each nested level."""
+    columns = {"index": index, "latent_class": classes.labels, "score": classes.score}
+    levels = {f"latent_class_at_{gamma:g}": codes for gamma, codes in classes.levels.items()}
+    write_table(path, columns | levels)
 
 
 def read_latent_classes(path: Path, index: np.ndarray) -> np.ndarray:

@@ -57,6 +57,7 @@ def classes(run: Run) -> StageRecord:
             facts["rounds"] = rounds
         write_classes(run.folder.path / "classes.parquet", task.embeddings.index, found)
         write_json(run.folder.path / "classes.json", facts)
+        task.clean()
         for note in _notes(options, found, stability):
             run.narrator.say(f"  note: {note}")
         result = {"n_classes": len(found.names), "note": _headline(found, stability)}

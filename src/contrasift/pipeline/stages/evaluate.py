@@ -12,12 +12,16 @@ import numpy as np
 
 from contrasift.errors import DataError, UsageError
 from contrasift.evaluation import METRICS, Evaluation
+from contrasift.options import CompareOptions
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.scan import readable_positions
 from contrasift.pools import Pool
 from contrasift.store.arms import Arm
 from contrasift.store.atomic import write_json
 from contrasift.store.run import StageRecord
+
+_LABELS_PER_CLASS = CompareOptions().labels_per_class
+_SETTINGS = {"labels_per_class": _LABELS_PER_CLASS, "regularisation": None}
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Reading:
 def evaluate(
     run: Run, arm: Arm, reading: Reading | None = None, encoder: Any = None
 ) -> StageRecord:
-    """Linear probe, kNN and mean classifier of one arm's encoder.
+    """What one arm's encoder is worth, by every judge.
 
     Args:
         run: whose pool and held-out data are used.
@@ -67,7 +71,14 @@ def evaluate(
     else:
         upstream = run.record(f"train {arm.name}").fingerprint
     stage = f"evaluate {arm.name}{reading.suffix}"
-    fingerprint = hashlib.sha256(f"{stage} {upstream}".encode()).hexdigest()[:16]
+    compare = run.options.compare
+    # Version 0.1 had no judge with few labels: what it evaluated stays, without.
+    settings = {
+        "labels_per_class": compare.labels_per_class,
+        "regularisation": compare.regularisation if reading.probe == "logistic" else None,
+    }
+    told = "" if settings == _SETTINGS else f" {settings}"
+    fingerprint = hashlib.sha256(f"{stage} {upstream}{told}".encode()).hexdigest()[:16]
     result_file = f"{reading.folder}/{arm.name}.json"
 
     def work() -> dict[str, Any]:
@@ -79,6 +90,7 @@ def evaluate(
             encoder or _arm_encoder(run, arm),
             reading,
             seed=arm.seed,
+            **settings,
             device=run.device,
         )
         write_json(
@@ -93,9 +105,9 @@ def evaluate(
                 **dataclasses.asdict(result),
             },
         )
-        return {
-            "note": ", ".join(f"{m.replace('_', ' ')} {getattr(result, m):.1%}" for m in METRICS)
-        }
+        found = {metric: getattr(result, metric) for metric in METRICS}
+        told = (f"{m.replace('_', ' ')} {v:.1%}" for m, v in found.items() if v is not None)
+        return {"note": ", ".join(told)}
 
     return run.do(stage, fingerprint, [result_file], work)
 
@@ -108,6 +120,8 @@ def evaluate_encoder(
     reading: Reading,
     *,
     seed: int,
+    labels_per_class: int = _LABELS_PER_CLASS,
+    regularisation: float | None = None,
     device: str = "auto",
 ) -> Evaluation:
     """What an encoder is worth: trained on the pool's labels, judged on its held-out part.
@@ -118,7 +132,9 @@ def evaluate_encoder(
         held_out: readable examples of the held-out part.
         encoder: images to vectors.
         reading: layer and probe.
-        seed: of the probe.
+        seed: of the probes.
+        labels_per_class: of the probe with few labels; 0: none.
+        regularisation: λ of the linear probe with all labels; default: chosen.
         device: where the encoder runs.
 
     Returns:
@@ -146,6 +162,8 @@ def evaluate_encoder(
         test_labels[held_out],
         seed=seed,
         probe=reading.probe,
+        labels_per_class=labels_per_class,
+        regularisation=regularisation,
     )
 
 

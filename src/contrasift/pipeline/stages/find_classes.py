@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from contrasift.arrays import row_blocks
+from contrasift.classes.neighbours import EXACT_ROWS, Searching
 from contrasift.engines.assigning import RayAssigning
 from contrasift.options.words import ClassMethod
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_class_embeddings, load_embeddings
 from contrasift.pipeline.stages.zero_shot import zero_shot_of_run
 from contrasift.results import Embeddings, LatentClasses
-from contrasift.store.inputs import load_classes_file, load_few_labels_file
+from contrasift.store.inputs import load_classes_file, load_few_labels_file, parse_bytes
+from contrasift.store.pieces import KeptPieces
+from contrasift.store.shards import ShardFolder
 from contrasift.store.tables import read_table
 
 # Above this many examples, classes and selections are not found again with other seeds unasked.
@@ -66,22 +75,48 @@ class ClassTask:
 
         options = self.options
         resolution = options.resolution
-        return latent_classes(
-            self.embeddings.values,
-            method=cast(ClassMethod, options.classes),  # names are found elsewhere
-            n_classes=options.n_classes,
-            label_share=options.label_share,
-            whiten=options.whiten,
-            metric=options.metric,
-            restarts=options.restarts,
-            max_class_size=options.max_class_size,
-            graph_neighbours=options.graph_neighbours,
-            resolution=resolution if resolution in ("auto", "consensus") else float(resolution),
-            graph=options.graph,
-            seed=seed,
-            assigning=self._assigning(),
-            **given,
-        )
+        with self._searching(seed) as searching:
+            return latent_classes(
+                self.embeddings.values,
+                method=cast(ClassMethod, options.classes),  # names are found elsewhere
+                n_classes=options.n_classes,
+                label_share=options.label_share,
+                whiten=options.whiten,
+                metric=options.metric,
+                restarts=options.restarts,
+                max_class_size=options.max_class_size,
+                graph_neighbours=options.graph_neighbours,
+                resolution=resolution if resolution in ("auto", "consensus") else float(resolution),
+                graph=options.graph,
+                seed=seed,
+                assigning=self._assigning(),
+                resolutions=options.nested_resolutions(),
+                searching=searching,
+                **given,
+            )
+
+    @contextlib.contextmanager
+    def _searching(self, seed: int) -> Iterator[Searching]:
+        """How neighbours are searched: of many rows in pieces, which are kept until the stage ends."""
+        values, limit = self.embeddings.values, self.options.memory_limit
+        how = Searching(memory_limit=parse_bytes(limit) if limit else None)
+        if len(values) <= EXACT_ROWS:
+            yield how
+            return
+        digest = hashlib.blake2b(f"{self.options.fingerprint()} {seed}".encode())
+        for block in row_blocks(len(values), 4 * values.shape[1]):
+            digest.update(np.ascontiguousarray(values[block]))
+        folder = ShardFolder(self._pieces / str(seed), digest.hexdigest()[:32])
+        with self.run.narrator.progress("neighbours") as told:
+            yield dataclasses.replace(how, pieces=KeptPieces(folder), told=told)
+
+    @property
+    def _pieces(self) -> Path:
+        return self.run.folder.path / "classes.pieces"
+
+    def clean(self) -> None:
+        """Remove pieces of work that has ended."""
+        shutil.rmtree(self._pieces, ignore_errors=True)
 
     def _assigning(self) -> RayAssigning | None:
         """Where rows get their centroids: None for this process."""

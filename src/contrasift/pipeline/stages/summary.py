@@ -66,6 +66,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "other_readings": others,
         "preparation_seconds": preparation,
         "match": _match(run, records),
+        "labels_per_class": run.options.compare.labels_per_class,
         **_payback(table, preparation),
     }
     write_json(run.folder.path / "evaluation.json", summary)
@@ -112,7 +113,7 @@ def _table(
         row["seconds"] = row["training_seconds"] + row["preparation_seconds"]
         found = [results[subset][seed] for seed in seeds]
         for metric in METRICS:
-            row[metric] = _interval([result[metric] for result in found])
+            row[metric] = _interval(_known(found, metric))
         row["top5"] = {metric: _interval(_top5(found, metric)) for metric in METRICS}
         table.append(row)
     return table
@@ -124,10 +125,17 @@ def _interval(values: list[float]) -> dict[str, Any] | None:
     return dataclasses.asdict(mean_and_interval(values)) if values else None
 
 
+def _known(found: list[dict[str, Any]], metric: str) -> list[float]:
+    """What a judge said of each seed; earlier versions had fewer judges."""
+    return [result[metric] for result in found if result.get(metric) is not None]
+
+
 def _top5(found: list[dict[str, Any]], metric: str) -> list[float]:
     """The top-5 accuracies; none with five classes or fewer."""
     values = [result["details"]["top5"] for result in found]
-    return [top5[metric] for top5 in values if isinstance(top5, dict) and top5[metric] is not None]
+    return [
+        top5[metric] for top5 in values if isinstance(top5, dict) and top5.get(metric) is not None
+    ]
 
 
 def _differences(results: dict[str, dict[int, dict[str, Any]]]) -> dict[str, Any]:
@@ -136,17 +144,17 @@ def _differences(results: dict[str, dict[int, dict[str, Any]]]) -> dict[str, Any
 
     chosen, differences = results.get("selected", {}), {}
     for other in sorted(set(results) - {"selected", "untrained"}):
-        shared = sorted(set(chosen) & set(results[other]))
-        if shared:
-            differences[other] = {
-                metric: dataclasses.asdict(
-                    paired_difference(
-                        [chosen[seed][metric] for seed in shared],
-                        [results[other][seed][metric] for seed in shared],
-                    )
-                )
-                for metric in METRICS
-            }
+        found = {}
+        for metric in METRICS:
+            pairs = [
+                (chosen[seed].get(metric), results[other][seed].get(metric))
+                for seed in sorted(set(chosen) & set(results[other]))
+            ]
+            both = [pair for pair in pairs if None not in pair]
+            if both:
+                found[metric] = dataclasses.asdict(paired_difference(*zip(*both, strict=True)))
+        if found:
+            differences[other] = found
     return differences
 
 
@@ -182,12 +190,12 @@ def _cost_before(subset: str, preparation: dict[str, float], run: Run) -> dict[s
 def _payback(table: list[dict[str, Any]], preparation: dict[str, float]) -> dict[str, Any]:
     """After how many trainings on the subset, instead of the full pool, time has been saved."""
     seconds = {row["subset"]: row["training_seconds"] for row in table}
-    if not seconds.get("selected") or not seconds.get("full"):
-        return {"saved_per_training_seconds": None, "trainings_to_pay_back": None}
     cost = float(sum(seconds for name, seconds in preparation.items() if name != "scan"))
-    saved = seconds["full"] - seconds["selected"]
+    saved = None
+    if seconds.get("selected") and seconds.get("full"):
+        saved = seconds["full"] - seconds["selected"]
     return {
         "selection_seconds": cost,
         "saved_per_training_seconds": saved,
-        "trainings_to_pay_back": math.ceil(cost / saved) if saved > 0 else None,
+        "trainings_to_pay_back": math.ceil(cost / saved) if saved and saved > 0 else None,
     }

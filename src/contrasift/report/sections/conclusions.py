@@ -10,8 +10,14 @@ import numpy as np
 
 from contrasift.report import Headline, Missing, arm_label, duration, percent
 from contrasift.report.files import RunFiles
-from contrasift.report.sections.results import points, signed
 from contrasift.report.sections.selection import certificate_of
+from contrasift.report.verdict import (
+    against_random,
+    judge_name,
+    judges_that_gain,
+    signed,
+    verdict,
+)
 
 _PARTS = {
     "embed": "embedding",
@@ -25,9 +31,10 @@ def summary(files: RunFiles) -> list[str]:
     if not files.selection or not files.total:
         return []
     sentences = [
+        *verdict(files.comparison),
         f"{files.budget:,} of {files.total:,} examples ({_share(files)}) were kept, from "
         f"{len(files.selection['classes']):,} latent "
-        + ("classes." if len(files.selection["classes"]) != 1 else "class.")
+        + ("classes." if len(files.selection["classes"]) != 1 else "class."),
     ]
     certificate = certificate_of(files.selection)
     if certificate is not None and certificate.share is not None:
@@ -52,39 +59,31 @@ def certified(share: float) -> str:
 
 
 def _accuracy_sentences(files: RunFiles) -> list[str]:
-    rows = files.trained
-    kept = rows.get("selected", {}).get("linear")
+    rows, judge = files.trained, _leading_judge(files)
+    kept = rows.get("selected", {}).get(judge)
     if not kept:
         return []
     others = [
-        f"{_accuracy(rows[name]['linear'])} on {words}"
+        f"{_accuracy(rows[name][judge])} on {words}"
         for name, words in (
             ("random-per-class", "a random subset per class of the same size"),
             ("full", "everything"),
         )
-        if rows.get(name, {}).get("linear")
+        if rows.get(name, {}).get(judge)
     ]
-    text = f"A linear probe reaches {_accuracy(kept)} on an encoder trained on the selection"
+    text = f"Judged by {_judge_name(files, judge)}, an encoder trained on the selection reaches {_accuracy(kept)}"
     if others:
         text += ", " + " and ".join(others)
-    text += " (mean ± standard error)." if kept["standard_error"] is not None else " (one seed)."
-    sentences = [text]
-    difference = (
-        files.comparison.get("selected_minus", {}).get("random-per-class", {}).get("linear")
-    )
-    if difference and difference["low"] is not None:
-        verdict = (
-            "more than chance explains"
-            if difference["low"] > 0
-            else "less than random choice, by more than chance explains"
-            if difference["high"] < 0
-            else f"no difference that {difference['n']} seeds can show"
-        )
-        sentences.append(
-            f"Against random per class that is {points(difference)} points, 95 % interval in "
-            f"brackets: {verdict}."
-        )
-    return sentences
+    return [text + (" (mean ± standard error)." if kept["standard_error"] is not None else ".")]
+
+
+def _leading_judge(files: RunFiles) -> str:
+    """The first judge that tells the selection from a random choice; else the first there is."""
+    return (judges_that_gain(files.comparison) or ["knn"])[0]
+
+
+def _judge_name(files: RunFiles, judge: str) -> str:
+    return judge_name(judge, files.comparison.get("labels_per_class", 10))
 
 
 def _accuracy(interval: Mapping[str, Any]) -> str:
@@ -110,6 +109,11 @@ def net_saved(files: RunFiles) -> float | None:
     return None if saved is None else saved - files.comparison["selection_seconds"]
 
 
+def saves(files: RunFiles) -> bool:
+    """Whether saved time is worth a word: a random subset would save as much, and for nothing."""
+    return files.comparison["match"] == "epochs" and bool(judges_that_gain(files.comparison))
+
+
 def _cost_sentences(files: RunFiles) -> list[str]:
     parts = preparation(files)
     if not parts:
@@ -117,7 +121,7 @@ def _cost_sentences(files: RunFiles) -> list[str]:
     listed = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items())
     sentences = [f"Choosing cost {duration(sum(parts.values()))}: {listed}."]
     net = net_saved(files)
-    if net is None:
+    if net is None or not saves(files):
         return sentences
     saved = files.comparison["saved_per_training_seconds"]
     count = files.comparison["trainings_to_pay_back"]
@@ -169,21 +173,23 @@ def headlines(files: RunFiles) -> list[Headline]:
         found.append(
             Headline(certified(certificate.share), "of the possible gain", "certified lower bound")
         )
-    kept = files.trained.get("selected", {})
-    if kept.get("linear"):
-        n = len(kept["seeds"])
-        note = f"linear probe, {n} seed{'s' if n > 1 else ''}"
-        difference = files.comparison.get("selected_minus", {}).get("random-per-class", {})
-        if difference.get("linear"):
-            note += f"; {signed(difference['linear']['mean'])} points to {arm_label('random-per-class').lower()}"
-        found.append(Headline(_accuracy(kept["linear"]), "accuracy on the selection", note))
+    kept, judge = files.trained.get("selected", {}), _leading_judge(files)
+    if kept.get(judge):
+        n = kept[judge]["n"]
+        note = f"{_judge_name(files, judge)}, {n} seed{'s' if n > 1 else ''}"
+        difference = against_random(files.comparison).get(judge)
+        if difference:
+            note += (
+                f"; {signed(difference['mean'])} points to {arm_label('random-per-class').lower()}"
+            )
+        found.append(Headline(_accuracy(kept[judge]), "accuracy on the selection", note))
     parts = preparation(files)
     if parts:
         dearest = max(parts, key=lambda name: parts[name])
         note = f"{dearest}: {percent(parts[dearest] / max(1e-9, sum(parts.values())))}"
         found.append(Headline(duration(sum(parts.values())), "cost of choosing", note))
     net = net_saved(files)
-    if net is not None:
+    if net is not None and saves(files):
         count = files.comparison["trainings_to_pay_back"]
         note = (
             "never pays" if count is None else f"pays after {count:,} training{'s' * (count != 1)}"

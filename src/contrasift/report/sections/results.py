@@ -12,12 +12,18 @@ import numpy as np
 from contrasift.evaluation import METRICS, Interval, mean_and_interval
 from contrasift.report import ArmResult, Line, LineChart, Table, Topic, TrainingCurve, arm_label
 from contrasift.report.files import RunFiles
+from contrasift.report.verdict import points
 from contrasift.store.arms import trained_arms
 from contrasift.store.atomic import read_json
 from contrasift.store.tables import read_table
 from contrasift.theory.means import mean_over_seeds
 
-_METRIC_NAMES = {"linear": "Linear probe", "knn": "kNN", "mean_classifier": "Mean classifier"}
+_METRIC_NAMES = {
+    "knn": "kNN",
+    "few_labels": "Few labels",
+    "linear": "Linear probe",
+    "mean_classifier": "Mean classifier",
+}
 _MEASURES = {
     "similarity": "Mean cosine",
     "same_class": "Share of the same class",
@@ -33,8 +39,9 @@ def arms(files: RunFiles) -> list[ArmResult]:
     for path in sorted((files.path / "evaluation").glob("*.json")):
         result = read_json(path)
         for metric in METRICS:
-            by_metric = values.setdefault(result["subset"], {})
-            by_metric.setdefault(metric.replace("_", " "), []).append(result[metric])
+            if result.get(metric) is not None:
+                by_metric = values.setdefault(result["subset"], {})
+                by_metric.setdefault(metric.replace("_", " "), []).append(result[metric])
     return [
         ArmResult(
             name=row["subset"],
@@ -43,7 +50,7 @@ def arms(files: RunFiles) -> list[ArmResult]:
             accuracy={
                 metric.replace("_", " "): Interval(**row[metric])
                 for metric in METRICS
-                if row[metric] is not None
+                if row.get(metric) is not None
             },
             seeds=values.get(row["subset"], {}),
             seconds=row["seconds"],
@@ -75,7 +82,7 @@ def differences(files: RunFiles) -> Table | None:
         [
             [
                 arm_label(other),
-                *(points(row[metric]) for metric in METRICS),
+                *(points(row[metric]) if metric in row else "–" for metric in METRICS),
                 f"{row['linear']['n']}",
             ]
             for other, row in found.items()
@@ -85,19 +92,6 @@ def differences(files: RunFiles) -> Table | None:
     )
 
 
-def points(interval: Mapping[str, Any]) -> str:
-    """A difference in percentage points with its interval, where it has one."""
-    text = signed(interval["mean"])
-    if interval["low"] is None or not math.isfinite(interval["low"]):
-        return text
-    return f"{text} ({signed(interval['low'])} to {signed(interval['high'])})"
-
-
-def signed(share: float) -> str:
-    """A difference in percentage points with its sign."""
-    return f"{100 * share:+.1f}".replace("-", "−")
-
-
 def other_readings(files: RunFiles) -> list[Table]:
     """Accuracies by other layers and probes."""
     return [
@@ -105,7 +99,7 @@ def other_readings(files: RunFiles) -> list[Table]:
             f"Read at the {reading['layer']} by {reading['probe']} probe",
             ["Trained on", *(_METRIC_NAMES[metric] for metric in METRICS)],
             [
-                [arm_label(row["subset"]), *(_accuracy(row[metric]) for metric in METRICS)]
+                [arm_label(row["subset"]), *(_accuracy(row.get(metric)) for metric in METRICS)]
                 for row in reading["table"]
             ],
         )

@@ -9,7 +9,7 @@ from contrasift.errors import UsageError
 from contrasift.selection.baselines.ranked import Ranked, ranked_by
 from contrasift.selection.kernels import dots, linear_form
 from contrasift.selection.kernels.dots import compiled, map_blocks, row_dot
-from contrasift.selection.nearest_rows import nearest_rows
+from contrasift.selection.kernels.nearest_rows import nearest_rows
 
 # Neighbours are found in float32: so many more are asked for, and the nearest of all are taken in
 # float64.

@@ -193,18 +193,19 @@ class Best:
             group = slice(start, start + columns.group)
             products.store_products(left, columns.packed[group], np.float32(-np.inf), similar)
             keep_nearest(
-                similar, columns.halves[group], columns.names[group], own[rows],
-                self.closeness[rows], self.found[rows],
+                similar, columns.halves[group], columns.names[group], np.arange(left.shape[0]),
+                own[rows], self.closeness[rows], self.found[rows],
             )  # fmt: skip
 
 
 @compiled
-def keep_nearest(similar, halves, names, own, closeness, found):
-    """Put what is nearer than the last of a row's nearest among them."""
+def keep_nearest(similar, halves, names, which, own, closeness, found):
+    """Put what is nearer than the last of a row's nearest among them; similar[r] is of which[r]."""
     panels, width = names.shape
     k = found.shape[1]
-    for r in range(found.shape[0]):
-        least = closeness[r, k - 1]
+    for r in range(which.size):
+        i = which[r]
+        least = closeness[i, k - 1]
         for panel in range(panels):
             first = panel * width
             hopeful = 0
@@ -215,18 +216,18 @@ def keep_nearest(similar, halves, names, own, closeness, found):
             for c in range(width):
                 value = similar[r, first + c] - halves[panel, c]
                 name = names[panel, c]
-                if value < least or name < 0 or name == own[r]:
+                if value < least or name < 0 or name == own[i]:
                     continue
-                if value == least and 0 <= found[r, k - 1] < name:
+                if value == least and 0 <= found[i, k - 1] < name:
                     continue
                 place = k - 1
                 while place > 0 and (
-                    closeness[r, place - 1] < value
-                    or (closeness[r, place - 1] == value and found[r, place - 1] > name)
+                    closeness[i, place - 1] < value
+                    or (closeness[i, place - 1] == value and found[i, place - 1] > name)
                 ):
-                    closeness[r, place] = closeness[r, place - 1]
-                    found[r, place] = found[r, place - 1]
+                    closeness[i, place] = closeness[i, place - 1]
+                    found[i, place] = found[i, place - 1]
                     place -= 1
-                closeness[r, place] = value
-                found[r, place] = name
-                least = closeness[r, k - 1]
+                closeness[i, place] = value
+                found[i, place] = name
+                least = closeness[i, k - 1]
