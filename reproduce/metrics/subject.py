@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contrasift.errors import DataError
+from contrasift.options.words import Layer
 
 if TYPE_CHECKING:
     from contrasift.pipeline.run import Run
@@ -59,7 +60,7 @@ class Subject:
         return positions, pool.labels[positions]
 
     def views(
-        self, positions: np.ndarray, *, held_out: bool = False, layer: str = "head"
+        self, positions: np.ndarray, *, held_out: bool = False, layer: Layer = "head"
     ) -> np.ndarray:
         """Features of length one for several random views of every example, [n, views, d]."""
         from contrasift.pipeline.studies.bounds import unit_views

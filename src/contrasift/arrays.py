@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float32, Int64
 from contrasift.class_names import label_array, plain_names, settled
 from contrasift.errors import DataError, UsageError
 
-EmbeddingMatrix = Float32[np.ndarray, "n d"]
-IndexVector = Int64[np.ndarray, " k"]
-RowMask = Bool[np.ndarray, " n"]
+EmbeddingMatrix: TypeAlias = Float32[np.ndarray, "n d"]
+IndexVector: TypeAlias = Int64[np.ndarray, " k"]
+RowMask: TypeAlias = Bool[np.ndarray, " n"]
 
 _BLOCK_BYTES = 64 << 20
 _BLOCK_ENTRIES = 1 << 20

@@ -26,7 +26,10 @@ def _escaped(sign: str) -> str:
 class ContrasiftError(Exception):
     """A mistake or a failure that is explained to the user in words, never as a traceback."""
 
-    exit_code = 1
+    exit_code: int = 1
+    expected: str
+    got: str
+    remedy: str
 
     def __init__(self, expected: str, got: str, remedy: str = "") -> None:
         self.expected = visible(expected)
@@ -42,7 +45,7 @@ class ContrasiftError(Exception):
 class UsageError(ContrasiftError, ValueError):
     """A bad argument: the call must change (exit code 2)."""
 
-    exit_code = 2
+    exit_code: int = 2
 
 
 class DataError(ContrasiftError, ValueError):

@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from contrasift.options.declaring import plain
+from contrasift.results import Certificate
 from contrasift.selection.select import select
 
 if TYPE_CHECKING:
@@ -129,10 +130,10 @@ class AugmentationSimilaritySelector(BaseEstimator):
             given["fraction"] = None
         selection = select(rows, classes, seed=seed, **given)
         self.selection_ = selection
-        self.indices_ = selection.indices
-        self.ranking_ = selection.ranking
-        self.certificate_ = selection.certificate
-        self.support_ = np.zeros(len(rows), dtype=bool)
+        self.indices_: np.ndarray = selection.indices
+        self.ranking_: np.ndarray = selection.ranking
+        self.certificate_: Certificate | None = selection.certificate
+        self.support_: np.ndarray = np.zeros(len(rows), dtype=bool)
         self.support_[self.indices_] = True
         return self
 

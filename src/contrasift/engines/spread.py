@@ -48,8 +48,8 @@ class SpreadRows:
         Raises:
             ray.exceptions.RayError: with a `DataError` behind it for rows that cannot be used.
         """
-        self.n = rows.size
-        self.width = int(matrix.open().shape[1])
+        self.n: int = rows.size
+        self.width: int = int(matrix.open().shape[1])
         self._rows = rows.open()
         self._source = (matrix, scale)
         self._cpus = cpus

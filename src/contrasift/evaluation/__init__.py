@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,7 @@ __all__ = [
 # Those first that see most of what a choice of examples is worth.
 METRICS = ("knn", "few_labels", "linear", "mean_classifier")
 METRIC_NAMES = {"linear": "linear probe", "knn": "kNN", "mean_classifier": "class means"}
-PROBES = {"logistic": linear_probe, "sgd": sgd_probe}
+PROBES: dict[str, Callable[..., ProbeResult]] = {"logistic": linear_probe, "sgd": sgd_probe}
 
 
 @dataclass(frozen=True)

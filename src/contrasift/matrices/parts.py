@@ -307,10 +307,10 @@ class SideBySide:
     """
 
     def __init__(self, towers: Sequence[Any]) -> None:
-        self.towers = tuple(towers)
-        self.dtype = np.result_type(*(tower.dtype for tower in towers))
-        self.shape = (len(towers[0]), sum(tower.shape[1] for tower in towers))
-        self.name = " + ".join(str(tower.source.get("place")) for tower in towers)
+        self.towers: tuple[Any, ...] = tuple(towers)
+        self.dtype: np.dtype = np.result_type(*(tower.dtype for tower in towers))
+        self.shape: tuple[int, int] = (len(towers[0]), sum(tower.shape[1] for tower in towers))
+        self.name: str = " + ".join(str(tower.source.get("place")) for tower in towers)
 
     @property
     def mapped(self) -> None:

@@ -87,7 +87,7 @@ class ContrastiveLoss(nn.Module, ABC):
             )
         if mode == "remove" and reserve:
             raise UsageError("no reserve for mode remove", f"reserve {reserve}")
-        self.temperature = float(temperature)
+        self.temperature: float = float(temperature)
         self.negatives = negatives
         self.mode = mode
         self.reserve = reserve
@@ -232,7 +232,7 @@ class Debiased(ContrastiveLoss):
         super().__init__(temperature, **settings)
         if not 0 <= tau_plus < 1:
             raise UsageError("tau_plus in [0, 1)", str(tau_plus), "Ten even classes: 0.1")
-        self.tau_plus = float(tau_plus)
+        self.tau_plus: float = float(tau_plus)
 
     def _from_sums(self, positive: Tensor, logs: tuple[Tensor, ...], counts: Tensor) -> Tensor:
         return self._debiased(positive, logs[0], counts)
@@ -268,7 +268,7 @@ class HardnessWeighted(Debiased):
         super().__init__(tau_plus, temperature, **settings)
         if not 0 <= beta < math.inf:
             raise UsageError("beta of at least 0", str(beta))
-        self.beta = float(beta)
+        self.beta: float = float(beta)
 
     @property
     def scales(self) -> tuple[float, ...]:

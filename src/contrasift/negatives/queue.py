@@ -54,7 +54,9 @@ class Queue(nn.Module):
             )
         if not 0 <= keep_hard < 1:
             raise UsageError("keep_hard in [0, 1)", str(keep_hard))
-        self.size, self.reserve, self.keep_hard = size, reserve, keep_hard
+        self.size: int = size
+        self.reserve: int = reserve
+        self.keep_hard: float = keep_hard
         generator = torch.Generator().manual_seed(seed)
         length = size + reserve
         vectors = torch.randn(length, dim, generator=generator)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import ContrasiftError, MissingExtraError, RunFolderError
+from contrasift.narration import Progress
 from contrasift.options import PoolOptions
 from contrasift.pools import Pool, open_pool
 from contrasift.store.run import RunFolder
@@ -24,7 +25,6 @@ from contrasift.store.tables import read_table, write_table
 
 CONTENT = "content.parquet"
 Say = Callable[[str], None]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

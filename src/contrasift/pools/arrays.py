@@ -138,7 +138,7 @@ class DatasetSource(ImageSource):
         pixels = self._first_image()
         self.channels = 1 if is_grey(pixels) else 3
         size = pixels.size if isinstance(pixels, Image.Image) else pixels.shape[:2]
-        self.default_size = int(min(size))
+        self.default_size: int = int(min(size))
 
     def __len__(self) -> int:
         return len(self._dataset)

@@ -145,7 +145,7 @@ class Pool:
         self.ids = ids
         self.labels = labels
         self.label_names = label_names
-        self.image_size = source.default_size if image_size is None else image_size
+        self.image_size: int = source.default_size if image_size is None else image_size
         self.mirror = mirror
         self.test = test
         self.passed_over = passed_over

@@ -25,9 +25,9 @@ class EncodedSource(ImageSource):
 
     def look_at_images(self, *, every: bool = True) -> None:
         """Find out whether the images are grey, and decode as image files are decoded."""
-        self.threads = decoding_threads()
+        self.threads: int = decoding_threads()
         self.default_size = FOLDER_IMAGE_SIZE
-        self.channels = channels_of(len(self), self._is_grey, self.threads, every=every)
+        self.channels: int = channels_of(len(self), self._is_grey, self.threads, every=every)
 
     def decode(self, row: int, size: int) -> ImageArray:
         """One image, uint8 [size, size, channels]; raises UnreadableExample."""

@@ -59,8 +59,8 @@ class FileSource(ImageSource):
         self._found = found
         self._root = os.fspath(found.root)
         self.default_size = default_size
-        self.threads = decoding_threads()
-        self.channels = channels or channels_of(
+        self.threads: int = decoding_threads()
+        self.channels: int = channels or channels_of(
             len(found.paths), lambda row: is_grey_file(self.file(row)), self.threads
         )
 

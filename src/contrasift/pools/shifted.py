@@ -23,10 +23,10 @@ class ShiftedSource(ImageSource):
     def __init__(self, source: ImageSource, first: int) -> None:
         self._source = source
         self.first = first
-        self.channels = source.channels
-        self.default_size = source.default_size
-        self.threads = source.threads
-        self.always_readable = source.always_readable
+        self.channels: int = source.channels
+        self.default_size: int = source.default_size
+        self.threads: int = source.threads
+        self.always_readable: bool = source.always_readable
 
     def __len__(self) -> int:
         return len(self._source)

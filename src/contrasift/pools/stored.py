@@ -31,8 +31,10 @@ class ArraySource(ImageSource):
     ) -> None:
         self._images = images
         self._content = tuple(content)
-        self.channels = int(images.shape[1])
-        self.default_size = int(min(images.shape[2:])) if default_size is None else default_size
+        self.channels: int = int(images.shape[1])
+        self.default_size: int = (
+            int(min(images.shape[2:])) if default_size is None else default_size
+        )
 
     def __len__(self) -> int:
         return int(self._images.shape[0])
@@ -69,8 +71,8 @@ class StackedSource(ImageSource):
     def __init__(self, parts: Sequence[ImageSource]) -> None:
         self._parts = tuple(parts)
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
-        self.channels = parts[0].channels
-        self.default_size = parts[0].default_size
+        self.channels: int = parts[0].channels
+        self.default_size: int = parts[0].default_size
 
     def __len__(self) -> int:
         return int(self._starts[-1])

@@ -54,7 +54,7 @@ class TarSource(EncodedSource):
         self._looked_up: dict[int, float] = {}
         self.look_at_images(every=not isinstance(shards[0].path, RemoteFile))
         if any(isinstance(shard.path, RemoteFile) for shard in shards):
-            self.threads = max(self.threads, _THREADS)
+            self.threads: int = max(self.threads, _THREADS)
 
     def __len__(self) -> int:
         return int(self._starts[-1])

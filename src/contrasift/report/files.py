@@ -20,8 +20,8 @@ class RunFiles:
 
     def __init__(self, run: Any) -> None:
         self.run = run
-        self.path = run.folder.path
-        self.records = run.folder.records()
+        self.path: Any = run.folder.path
+        self.records: Any = run.folder.records()
 
     @cached_property
     def examples(self) -> dict[str, np.ndarray]:

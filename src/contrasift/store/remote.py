@@ -119,7 +119,9 @@ class RemoteMatrix:
         """
         self.file = file
         file.check()
-        self.shape, fortran, self.dtype, self._offset = _header(self.file)
+        shape, fortran, dtype, self._offset = _header(self.file)
+        self.shape: tuple[int, ...] = shape
+        self.dtype: np.dtype = dtype
         if fortran and len(self.shape) > 1:
             raise DataError(
                 f"{self.file.name} with its rows one after the other (C order)",

@@ -51,7 +51,7 @@ class RunFolder:
     """One run on disk. `options.yaml` says what was asked, `stages.json` what is done."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = local_output(path)
+        self.path: Path = local_output(path)
 
     @classmethod
     def existing(cls, path: Path | str) -> RunFolder:

@@ -47,8 +47,8 @@ class WordEncoder(nn.Module):
 
     def __init__(self, size: int, dim: int, projection_dim: int):
         super().__init__()
-        self.words = nn.EmbeddingBag(size, dim, mode="mean")
-        self.head = nn.Sequential(
+        self.words: nn.EmbeddingBag = nn.EmbeddingBag(size, dim, mode="mean")
+        self.head: nn.Sequential = nn.Sequential(
             nn.Linear(dim, dim, bias=False),
             nn.BatchNorm1d(dim),
             nn.ReLU(inplace=True),

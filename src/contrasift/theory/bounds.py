@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -303,7 +304,7 @@ _SAMPLED = (
 )
 
 
-def exact_terms(data: LabelledViews, negatives: int, temperature: float) -> dict:
+def exact_terms(data: LabelledViews, negatives: int, temperature: float) -> dict[str, Any]:
     """The terms that need no sampling, by their names in `Terms`."""
     urn = data.urn
     supervised, without_collision, log_weight = supervised_losses(data, negatives, temperature)

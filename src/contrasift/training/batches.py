@@ -7,7 +7,7 @@ the batches it would have seen.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -86,7 +86,7 @@ def epoch_order(seed: int, epoch: int, index: Int64[np.ndarray, " n"]) -> Int64[
     return np.argsort(keys, kind="stable").astype(np.int64)
 
 
-class EpochBatches(Sampler):
+class EpochBatches(Sampler[list[int]]):
     """The batches of one epoch: full batches only, what is left over waits for another epoch.
 
     Every epoch leaves out other examples, fewer than one batch of them. Processes that train
@@ -126,7 +126,7 @@ class EpochBatches(Sampler):
             yield self._positions[order[start : start + own]]
 
 
-class RowBatches(Sampler):
+class RowBatches(Sampler[list[int]]):
     """Consecutive batches in the order given, from batch number `first` on; the last may be short."""
 
     def __init__(self, positions: np.ndarray, batch_size: int, first: int = 0):
@@ -155,7 +155,9 @@ class _SourceBatches(Dataset):
         return torch.from_numpy(images), torch.from_numpy(self._source.index[positions])
 
 
-def load_batches(source: ImageSource, batches: Sampler, workers: int = 0) -> DataLoader:
+def load_batches(
+    source: ImageSource, batches: Sampler[list[int]], workers: int = 0
+) -> DataLoader[Any]:
     """Read the batches of a sampler, in the background if there are workers (for pools on disk)."""
     return DataLoader(
         _SourceBatches(source),

@@ -6,6 +6,7 @@ import torch
 from lightly.models.modules.heads import BYOLPredictionHead
 from lightly.models.utils import update_momentum
 from lightly.utils.scheduler import cosine_schedule
+from torch import nn
 from torch.nn.functional import cosine_similarity
 
 from contrasift.training.method import TwoViews, frozen_copy, in_float32, spread
@@ -25,8 +26,10 @@ class BYOL(TwoViews):
     def build(self) -> None:
         """The predictor and the target network."""
         width, hidden = self.encoder.head_dim, 2 * self.encoder.feature_dim
-        self.predictor = BYOLPredictionHead(width, self.options.predictor_dim or hidden, width)
-        self.target = frozen_copy(self.encoder)
+        self.predictor: nn.Module = BYOLPredictionHead(
+            width, self.options.predictor_dim or hidden, width
+        )
+        self.target: nn.Module = frozen_copy(self.encoder)
 
     def contrast(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """The loss of both views of a batch, all first views before all second ones."""

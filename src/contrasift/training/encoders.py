@@ -73,10 +73,10 @@ class Encoder(nn.Module):
     def __init__(self, backbone: nn.Module, head: nn.Module | None, description: Mapping[str, Any]):
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Identity() if head is None else head
-        self.description = dict(description)
-        self.feature_dim = int(description["feature_dim"])
-        self.head_dim = int(description["projection_dim"] or self.feature_dim)
+        self.head: nn.Module = nn.Identity() if head is None else head
+        self.description: dict[str, Any] = dict(description)
+        self.feature_dim: int = int(description["feature_dim"])
+        self.head_dim: int = int(description["projection_dim"] or self.feature_dim)
         shape = (1, -1, 1, 1)
         mean, std = torch.tensor(description["mean"]), torch.tensor(description["std"])
         self.register_buffer("mean", mean.view(shape), persistent=False)

@@ -66,10 +66,10 @@ class TwoViews(lightning.LightningModule, ABC):
     ):
         super().__init__()
         self.encoder = encoder
-        self.options = options.resolved()
+        self.options: TrainOptions = options.resolved()
         self.total_steps = total_steps
-        self.steps_before = 0 if checkpoint is None else int(checkpoint["steps"])
-        self.epochs_before = 0 if checkpoint is None else int(checkpoint["epochs"])
+        self.steps_before: int = 0 if checkpoint is None else int(checkpoint["steps"])
+        self.epochs_before: int = 0 if checkpoint is None else int(checkpoint["epochs"])
         self.losses: list[torch.Tensor] = []
         self.tags = tags
         self.seed = seed

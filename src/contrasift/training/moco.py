@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from lightly.models.utils import update_momentum
+from torch import nn
 
 from contrasift.negatives.processes import gathered_rows, n_processes
 from contrasift.negatives.queue import Queue
@@ -30,8 +31,8 @@ class MoCo(SimCLR):
         options = self.options
         if options.split_bn > 1:
             split_batch_norm(self.encoder, options.split_bn)
-        self.key_encoder = frozen_copy(self.encoder)
-        self.queue = Queue(
+        self.key_encoder: nn.Module = frozen_copy(self.encoder)
+        self.queue: Queue = Queue(
             options.queue_size,
             self.encoder.head_dim,
             options.queue_reserve,

@@ -37,7 +37,7 @@ class LoaderInPlace(lightning.LightningDataModule):
         super().__init__()
         self._about = source, batches, workers
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         """The loader."""
         return load_batches(*self._about)
 

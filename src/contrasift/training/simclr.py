@@ -13,7 +13,7 @@ class SimCLR(TwoViews):
 
     def build(self) -> None:
         """The loss under its policies."""
-        self.negatives = ChosenNegatives(self.options, self.tags, self.seed)
+        self.negatives: ChosenNegatives = ChosenNegatives(self.options, self.tags, self.seed)
 
     def contrast(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """The loss of both views of a batch, all first views before all second ones."""

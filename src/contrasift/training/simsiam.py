@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules.heads import SimSiamPredictionHead
+from torch import nn
 
 from contrasift.training.method import TwoViews, in_float32, spread
 
@@ -16,7 +17,7 @@ class SimSiam(TwoViews):
         """The predictor."""
         width = self.encoder.head_dim
         hidden = self.options.predictor_dim or max(1, width // 4)
-        self.predictor = SimSiamPredictionHead(width, hidden, width)
+        self.predictor: nn.Module = SimSiamPredictionHead(width, hidden, width)
         self._similarity = NegativeCosineSimilarity()
 
     def contrast(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

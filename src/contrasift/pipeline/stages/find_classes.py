@@ -15,6 +15,7 @@ import numpy as np
 from contrasift.arrays import row_blocks
 from contrasift.classes.neighbours import EXACT_ROWS, Searching
 from contrasift.engines.assigning import RayAssigning
+from contrasift.options import ClassesOptions
 from contrasift.options.words import ClassMethod
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_class_embeddings, load_embeddings
@@ -44,13 +45,14 @@ class ClassTask:
     def __init__(self, run: Run, home: str = "") -> None:
         """Read the first embeddings, or with `rounds/2/` those of a round."""
         self.run = run
-        self.options = run.options.classes
+        self.options: ClassesOptions = run.options.classes
         self.rows: Embeddings = load_embeddings(run.folder.path, f"{home}embeddings")
         given = self.options.classes == "labels"
-        self.embeddings = self.rows if given else load_class_embeddings(run, home)
+        self.embeddings: Embeddings = self.rows if given else load_class_embeddings(run, home)
         table = read_table(run.folder.path / "examples.parquet", "label", "row")
-        codes, self.names = _encode(table["label"][table["row"] >= 0])
-        self.labels = codes if self.names else None
+        codes, names = _encode(table["label"][table["row"] >= 0])
+        self.names: tuple[str, ...] = names
+        self.labels: np.ndarray | None = codes if self.names else None
 
     def find(self, seed: int) -> LatentClasses:
         """The classes, found with this seed."""

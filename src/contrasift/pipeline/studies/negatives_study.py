@@ -39,15 +39,20 @@ class Study:
     """All that is measured of one encoder; each part is computed once."""
 
     def __init__(self, run: Run, request: NegativesRequest, encoder: Any) -> None:
-        self.run, self.request = run, request
+        self.run: Run = run
+        self.request: NegativesRequest = request
         self.notes: list[str] = []
-        self.positions, self.labels = self._examples()
-        self.draws = self._draws()
-        self.drawn = np.unique(np.concatenate([part for draw in self.draws for part in draw]))
-        self.rows = self._embedded(encoder)
-        self.latent = self._latent_classes(request.latent)
-        self.other = self._other_latent_classes(encoder)
-        self.depths = self._depths()
+        positions, labels = self._examples()
+        self.positions: np.ndarray = positions
+        self.labels: np.ndarray | None = labels
+        self.draws: list[tuple[np.ndarray, np.ndarray]] = self._draws()
+        self.drawn: np.ndarray = np.unique(
+            np.concatenate([part for draw in self.draws for part in draw])
+        )
+        self.rows: np.ndarray = self._embedded(encoder)
+        self.latent: np.ndarray = self._latent_classes(request.latent)
+        self.other: np.ndarray | None = self._other_latent_classes(encoder)
+        self.depths: np.ndarray | None = self._depths()
 
     def _examples(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Positions in the pool of the examples to draw from, and their label codes."""

@@ -25,7 +25,7 @@ class Pictures:
 
     def __init__(self, files: RunFiles) -> None:
         self.files = files
-        self.missing = 0
+        self.missing: int = 0
 
     @cached_property
     def _positions(self) -> np.ndarray | None:

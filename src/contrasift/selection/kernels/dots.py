@@ -208,10 +208,10 @@ def _add_row(typingctx: Any, rows: Any, row: Any, scale: Any, sums: Any) -> Any:
     return types.none(rows, types.intp, types.float64, sums), codegen
 
 
-row_dot = intrinsic(inspect.unwrap(_row_dot))
-row_square = intrinsic(inspect.unwrap(_row_square))
-vector_dot = intrinsic(inspect.unwrap(_vector_dot))
-add_row = intrinsic(inspect.unwrap(_add_row))
+row_dot: Any = intrinsic(inspect.unwrap(_row_dot))
+row_square: Any = intrinsic(inspect.unwrap(_row_square))
+vector_dot: Any = intrinsic(inspect.unwrap(_vector_dot))
+add_row: Any = intrinsic(inspect.unwrap(_add_row))
 
 
 @compiled

@@ -144,9 +144,11 @@ class Columns:
     """
 
     def __init__(self, packed: np.ndarray, halves: np.ndarray, names: np.ndarray) -> None:
-        self.packed, self.halves, self.names = packed, halves, names
+        self.packed: np.ndarray = packed
+        self.halves: np.ndarray = halves
+        self.names: np.ndarray = names
         width = products.TILE.columns
-        self.group = max(1, _GROUP_BYTES // (4 * packed.shape[1] * width))
+        self.group: int = max(1, _GROUP_BYTES // (4 * packed.shape[1] * width))
 
     @classmethod
     def of(cls, points: np.ndarray, names: np.ndarray) -> Columns:
@@ -176,7 +178,8 @@ class Best:
     """
 
     def __init__(self, closeness: np.ndarray, found: np.ndarray) -> None:
-        self.closeness, self.found = closeness, found
+        self.closeness: np.ndarray = closeness
+        self.found: np.ndarray = found
 
     @classmethod
     def none(cls, m: int, k: int) -> Best:

@@ -84,9 +84,10 @@ class HeldRows:
     """
 
     def __init__(self, values: np.ndarray, threads: int | None = None) -> None:
-        self.rows = dots.embedding_rows(values)
+        self.rows: np.ndarray = dots.embedding_rows(values)
         self.threads = threads
-        self.n, self.width = self.rows.shape
+        self.n: int = self.rows.shape[0]
+        self.width: int = self.rows.shape[1]
         self._scale = dots.fixed_point_scale(self.rows, threads)
 
     @property
