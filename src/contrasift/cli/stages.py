@@ -16,6 +16,7 @@ from contrasift.cli.common import (
     Quiet,
     RunArgument,
     Update,
+    classes_given,
     continue_run,
     merge_options,
     print_stage,
@@ -23,13 +24,14 @@ from contrasift.cli.common import (
 )
 from contrasift.cli.console import Narrator, print_json
 from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
-from contrasift.cli.flags import with_options
+from contrasift.cli.flags import pick, with_options
 from contrasift.cli.tables import show_pools
 from contrasift.errors import UsageError
 from contrasift.options import (
     ClassesOptions,
     CompareOptions,
     EmbedOptions,
+    MatrixReading,
     PoolOptions,
     TrainOptions,
 )
@@ -80,9 +82,19 @@ def embed_command(
         print_stage(out, "embed", record)
 
 
-@with_options(ClassesOptions)
+@with_options(ClassesOptions, MatrixReading)
 def classes_command(
-    folder: RunArgument,
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|EMBEDDINGS",
+            help="The run folder; with --out embeddings, as for `contrasift select`.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="For embeddings: the folder for classes.parquet."),
+    ] = None,
     device: Device = "auto",
     engine: EngineFlag = EngineName.local,
     address: Address = None,
@@ -95,9 +107,12 @@ def classes_command(
     """Find latent classes: communities of neighbours, k-means, from few labels or names, or given.
 
     Writes classes.parquet, and classes.json with how well they agree between seeds (and so do the
-    selections by them), and with the labels where there are any.
+    selections by them), and with the labels where there are any. `contrasift select` into the same
+    folder takes them.
 
     Examples:
+        contrasift classes embeddings.npy --out chosen/
+
         contrasift classes runs/photos --classes graph --resolution auto
 
         contrasift classes runs/photos --classes kmeans --n-classes 50:400
@@ -105,6 +120,19 @@ def classes_command(
         contrasift classes runs/photos --classes few-labels --few-labels labels.csv
     """
     quiet = quiet or as_json
+    if out is not None:
+        _classes_of_matrix(place, out, given, engine, update=update, quiet=quiet, as_json=as_json)
+        return
+    folder = Path(place)
+    if not (folder / "options.yaml").exists():
+        raise UsageError(
+            "a run folder, or out= for classes of embeddings",
+            f"{place}, which is no run, without out=",
+            f"contrasift classes {place} --out FOLDER",
+        )
+    reading = pick(given, MatrixReading)
+    if reading:
+        raise UsageError("out= beside " + " and ".join(f"{name}=" for name in reading), "none")
     with (
         reached(engine, address, Narrator(quiet=quiet).say) as connect,
         continue_run(
@@ -118,6 +146,37 @@ def classes_command(
         from contrasift.store.atomic import read_json
 
         print_stage(folder, "classes", record, classes=read_json(folder / "classes.json"))
+
+
+def _classes_of_matrix(
+    place: str,
+    out: Path,
+    given: dict[str, Any],
+    engine: EngineName,
+    *,
+    update: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    from contrasift.pipeline.stages.matrix_classes import classes_from_matrix
+    from contrasift.store.atomic import read_json
+
+    if engine is not EngineName.local:
+        raise UsageError("engine='local' for classes of embeddings", f"engine='{engine}'")
+    classes_from_matrix(
+        place,
+        out,
+        ClassesOptions(**classes_given(given)),
+        MatrixReading(**pick(given, MatrixReading)),
+        narrator=Narrator(quiet=quiet),
+        update=update,
+    )
+    table, facts = out / "classes.parquet", read_json(out / "classes.json")
+    if as_json:
+        files = [str(table), str(out / "classes.json")]
+        print_json(json.dumps({"files": files, "classes": facts}, indent=2))
+        return
+    print(f"{facts['n_classes']:,} classes by {facts['method']} -> {table}")
 
 
 @with_options(TrainOptions, CompareOptions, hide=["seeds"])
