@@ -53,6 +53,13 @@ class LatentClasses:
     facts: Mapping[str, Any] = field(default_factory=dict)
     levels: Mapping[float, np.ndarray] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        largest = int(np.bincount(self.codes).max(initial=0))
+        return (
+            f"LatentClasses({len(self.names):,} by {self.method} of {self.codes.size:,} rows, "
+            f"the largest of {largest:,})"
+        )
+
     @property
     def labels(self) -> np.ndarray:
         """Each row's class by its name."""

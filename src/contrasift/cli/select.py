@@ -147,6 +147,8 @@ def _summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     memory = facts["peak_memory_bytes"]
     used = f", {memory / 2**20:,.0f} MiB at most" if memory else ""
+    once = facts.get("compile_seconds", 0.0)
+    used += f"; and {once:.1f} s of compiling, which is kept for the next time" if once else ""
     lines.append(("time", f"{facts['seconds']:.2f} s for the selection{used}"))
     if "engine" in facts:
         lines.append(("engine", _engine_in_words(facts)))
