@@ -50,7 +50,7 @@ def texts(node: ast.AST) -> list[str]:
 
 
 def commands() -> dict[str, Any]:
-    return get_command(app).commands  # type: ignore[attr-defined]
+    return get_command(app).loaded()  # type: ignore[attr-defined]
 
 
 def names_of_arguments() -> set[str]:

@@ -299,14 +299,14 @@ def _stop_at(
         raise DataError(
             "embeddings of finite numbers",
             f"NaN or infinity in {bad.size} row(s), the first of them {first_of(bad)}",
-            "Drop them (must_drop=), leave them out, or embed them again",
+            "Drop them (must_drop=), leave them out (skip_bad=True), or embed them again",
         )
     zero = np.flatnonzero(problems == _ZERO)
     if scale and zero.size:
         raise DataError(
             "rows that can be scaled to length one",
             f"{zero.size} row(s) of zeros, the first of them {first_of(zero)}",
-            "Drop them (must_drop=), leave them out, or, if rows are mean views, "
+            "Drop them (must_drop=), leave them out (skip_bad=True), or, if rows are mean views, "
             "pass normalize='none'",
         )
 
