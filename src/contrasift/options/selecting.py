@@ -262,6 +262,11 @@ class MatrixOptions(MatrixReading):
     must_drop: str = option(
         "", "Ids or indices that are dropped in any case, likewise.", metavar="FILE"
     )
+    drop_duplicates: float | None = option(
+        None,
+        "First drop every example that is more similar than 1 − ε to one that stays in its class, as SemDeDup does; says how many, and how many other ε would drop.",
+        metavar="EPSILON",
+    )
     class_weights: str = option(
         "",
         "Factor on every class's share: JSON {name: weight}, or a list in the order of names.",
@@ -278,6 +283,11 @@ class MatrixOptions(MatrixReading):
         """Check the fractions and the threads."""
         super().__post_init__()
         require(self.threads is None or self.threads >= 1, "threads= of at least 1", self.threads)
+        require(
+            self.drop_duplicates is None or 0 <= self.drop_duplicates <= 2,
+            "drop_duplicates= in [0, 2], the range of 1 − similarity",
+            self.drop_duplicates,
+        )
         require(
             self.classes not in _FURTHER_METHODS,
             f"classes= as a file or one of {', '.join(METHODS_OF_A_MATRIX)}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,7 @@ def select(
     columns = engine.columns
     pool = SelectionPool.of(embeddings, classes, normalize, columns)
     kept, dropped = kept_and_dropped(pool, must_keep, must_drop)
+    dropped_index = pool.indices(dropped)
     own_scores = (
         None if scores is None else checked_scores(scores, pool.n, dropped, options.scores_keep)
     )
@@ -193,4 +195,8 @@ def select(
     if compiled.seconds:
         facts = {**facts, "compile_seconds": round(compiled.seconds, 3)}
     chosen = assemble(plan, ranked, solved, seconds=seconds, facts=facts)
-    return chosen if usable is None else usable.put_back(chosen)
+    if usable is not None:
+        chosen = usable.put_back(chosen)
+    if dropped_index.size:  # its rank is last whatever its gain: not the same as least central
+        chosen = replace(chosen, dropped=np.isin(chosen.index, dropped_index))
+    return chosen

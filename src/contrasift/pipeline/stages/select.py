@@ -18,6 +18,7 @@ from contrasift.matrices import Matrix
 from contrasift.options import ClassesOptions, MatrixOptions, SelectOptions
 from contrasift.options.words import RunClassMethod
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.duplicates import near_copies
 from contrasift.pipeline.stages.embed import load_embeddings
 from contrasift.pipeline.stages.matrix_classes import MatrixClasses
 from contrasift.pipeline.stages.matrix_rows import (
@@ -146,6 +147,19 @@ def select_from_matrix(
             given = _of_rows_kept(given, matrix)
         if found is not None:
             given["classes"] = found.take(matrix, narrator, given["must_drop"])
+        copies = None
+        if beside.drop_duplicates is not None:
+            with narrator.progress("near-copies") as progress:
+                copies = near_copies(
+                    matrix,
+                    given["classes"],
+                    beside.drop_duplicates,
+                    must_keep=given["must_keep"],
+                    must_drop=given["must_drop"],
+                    progress=progress,
+                )
+            given["must_drop"] = copies.must_drop
+            narrator.say(copies.words(len(matrix)))
         with narrator.progress("selecting") as progress:
             chosen = choose(
                 matrix,
@@ -165,6 +179,7 @@ def select_from_matrix(
             "source": dict(matrix.source),
             "left_out": len(left_out or ()),
             "latent_classes": _kept_of_classes(found, beside),
+            **({} if copies is None else {"duplicates": copies.facts}),
         }
         chosen = dataclasses.replace(chosen, facts=facts)
         write_selection(out, chosen, options=request, inputs=inputs, fingerprint=fingerprint)
@@ -269,11 +284,14 @@ def _request(options: SelectOptions, beside: MatrixOptions) -> dict[str, Any]:
     """What was asked for, as it is kept beside the selection."""
     fractions = beside.nested_fractions()
     how = {"id": beside.id, "skip_bad": beside.skip_bad}
+    asked = {name: value for name, value in how.items() if value}
+    if beside.drop_duplicates is not None:
+        asked["drop_duplicates"] = beside.drop_duplicates
     return {
         **options.arguments(),
         "fractions": fractions,
         "normalize": beside.normalize,
-        **{name: value for name, value in how.items() if value},
+        **asked,
     }
 
 
