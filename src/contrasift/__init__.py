@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what editors and type checkers read; at run time `__getattr__` imports
     from contrasift import negatives
     from contrasift.classes import latent_classes
-    from contrasift.classes.selecting import select
     from contrasift.embedding.embed import embed
     from contrasift.errors import (
         ContrasiftError,
@@ -35,6 +34,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; at run time `__getattr
     from contrasift.options import TrainOptions
     from contrasift.pools import Pool, open_pool
     from contrasift.results import Certificate, ClassSummary, Embeddings, LatentClasses, Selection
+    from contrasift.selection.select import select  # with classes found by name: see `_HOME`
     from contrasift.store.inputs import load_matrix
     from contrasift.training.callbacks import NegativeStatistics
     from contrasift.training.encoders import Encoder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
 from contrasift.cli.flags import as_flags, pick, with_options
 from contrasift.errors import UsageError, visible
 from contrasift.options import MatrixOptions, SelectOptions
+from contrasift.pipeline.stages.card import certificate_in_words
 
 _SHOWN_CLASSES = 8
 
@@ -163,30 +163,6 @@ def _summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "engine" in facts:
         lines.append(("engine", _engine_in_words(facts)))
     return lines
-
-
-def certificate_in_words(facts: Mapping[str, Any]) -> str:
-    """What a certificate proves, never rounded up."""
-    share, bound = facts["certificate"], facts["upper_bound"]
-    if bound is None:
-        return "none for this objective"
-    if share is None:
-        if bound <= 0:
-            return f"at most {bound - facts['value']:.6g} below the best selection of its size"
-        percent = math.floor(facts["value"] / bound * 1e5) / 1e3
-        return f"reaches at least {percent:.3f} % of the best value of any selection of this size"
-    if share >= 1:
-        return "proved to be the best selection of its size"
-    if share <= 0:
-        return "no better than a random selection of its size"
-    percent = math.floor(share * 1e5) / 1e3
-    words = f"reaches at least {percent:.3f} % of what any selection of this size could gain over random"
-    if facts.get("n_classes", 0) == 1:
-        words += (
-            " in this objective over the one class there is; of training it says nothing: within "
-            "one class it was no better than random in our experiments"
-        )
-    return words
 
 
 def _objective_in_words(facts: Mapping[str, Any]) -> str:

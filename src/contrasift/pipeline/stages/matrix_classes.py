@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from contrasift.arrays import row_blocks
-from contrasift.errors import RunFolderError, UsageError
+from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageError
 from contrasift.matrices import Matrix
 from contrasift.narration import Narrator
 from contrasift.options import ClassesOptions, MatrixReading
@@ -126,9 +126,13 @@ class MatrixClasses:
         if self.found_before:
             return read_latent_classes(self.out / _TABLE, index)
         write_json(self.out / _FACTS, {"embeddings": self.source, "fingerprint": self.fingerprint})
-        with narrator.progress("latent classes") as progress:
-            progress(0, len(matrix))
-            found, stability = self._found(matrix, index, dropped, narrator)
+        try:
+            with narrator.progress("latent classes") as progress:
+                progress(0, len(matrix))
+                found, stability = self._found(matrix, index, dropped, narrator)
+        except ContrasiftError as error:
+            (self.out / _FACTS).unlink()
+            raise _with_remedy(error) from error
         write_classes(self.out / _TABLE, index, found)
         self.facts = {
             "embeddings": self.source,
@@ -257,6 +261,13 @@ def refuse_of_pools(options: ClassesOptions) -> None:
             f"classes='{options.classes}', which needs {missing}",
             "Give few labels with few_labels=FILE, or all of them with classes=FILE",
         )
+
+
+def _with_remedy(error: ContrasiftError) -> ContrasiftError:
+    """Of rows that cannot be used: what to do with them here."""
+    if isinstance(error, DataError) and "Leave these examples out" in error.remedy:
+        return DataError(error.expected, error.got, "Leave these rows out: skip_bad=True")
+    return error
 
 
 def _index_of(matrix: Matrix) -> np.ndarray:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +19,8 @@ from contrasift.matrices import Matrix
 from contrasift.options import ClassesOptions, MatrixOptions, SelectOptions
 from contrasift.options.words import RunClassMethod
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.beside_random import beside_random
+from contrasift.pipeline.stages.card import CARD, repeating, write_card
 from contrasift.pipeline.stages.duplicates import near_copies
 from contrasift.pipeline.stages.embed import load_embeddings
 from contrasift.pipeline.stages.matrix_classes import MatrixClasses
@@ -114,7 +117,7 @@ def select_from_matrix(
         )
     limit = parse_bytes(beside.memory_limit) if beside.memory_limit else None
     matrix = opened(place, beside, narrator, remote_rows=connect is not None)
-    beside = _settled(place, options, beside)
+    asked, beside = beside, _settled(place, options, beside)
     found = None
     if beside.classes in ("auto", "graph", "kmeans"):
         how = ClassesOptions(
@@ -130,6 +133,8 @@ def select_from_matrix(
         inputs["classes"] = found.fingerprint
     fingerprint = _fingerprint(options, request, inputs)
     if not update and _holds_this(out, fingerprint):
+        if not (out / CARD).exists():
+            write_card(out)
         narrator.say(f"{out} holds this selection already; nothing to do")
         return
     if found is not None:
@@ -177,12 +182,18 @@ def select_from_matrix(
         facts = {
             **chosen.facts,
             "source": dict(matrix.source),
+            "made_by": dict(matrix.about),
+            "command": repeating(place, out, options, asked),
+            "dropped": 0 if chosen.dropped is None else int(chosen.dropped.sum()),
             "left_out": len(left_out or ()),
+            "left_out_reasons": dict(Counter(left_out.reasons)) if left_out else {},
+            "beside_random": beside_random(matrix, chosen, options.seed),
             "latent_classes": _kept_of_classes(found, beside),
             **({} if copies is None else {"duplicates": copies.facts}),
         }
         chosen = dataclasses.replace(chosen, facts=facts)
         write_selection(out, chosen, options=request, inputs=inputs, fingerprint=fingerprint)
+        write_card(out)
 
 
 def _settled(place: str, options: SelectOptions, beside: MatrixOptions) -> MatrixOptions:
