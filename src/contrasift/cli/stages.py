@@ -308,22 +308,35 @@ def evaluate_command(
 
 
 def report_command(
-    folder: RunArgument,
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="RUN|SELECTION", help="A run folder, or the folder of a selection."),
+    ],
     moved_to: PoolPlace = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Write report.html from what the run has so far: one page that opens without a network.
+    """Write report.html from what the folder has so far: one page that opens without a network.
 
-    Example: contrasift report runs/photos
+    Examples:
+        contrasift report runs/photos
+
+        contrasift report chosen/
     """
-    with continue_run(folder, {}, quiet=quiet or as_json, moved_to=moved_to) as run:
-        from contrasift.pipeline.stages.map import make_map
-        from contrasift.pipeline.stages.report import report
+    if (folder / "options.yaml").exists() or not (folder / "selection.json").exists():
+        with continue_run(folder, {}, quiet=quiet or as_json, moved_to=moved_to) as run:
+            from contrasift.pipeline.stages.map import make_map
+            from contrasift.pipeline.stages.report import report
 
-        if "classes" in run.folder.records():
-            make_map(run)
-        page = report(run)
+            if "classes" in run.folder.records():
+                make_map(run)
+            page = report(run)
+    else:
+        from contrasift.pipeline.stages.selection_report import report_selection
+
+        if moved_to is not None:
+            raise UsageError("a run folder for pool=", f"{folder}, a selection")
+        page = report_selection(folder, Narrator(quiet=quiet or as_json))
     if as_json:
         print_json(json.dumps({"run": str(folder), "report": str(page)}))
     else:

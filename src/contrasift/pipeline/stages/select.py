@@ -16,7 +16,7 @@ from contrasift.catalogue import OBJECTIVES
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.ids import ids_digest, rows_of_ids
 from contrasift.matrices import Matrix
-from contrasift.options import ClassesOptions, MatrixOptions, SelectOptions
+from contrasift.options import ClassesOptions, MatrixOptions, MatrixReading, SelectOptions
 from contrasift.options.words import RunClassMethod
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.beside_random import beside_random
@@ -183,6 +183,7 @@ def select_from_matrix(
             **chosen.facts,
             "source": dict(matrix.source),
             "made_by": dict(matrix.about),
+            "reading": {name: getattr(beside, name) for name in MatrixReading().as_dict()},
             "command": repeating(place, out, options, asked),
             "dropped": 0 if chosen.dropped is None else int(chosen.dropped.sum()),
             "left_out": len(left_out or ()),
