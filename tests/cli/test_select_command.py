@@ -388,13 +388,15 @@ def test_help_is_quick_and_light(command):
     assert time.perf_counter() - begun < 3  # 0.3 s on an idle core
 
 
-def test_selecting_never_imports_torch(files):
+@pytest.mark.parametrize(("classes", "loaded"), [("none", "False False"), ("auto", "False True")])
+def test_selecting_never_imports_torch(files, classes, loaded):
     code = (
         "import sys; sys.argv = ['contrasift', 'select', 'z.npy', '--fraction', '0.2', '--out', 'o']\n"
+        f"sys.argv += ['--classes', '{classes}']\n"
         "from contrasift.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print('torch' in sys.modules, 'sklearn' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "False False"
+    assert done.stdout.splitlines()[-1] == loaded

@@ -13,7 +13,8 @@ from typing import Any, cast
 import numpy as np
 
 from contrasift.arrays import row_blocks
-from contrasift.classes.neighbours import EXACT_ROWS, Searching
+from contrasift.classes.graph_classes import NEIGHBOURS
+from contrasift.classes.neighbours import EXACT_ROWS, Searching, check_memory
 from contrasift.engines.assigning import RayAssigning
 from contrasift.narration import Narrator
 from contrasift.options import ClassesOptions
@@ -54,12 +55,16 @@ def searching(
     """
     limit = options.memory_limit
     how = Searching(memory_limit=parse_bytes(limit) if limit else None)
-    if len(values) <= EXACT_ROWS:
+    if len(values) <= EXACT_ROWS or options.classes not in ("auto", "graph", "propagate"):
         yield how
         return
+    width = min(options.whiten or values.shape[1], values.shape[1])
+    k = options.graph_neighbours
+    needed = check_memory(len(values), width, max(NEIGHBOURS) if k == "auto" else int(k), None)
+    narrator.say(f"  classes of {len(values):,} examples: about {needed / 2**30:.1f} GiB")
     digest = hashlib.blake2b(f"{options.fingerprint()} {seed}".encode())
     for block in row_blocks(len(values), 4 * values.shape[1]):
-        digest.update(np.ascontiguousarray(values[block]))
+        digest.update(np.asarray(values[block]).tobytes())
     pieces = ShardFolder(folder / _PIECES / str(seed), digest.hexdigest()[:32])
     with narrator.progress("neighbours") as told:
         yield dataclasses.replace(how, pieces=KeptPieces(pieces), told=told)

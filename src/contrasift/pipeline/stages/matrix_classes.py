@@ -87,7 +87,7 @@ class MatrixClasses:
             raise RunFolderError(
                 f"a place for {_TABLE} in {self.out}",
                 "one that was not written here",
-                f"Take it: classes={self.out / _TABLE}; or choose another out=",
+                f"Take it with classes='{self.out / _TABLE}', or choose another out=",
             )
         if self._whole and not update:
             raise RunFolderError(
