@@ -192,3 +192,13 @@ def test_near_copies_go_in_one_step(rows, rng):
     facts = json.loads(Path("p/selection.json").read_text())
     assert facts["duplicates"]["dropped"] == 59
     run("select", "z.npy", "--budget", 9, "--drop-duplicates", 3, "--out", "q", code=2)
+
+
+def test_shards_have_the_classes_of_one_file(rows):
+    Path("shards").mkdir()
+    for number in range(4):
+        np.save(f"shards/part_{number}.npy", rows[120 * number : 120 * (number + 1)])
+    run("select", "shards", "--budget", 50, "--out", "o")
+    expected = cs.select(rows, "auto", budget=50)
+    chosen = pq.read_table("o/selection.parquet")
+    np.testing.assert_array_equal(chosen["index"].to_numpy(), expected.index)
