@@ -61,16 +61,15 @@ def _balance(chosen: Selection, seed: int) -> dict[str, float]:
 def _coverage(matrix: Matrix, chosen: Selection, seed: int) -> dict[str, Any]:
     from contrasift.selection.diagnostics.curves import coverage_and_centre_curve
 
-    values = np.ascontiguousarray(matrix[:], dtype=np.float32)
-    if chosen.facts["rows"] == "scaled to length one":
-        values, _ = directions(matrix[:])
+    scaled = chosen.facts["rows"] == "scaled to length one"
+    values = directions(matrix[:])[0] if scaled else np.asarray(matrix[:], dtype=np.float32)
     index = np.arange(len(matrix)) if matrix.index is None else matrix.index
     rows = np.argsort(index, kind="stable")[np.searchsorted(np.sort(index), chosen.index)]
-    usable = np.isfinite(values).all(axis=1)
+    usable = np.asarray(np.isfinite(values).all(axis=1))
     # The relaxation's own choice need not be the first of its ranking: what is kept comes first.
     order = chosen.order[np.argsort(~chosen.selected[chosen.order], kind="stable")]
     order = order[usable[rows[order]]]
-    number = np.cumsum(usable) - 1
+    number = np.atleast_1d(np.cumsum(usable) - 1)
     labels = np.empty(len(matrix), dtype=chosen.latent_class.dtype)
     labels[rows] = chosen.latent_class
     codes, _ = class_codes(labels[usable], int(usable.sum()))

@@ -142,8 +142,8 @@ def _drawn(files: SelectionFiles, matrix: Matrix, seed: int) -> dict[str, Any]:
     scaled = files.selection["rows"] == "scaled to length one"
 
     def values(table_rows: np.ndarray) -> np.ndarray:
-        found = np.asarray(matrix[where[table_rows]], dtype=np.float32)
-        return directions(matrix[where[table_rows]])[0] if scaled else found
+        found = matrix[where[table_rows]]
+        return directions(found)[0] if scaled else np.asarray(found, dtype=np.float32)
 
     generator = np.random.default_rng(seed)
     near, far = _neighbours(files, values, generator)
