@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
+import tomllib
 import unicodedata
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from contrasift.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,6 +41,45 @@ def test_commands_exist(page):
         "\n".join(re.findall(r"`+[^`]+`+", page.read_text())),
     )
     assert set(shown) <= set(known)
+
+
+README = PAGES[0].read_text(encoding="utf-8")
+
+
+def test_the_readme_runs_as_it_is_pasted():
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(block, "README", "exec"), {})  # leaves what the command reads
+    typed = re.findall(r"^\$ contrasift (.*?)(?: #.*)?$", README, re.MULTILINE)
+    assert [line.split()[0] for line in typed] == ["select"]
+    for line in typed:
+        result = CliRunner().invoke(app, shlex.split(line))
+        assert result.exit_code == 0, result.output
+    assert Path("chosen/selection.parquet").is_file()
+
+
+def test_what_the_readme_installs_and_makes_is_there():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = re.findall(r"pip install (\S+)", README)
+    extras = re.findall(r"'\.\[([\w,]+)\]'", README)
+    assert installed == ["."]
+    assert {name for one in extras for name in one.split(",")} <= set(
+        project["optional-dependencies"]
+    )
+    assert "torch" not in " ".join(project["dependencies"])
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"(?:\$ |`)make ([a-z-]+)", README)
+    assert len(named) > 2
+    assert set(named) <= set(targets)
+
+
+def test_the_version_is_that_of_the_changelog():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    heads = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", changes, re.MULTILINE)
+    assert heads[0] == ("Unreleased", "")
+    assert heads[1][0] == project["version"]
+    assert all(date for _, date in heads[1:])
+    assert [date for _, date in heads[1:]] == sorted((date for _, date in heads[1:]), reverse=True)
 
 
 def anchors(page: Path) -> set[str]:

@@ -489,5 +489,5 @@ class TestFewLabels:
         "wrong", [{"per_class": -1}, {"share": 1.5}, {"share": -0.1}, {"draws": 0}]
     )
     def test_numbers_out_of_range(self, wrong):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match="at least one draw"):
             few_label_rows(np.zeros(3, dtype=np.int64), **wrong)

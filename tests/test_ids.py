@@ -31,11 +31,11 @@ def test_chunks_do_not_matter():
 def test_absent_ids_are_shown():
     ids = as_ids(["a", "b"], "x")
     with pytest.raises(
-        UsageError, match=r"a must-keep list.*'a'; got 6.*: '0', '1', '2', '3', '4', …"
+        UsageError, match=r"must_keep= with ids.*'a'; got 6.*: '0', '1', '2', '3', '4', …"
     ):
-        rows_of_ids(ids, [*"012345", "a"], "must-keep list")
+        rows_of_ids(ids, [*"012345", "a"], "must_keep=")
     with pytest.raises(UsageError, match="text, such as 'a'; got whole numbers, such as 3"):
-        rows_of_ids(ids, [3], "must-keep list")
+        rows_of_ids(ids, [3], "must_keep=")
 
 
 @given(values=some.lists(some.integers(0, 5), max_size=8))

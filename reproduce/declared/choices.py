@@ -114,7 +114,7 @@ AIMS = Experiment(
 STEPS = Experiment(
     name="steps",
     title="Equal epochs, and equal steps",
-    shows="whether a subset is worth less than the pool because it is seen for fewer steps",
+    shows="whether a subset does worse than the pool because it is seen for fewer steps",
     axes={
         "match": {"epochs": {"compare.match": "epochs"}, "steps": {"compare.match": "steps"}},
         "fraction": {f"{share:g}": {"select.fraction": share} for share in (0.1, 0.2, 0.4)},
@@ -132,13 +132,13 @@ STEPS = Experiment(
     claims=(
         *worth_of_the_found(("few_10", "knn")),
         Claim(
-            "In as many steps as the full pool a random fifth is worth it, within a point",
+            "In as many steps as the full pool a random fifth does as well, within a point",
             {"random per class": 1, "full pool": -1},
             margin=-1.0,
             where={"match": "steps", "fraction": "0.2"},
         ),
         Claim(
-            "In as many steps as the full pool SAS's fifth with true classes is worth it, within a point",
+            "In as many steps as the full pool SAS's fifth with true classes does as well, within a point",
             {"SAS, true classes": 1, "full pool": -1},
             margin=-1.0,
             where={"match": "steps", "fraction": "0.2"},
@@ -165,7 +165,7 @@ COST = Experiment(
     claims=(
         Claim(
             "After four times the epochs, four fifths of the full pool's steps, SAS's fifth with true "
-            "classes is worth the full pool trained as long, within a point",
+            "classes does as well as the full pool trained as long, within a point",
             {"SAS, true classes": 1, "full pool": -1},
             margin=-1.0,
             where={"epochs, times the usual": "4"},

@@ -210,7 +210,7 @@ POLICIES = Experiment(
             for name in _LABEL_FREE
         ),
         Claim(
-            "Leaving out the query's community is worth more than its proxy's epochs",
+            "Leaving out the query's community gains more than its proxy's epochs",
             {"without the query's community": 1, _LONGER: -1},
             _METRICS,
         ),
@@ -404,7 +404,7 @@ SELECTION_AND_NEGATIVES = Experiment(
             {"SAS, graph, some left out": 1, "random, all negatives": -1},
         ),
         Claim(
-            "Choosing negatives is worth more on chosen examples",
+            "Choosing negatives gains more on chosen examples",
             {
                 "SAS, graph, some left out": 1,
                 "SAS, graph, all negatives": -1,

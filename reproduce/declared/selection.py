@@ -50,7 +50,7 @@ HEADROOM = Experiment(
             {"random per class": 1, "worst by SAS, true classes": -1},
         ),
         Claim(
-            "A fifth of the data chosen by SAS with true classes is worth the full pool, within a point",
+            "A fifth of the data chosen by SAS with true classes does as well as the full pool, within a point",
             {"SAS, true classes": 1, "full pool, 20 epochs": -1},
             margin=-1.0,
             source="SAS, Fig. 3",
@@ -119,7 +119,7 @@ def worth_of_the_found(metrics: tuple[str, ...]) -> tuple[Claim, ...]:
             metrics,
         ),
         Claim(
-            "SAS without labels is worth the full pool, within a point",
+            "SAS without labels does as well as the full pool, within a point",
             {"SAS, graph": 1, "full pool": -1},
             metrics,
             margin=-1.0,

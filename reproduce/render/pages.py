@@ -16,6 +16,7 @@ from reproduce.declared.scales import SCALES
 from reproduce.declared.texts import TEXT_BATCHES, TEXT_BOUNDS
 from reproduce.render.cell_table import tables_of
 from reproduce.render.claims import Decided, decided
+from reproduce.render.doc_tables import fill_documents
 from reproduce.render.experiment_page import Part, experiment_page, pictures_of, text_page
 from reproduce.render.index import index_page
 from reproduce.render.repeats import repeats_section
@@ -30,7 +31,7 @@ _MARK = (
 
 
 def write_pages(store: CellStore) -> Path:
-    """Every page and its plots in the folder `pages` beside the cells.
+    """Every page and its plots in the folder `pages` beside the cells, and the documents' tables.
 
     Pages and plots of an earlier call that are not written any more are removed.
 
@@ -71,6 +72,7 @@ def write_pages(store: CellStore) -> Path:
     pages["gpus"] = "\n".join(_on_gpus())
     pages["README"] = index_page(records, parts, claims, pages)
     _write(folder, pages, shown)
+    fill_documents(store.folder.parent.parent, records)
     return folder / "README.md"
 
 

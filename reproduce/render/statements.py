@@ -70,10 +70,10 @@ STATEMENTS = (
         _SIMCLR,
     ),
     Statement(
-        "It is worth the full pool, within a point",
+        "It does as well as the full pool, within a point",
         "glyphs, SimCLR, as many steps as the full pool",
         "goal",
-        "SAS without labels is worth the full pool, within a point",
+        "SAS without labels does as well as the full pool, within a point",
         _SIMCLR,
     ),
     Statement(

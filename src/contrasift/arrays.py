@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -41,6 +42,33 @@ class RowReader(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray: ...
+
+
+class _Named(type):
+    """Looks at what a type has, and reads nothing of an instance: ids and hashes cost a pass."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return all(hasattr(type(instance), name) for name in ("ids", "described", "fingerprint"))
+
+
+class NamedRows(metaclass=_Named):
+    """Rows that know how they are called and how they were made: `contrasift.matrices.Matrix`.
+
+    Attributes:
+        values: what the rows are read from.
+        index: int64 [n]; pool index of every row; None where it is the row's number.
+        ids: an Arrow array [n], or None.
+        described: whether they are mean view embeddings, by what they say of themselves.
+        description: what they say, and their hash.
+        keeping: the same of some rows, by ascending numbers.
+    """
+
+    values: Any
+    index: np.ndarray | None
+    ids: Any
+    described: bool
+    description: Mapping[str, Any]
+    keeping: Callable[[np.ndarray], Any]
 
 
 # To the type checker both are arrays: whoever takes them indexes rows and asks for shape and dtype.

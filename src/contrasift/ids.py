@@ -7,6 +7,7 @@ Here it is the text.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,6 +76,36 @@ def _not_ids(where: str, got: str) -> DataError:
     return DataError(f"ids that are text or whole numbers in {where}", got)
 
 
+def are_numbers(values: Any) -> bool:
+    """Whether ids, or a list of what may be ids, are whole numbers, and not text or pairs."""
+    kind = getattr(values, "type", None)
+    if kind is not None:
+        import pyarrow as pa
+
+        return pa.types.is_integer(kind)
+    return np.asarray(values).dtype.kind in "iu"
+
+
+def ids_digest(ids: pa.ChunkedArray) -> str:
+    """A hash of all ids in their order, however they are cut into chunks."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    made, lengths = hashlib.sha256(), hashlib.sha256(str(ids.type).encode())
+    for chunk in ids.chunks:
+        if pa.types.is_integer(ids.type):
+            made.update(chunk.to_numpy().tobytes())
+            continue
+        long = pc.binary_length(chunk).to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
+        lengths.update(long.astype(np.int64).tobytes())
+        begin, end = (chunk.offset, chunk.offset + len(chunk))
+        bounds = np.frombuffer(chunk.buffers()[1], np.int64)[[begin, end]] if len(chunk) else (0, 0)
+        data = chunk.buffers()[2]
+        made.update(b"" if data is None else memoryview(data)[int(bounds[0]) : int(bounds[1])])
+    lengths.update(made.digest())
+    return lengths.hexdigest()
+
+
 def check_unique(ids: pa.ChunkedArray, where: str) -> None:
     """Stop where an id names two rows.
 
@@ -118,11 +149,11 @@ def rows_of_ids(ids: pa.ChunkedArray, wanted: Any, name: str) -> np.ndarray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    wanted = as_ids(wanted, f"the {name}")
+    wanted = as_ids(wanted, name)
     if pa.types.is_integer(wanted.type) != pa.types.is_integer(ids.type):
         kinds = {True: "whole numbers", False: "text"}
         raise UsageError(
-            f"a {name} of ids as the source has them: {kinds[pa.types.is_integer(ids.type)]}, "
+            f"{name} with ids as the source has them: {kinds[pa.types.is_integer(ids.type)]}, "
             f"such as {ids[0].as_py()!r}",
             f"{kinds[pa.types.is_integer(wanted.type)]}, such as {wanted[0].as_py()!r}",
         )
@@ -137,7 +168,7 @@ def rows_of_ids(ids: pa.ChunkedArray, wanted: Any, name: str) -> np.ndarray:
     if missing.size:
         first = [distinct[int(place)].as_py() for place in missing[:_SHOWN]]
         raise UsageError(
-            f"a {name} of ids that the embeddings have, such as {ids[0].as_py()!r}",
+            f"{name} with ids that the embeddings have, such as {ids[0].as_py()!r}",
             f"{missing.size:,} that they have not: {_listed(first, missing.size)}",
         )
     place = pc.index_in(wanted.cast(ids.type), value_set=distinct)  # pyright: ignore[reportAttributeAccessIssue]

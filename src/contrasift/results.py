@@ -145,6 +145,7 @@ class Selection:
         facts: everything else worth keeping in `selection.json`.
         rule: arrays of the linear rule, when the relaxation made one.
         marks: bool [n] by fraction, as text; the nested selections that were asked for at once.
+        ids: how the source calls each example, an Arrow array [n]; None where it does not.
     """
 
     index: np.ndarray
@@ -162,6 +163,7 @@ class Selection:
     facts: Mapping[str, Any] = field(default_factory=dict)
     rule: Mapping[str, np.ndarray] | None = None
     marks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    ids: Any = None
 
     @cached_property
     def latent_class(self) -> np.ndarray:
@@ -189,6 +191,14 @@ class Selection:
     def indices(self) -> np.ndarray:
         """The selected examples, ascending."""
         return np.sort(self.index[self.selected])
+
+    @property
+    def selected_ids(self) -> list[Any] | None:
+        """What the source calls the selected examples, in the order of `indices`; None: nothing."""
+        if self.ids is None:
+            return None
+        rows = np.flatnonzero(self.selected)
+        return self.ids.take(rows[np.argsort(self.index[rows], kind="stable")]).to_pylist()
 
     @property
     def ranking(self) -> np.ndarray:
@@ -219,13 +229,15 @@ class Selection:
     def to_arrow(self) -> Any:
         """Every example as a `pyarrow.Table`: the columns of `selection.parquet`.
 
-        index, latent_class, rank, gain, selected, and `selected_F` for every fraction that was
+        index, id if the source has ids, latent_class, rank, gain, selected, and `selected_F` for every fraction that was
         asked for; sorted by class, then rank.
         """
         import pyarrow
 
         names = ("index", "latent_class", "rank", "gain", "selected")
         columns = {name: getattr(self, name) for name in names}
+        if self.ids is not None:
+            columns = {"index": self.index, "id": self.ids, **columns}
         return pyarrow.table(columns | {f"selected_{part}": it for part, it in self.marks.items()})
 
     def to_pandas(self) -> Any:

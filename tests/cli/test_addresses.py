@@ -101,7 +101,7 @@ def test_results_are_not_written_to_an_address(command):
         ("memory://bucket/none.npy", 1, "nothing there"),
         ("memory://bucket/text.npy", 1, "a whole .npy file"),
         ("nosuch://bucket/x.npy", 2, "s3://"),
-        ("memory://bucket/run", 1, "the address of a .npy file"),
+        ("memory://bucket/run", 1, "the address of a file of embeddings"),
     ],
 )
 def test_addresses_that_cannot_be_read_are_explained(memory, place, code, said):

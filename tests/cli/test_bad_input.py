@@ -90,7 +90,7 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("contrasift.pipeline.run.open_pool", interrupted)
+    monkeypatch.setattr("contrasift.pipeline.pool_of_run.open_pool", interrupted)
     fails("run", "digits", "--out", "run", code=130, words="The same command goes on from here")
     assert not Path("run/run.lock").exists()
     assert contrasift.pools is not None

@@ -93,7 +93,7 @@ def test_a_pool_with_text_classes(pool):
         (["absent.npy", "--rule", "o/rule.npz"], 1, "does not exist"),
         (["z.npy", "--rule", "absent.npz"], 1, "does not exist"),
         (["z.npy", "--rule", "z.npy"], 1, "rule.npz"),
-        (["z.npy", "--rule", "other.npz"], 1, "a rule of"),
+        (["z.npy", "--rule", "other.npz"], 1, "the rule of a selection"),
         (["z.npy", "--rule", "truncated.npz"], 1, "whole rule.npz"),
         (["z.npy", "--rule", "o/rule.npz", "--classes", "far.npy"], 2, "classes of the rule"),
         (["z.npy", "--rule", "o/rule.npz", "--classes", "words.txt"], 1, "classes of type"),

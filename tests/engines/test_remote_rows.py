@@ -13,9 +13,9 @@ from contrasift.engines import solving
 from contrasift.engines.cluster import Cluster, plain_errors
 from contrasift.engines.solving import RayEngine
 from contrasift.errors import DataError
+from contrasift.matrices import open_embeddings
 from contrasift.results import Embeddings
 from contrasift.selection.select import select
-from contrasift.store.inputs import load_embeddings_file
 from contrasift.store.objects import RemoteFile
 from contrasift.store.remote import RemoteMatrix
 from web_server import served
@@ -55,7 +55,7 @@ def test_a_task_reads_its_own_rows_and_no_others(rng, tmp_path, monkeypatch):
         lambda self, spans: read.extend(s for s in spans if s[0]) or asked(self, spans),
     )
     monkeypatch.setattr(solving, "in_tasks", in_turn)
-    rows, _ = load_embeddings_file("memory://rows/values.npy", in_place=True)
+    rows = open_embeddings("memory://rows/values.npy", remote_rows=True)
     engine = RayEngine(Cluster(2, 0, 1 << 40, 0.0, None), tmp_path / "out", task_rows=20)
     there = select(rows, classes, fraction=0.3, normalize="rows", engine=engine)
     here = select(values, classes, fraction=0.3)
@@ -68,9 +68,9 @@ def test_a_task_reads_its_own_rows_and_no_others(rng, tmp_path, monkeypatch):
 @pytest.mark.parametrize("options", [{}, {"optimizer": "relaxed"}])
 def test_the_same_selection_without_a_copy(stored, cluster, tmp_path, options):
     values, classes, web, url = stored
-    rows, described = load_embeddings_file(url, in_place=True)
+    rows = open_embeddings(url, remote_rows=True)
     assert isinstance(rows.values, RemoteMatrix)
-    assert not described
+    assert not rows.described
     web.asked.clear()
     # Classes of 20 rows: tasks of their own, or, relaxed, spread over parts of 7 rows.
     engine = RayEngine(cluster, tmp_path / "out", task_rows=20, spread_rows=10, part_rows=7)

@@ -35,6 +35,7 @@ def folder(tmp_path):
 
 def labelled(source, labels) -> list[str]:
     pool = open_pool(source, labels=labels, holdout=0)
+    assert pool.labels is not None
     return [pool.label_names[code] if code >= 0 else "" for code in pool.labels]
 
 

@@ -46,6 +46,10 @@ def do(run: Run, stage: str = "embed", fingerprint: str = "f") -> None:
     run.do(stage, fingerprint, ["x"], work)
 
 
+def cut_short() -> dict[str, int]:
+    raise KeyboardInterrupt
+
+
 @pytest.fixture
 def newer(monkeypatch):
     """Another version of a package from now on."""
@@ -89,7 +93,7 @@ def test_a_stage_that_was_cut_short_says_under_what_it_began(tmp_path, newer):
     newer("torch", "2.0")
     run, _ = a_run(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        run.do("train selected-seed0", "f", ["x"], lambda: exec("raise KeyboardInterrupt"))
+        run.do("train selected-seed0", "f", ["x"], cut_short)
     newer("torch", "2.1")
     run, heard = a_run(tmp_path)
     do(run, "train selected-seed0")
@@ -126,7 +130,7 @@ def test_the_fingerprint_alone_decides_what_is_done_again(tmp_path, newer):
     assert RunFolder(tmp_path).is_finished("embed", "f")
 
 
-def test_a_set_of_the_hub_that_was_sorted_anew_is_another_pool(tmp_path, monkeypatch):
+def test_a_set_of_the_hub_that_was_sorted_anew_is_another_pool(tmp_path):
     import datasets
     import numpy as np
     from PIL import Image
@@ -134,7 +138,6 @@ def test_a_set_of_the_hub_that_was_sorted_anew_is_another_pool(tmp_path, monkeyp
     from contrasift.errors import RunFolderError
     from contrasift.pipeline.stages.scan import scan
 
-    monkeypatch.setattr(datasets.config, "IN_MEMORY_MAX_SIZE", 0)
     images = [Image.fromarray(np.full((8, 8), 20 * n, np.uint8)) for n in range(10)]
     made = datasets.Dataset.from_dict({"image": images, "label": [n % 2 for n in range(10)]})
     made.save_to_disk(tmp_path / "set")

@@ -14,7 +14,7 @@ from producers import PRODUCERS, fixed, table
 from contrasift.errors import DataError, UsageError
 from contrasift.matrices import open_embeddings
 from contrasift.matrices.places import files_of
-from contrasift.store.atomic import write_json
+from contrasift.store.atomic import sha256_of, write_json
 from contrasift.store.tables import write_table
 
 ROWS = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
@@ -55,8 +55,6 @@ def test_the_fingerprint_does_not_depend_on_where_files_lie(tmp_path: Path):
     first, second = (open_embeddings(tmp_path / name).fingerprint for name in ("a", "b"))
     assert first == second
     np.save(tmp_path / "whole.npy", ROWS)
-    from contrasift.store.atomic import sha256_of
-
     assert open_embeddings(tmp_path / "whole.npy").fingerprint == sha256_of(tmp_path / "whole.npy")
 
 
@@ -130,7 +128,8 @@ def test_arrays_and_tensors():
 
 def test_a_run_folder_brings_index_and_ids(tmp_path: Path):
     np.save(tmp_path / "embeddings.npy", ROWS[:3])
-    write_json(tmp_path / "embeddings.json", {"encoder": {"architecture": "x"}})
+    known = {"normalised": "no", "sha256": sha256_of(tmp_path / "embeddings.npy")}
+    write_json(tmp_path / "embeddings.json", known)
     columns = {"index": np.array([5, 6, 8, 9]), "row": np.array([0, -1, 1, 2]), "id": list("abcd")}
     write_table(tmp_path / "examples.parquet", columns)
     for place in (tmp_path, tmp_path / "embeddings.npy"):
@@ -139,7 +138,7 @@ def test_a_run_folder_brings_index_and_ids(tmp_path: Path):
         assert matrix.index.tolist() == [5, 8, 9]
         assert matrix.ids.to_pylist() == ["a", "c", "d"]
         assert matrix.keeping(np.array([1])).index.tolist() == [8]
-    write_json(tmp_path / "embeddings.json", {"encoder": {}, "sha256": "another"})
+    write_json(tmp_path / "embeddings.json", {**known, "sha256": "another"})
     with pytest.raises(DataError, match="another sha256"):
         open_embeddings(tmp_path)
 
@@ -150,7 +149,7 @@ def test_a_json_of_somebody_else_is_ignored(tmp_path: Path, text: str):
     (tmp_path / "deb.json").write_text(text)
     matrix = open_embeddings(tmp_path / "deb.npy")
     assert not matrix.described
-    assert "ignored" in matrix.notes[0]
+    assert "passed over" in matrix.notes[0]
 
 
 def test_an_id_column_of_another_name(tmp_path: Path):

@@ -265,6 +265,7 @@ def test_a_search_that_was_killed_goes_on(run, monkeypatch):
         expected
     )
     assert told[-1] == (N, N)
+    assert any("classes of 120 examples: about 0.4 GiB" in line for line in whole.narrator.heard)
 
 
 def test_nested_levels_are_columns(run):

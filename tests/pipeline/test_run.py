@@ -94,6 +94,8 @@ def test_the_stages_one_by_one_leave_the_same_bytes(finished, contrasift):
 def say_to(pipe: Connection, arguments: list[str]) -> None:
     """The command line in a process of its own, with its standard error sent through a pipe."""
     os.dup2(pipe.fileno(), sys.stderr.fileno())
+    # A stream that was opened on a file may not be set up anew once it leads to a pipe.
+    sys.stderr = os.fdopen(sys.stderr.fileno(), "w", buffering=1, closefd=False)
     sys.argv = ["contrasift", *arguments]
     main()
 

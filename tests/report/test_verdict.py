@@ -22,7 +22,8 @@ def test_a_gain_leads_and_what_is_not_significant_follows():
     assert judges_that_gain(found) == ["knn", "few_labels"]
     assert verdict(found) == [
         "The selection beats a random choice of its size: nearest neighbours +2.0 (+1.0 to +3.0), "
-        "7 labels a class +2.0 (+1.0 to +3.0) (3 seeds, equal steps).",
+        "7 labels a class +2.0 (+1.0 to +3.0) (points of accuracy, 95 % intervals; 3 seeds, equal "
+        "steps).",
         "Not significant: linear probe +0.1 (−1.0 to +1.2).",
     ]
 

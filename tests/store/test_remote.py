@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contrasift.errors import ContrasiftError, DataError, UsageError
+from contrasift.matrices import open_embeddings
 from contrasift.store import objects as remote
 from contrasift.store.atomic import atomic_path, local_output
 from contrasift.store.inputs import (
@@ -220,16 +221,20 @@ def test_what_stands_beside_a_matrix_is_read_too(memory, rng):
     here, _ = load_embeddings_file(Path("values.npy"))
     there, described = load_embeddings_file(URL)
     assert (there.description, described) == (here.description, False)
-    in_place, _ = load_embeddings_file(URL, in_place=True)
+    in_place = open_embeddings(URL, remote_rows=True)
     assert isinstance(in_place.values, RemoteMatrix)
-    assert in_place.description["sha256"] == in_place.values.file.digest
+    assert in_place.fingerprint == in_place.values.file.digest
+    assert open_embeddings(URL).fingerprint == here.description["sha256"]
     memory.pipe_file(
         "memory://bucket/values.json",
         b'{"normalised": "no", "sha256": "%s"}' % here.description["sha256"].encode(),
     )
-    for options in ({}, {"in_place": True}):
-        found, described = load_embeddings_file(URL, **options)
-        assert described
+    found, described = load_embeddings_file(URL)
+    assert described
+    assert found.description == {"normalised": "no", **here.description}
+    for remote_rows in (False, True):
+        found = open_embeddings(URL, remote_rows=remote_rows)
+        assert found.described
         assert found.description == {"normalised": "no", **here.description}
         np.testing.assert_array_equal(found.values[:], values)
     assert load_classes_file("memory://bucket/classes.txt", there.index).tolist() == list("abba")

@@ -17,6 +17,9 @@ class Form(StrEnum):
 
     indices = "indices"
     ids = "ids"
+    datacomp = "datacomp"
+    rows = "rows"
+    metadata = "metadata"
     images = "images"
     webdataset = "webdataset"
     hf = "hf"
@@ -39,7 +42,7 @@ def export_command(
         Form,
         typer.Option(
             "--to",
-            help="`indices` of the pool; `ids` (paths or keys); the `images` themselves; "
+            help="`indices` of the pool; `ids` (paths or keys, or those of the embeddings); `datacomp`, its uids as sorted pairs; the `rows` with all columns of the source's table; the `metadata` beside the shards, filtered; the `images` themselves; "
             "`webdataset` shards; an `hf` data set for `datasets.load_from_disk`; every example "
             "with its rank for `fiftyone`.",
         ),

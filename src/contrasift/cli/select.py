@@ -27,8 +27,9 @@ def select_command(
         str,
         typer.Argument(
             metavar="EMBEDDINGS",
-            help="A .npy matrix with one row an example, its address (s3://…/embeddings.npy), or a "
-            "run folder.",
+            help="Embeddings, one row an example: .npy, .npz, .safetensors, .pth, .parquet, .lance, "
+            ".arrow, .h5, .zarr, .csv; a folder or 'pattern' of shards; hf:NAME:SPLIT#column; the "
+            "address of a file (s3://…/embeddings.npy); or a run folder.",
             show_default=False,
         ),
     ],
@@ -49,7 +50,7 @@ def select_command(
     """Choose the part of a pool that is most worth training on, and certify how good it is.
 
     Works from embeddings alone: no images, no torch, no n×n matrix. Writes selection.parquet
-    (every example: index, latent_class, rank, gain, selected), selection.json (value, upper
+    (every example: index, id, latent_class, rank, gain, selected), selection.json (value, upper
     bound, certificate, budgets, time, memory), ranking.npy (any prefix is the selection for that
     budget) and, for --optimizer relaxed, rule.npz (see `contrasift filter`).
 

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from contrasift.cli.console import print_json
-from contrasift.report.verdict import judges_that_gain, verdict
 
 _NAMES = {"random-per-class": "random per class", "full": "full pool"}
 
@@ -22,6 +21,8 @@ def show_comparison(summary: Mapping[str, Any], folder: Path, *, as_json: bool =
     if as_json:
         print_json(json.dumps({**summary, "report": str(report)}, indent=2))
         return
+    from contrasift.report.verdict import verdict
+
     console = Console(soft_wrap=False, highlight=False)
     for sentence in verdict(summary):
         console.print(sentence)
@@ -109,6 +110,8 @@ def _accuracy(result: Mapping[str, Any] | None) -> str:
 
 
 def _payback(summary: Mapping[str, Any]) -> str:
+    from contrasift.report.verdict import judges_that_gain
+
     saved = summary.get("saved_per_training_seconds")
     if summary["match"] != "epochs" or not judges_that_gain(summary):
         return f"Choosing took {summary['selection_seconds']:,.1f} s."

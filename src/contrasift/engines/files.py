@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.arrays import Rows, column_blocks, forget_pages
+from contrasift.arrays import Rows, column_blocks, forget_pages, row_blocks
 from contrasift.store.atomic import atomic_path, load_array, sha256_of
 from contrasift.store.objects import RemoteFile
 from contrasift.store.remote import RemoteMatrix
@@ -68,8 +68,20 @@ def shared_matrix(values: Rows, folder: Path) -> SharedMatrix:
             return SharedMatrix(path)
     path = Path(folder).resolve() / "matrix.npy"
     with atomic_path(path) as temporary, open(temporary, "wb") as target:
-        np.save(target, np.asarray(values), allow_pickle=False)
+        if isinstance(values, np.ndarray):
+            np.save(target, values, allow_pickle=False)
+        else:
+            _save_blocks(target, values)
     return SharedMatrix(path)
+
+
+def _save_blocks(target: Any, values: Rows) -> None:
+    """Rows that lie in several files, as `numpy.save` writes them, block by block."""
+    header = {"descr": values.dtype.str, "fortran_order": False, "shape": values.shape}
+    np.lib.format.write_array_header_1_0(target, header)
+    for block in row_blocks(values.shape[0], values.shape[1] * values.dtype.itemsize):
+        target.write(np.ascontiguousarray(values[block]).tobytes())
+        forget_pages(values)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ class Matrix:
         notes: what a user should be told, in words.
         id_source: reads the ids; None where there are none.
         pool_index: int64; pool index of every stored row; None where it is the row's number.
+        known_digest: what the matrix's own description says of its hash, of an object that is not
+            read here.
         kept: int64 [n]; numbers of the stored rows that are not left out, ascending; None for all.
     """
 
@@ -43,6 +45,7 @@ class Matrix:
     notes: tuple[str, ...] = ()
     id_source: Callable[[], Any] | None = None
     pool_index: np.ndarray | None = None
+    known_digest: str | None = None
     kept: np.ndarray | None = None
 
     @cached_property
@@ -93,6 +96,8 @@ class Matrix:
 
         Of a single `.npy` file it is the file's own. It does not depend on where the files lie.
         """
+        if self.known_digest is not None and self.kept is None:
+            return self.known_digest
         with ThreadPoolExecutor(2) as workers:  # hashing leaves the interpreter's lock
             digests = list(workers.map(lambda one: one.digest(), self.stored))
         what = [self.source.get("column"), self.source.get("scale")]

@@ -19,13 +19,12 @@ from contrasift.matrices.readers import open_stored
 from contrasift.matrices.readers.arrow import open_frame, stored_rows
 from contrasift.narration import Progress
 from contrasift.store.atomic import read_json, sha256_of
+from contrasift.store.inputs import read_description
 from contrasift.store.objects import RemoteFile, file_name, is_url
 from contrasift.store.remote import RemoteMatrix, beside, exists, local_file
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import read_table
 
-# What our own descriptions of a matrix say, at least one of them.
-_OWN_WORDS = ("encoder", "normalised", "layer", "views", "sha256")
 Scale = float | int | tuple[float | int, float | int]
 
 
@@ -171,31 +170,38 @@ def _described(matrix: Matrix, place: Path | str, id: str | None) -> Matrix:
     about = beside(place, str(Path(file_name(place)).with_suffix(".json")))
     if not exists(about):
         return matrix
+    found = read_description(about)
+    if found is None:
+        return _with_stated_scale(matrix, place, about)
+    matrix = replace(matrix, about=found, known_digest=_checked_hash(matrix, found, place, about))
+    return _of_run(matrix, beside(place, "examples.parquet"), id)
+
+
+def _with_stated_scale(matrix: Matrix, place: Path | str, about: Path | str) -> Matrix:
+    """With the scale that a file of somebody else's states, if it states one."""
     try:
         found = read_json(local_file(about))
-    except DataError:
-        found = {}
-    scale = found.get("scale")
-    if isinstance(scale, (int, float)):
-        matrix = _with_scale(matrix, (float(scale), float(found.get("zero_point", 0))))
-    if not any(word in found for word in _OWN_WORDS):
-        note = f"{about} is not a description that contrasift wrote: it is ignored"
-        return matrix if scale is not None else replace(matrix, notes=(*matrix.notes, note))
-    _check_hash(matrix, found, place, about)
-    return _of_run(replace(matrix, about=found), beside(place, "examples.parquet"), id)
+        step, zero = float(found["scale"]), float(found.get("zero_point", 0))
+    except (DataError, KeyError, TypeError, ValueError):
+        note = f"{about} is passed over: it does not say that it describes {file_name(place)}"
+        return replace(matrix, notes=(*matrix.notes, note))
+    return _with_scale(matrix, (step, zero))
 
 
-def _check_hash(matrix: Matrix, found: Mapping[str, Any], place: Path | str, about: Any) -> None:
-    known = found.get("sha256")
-    remote = matrix.stored[0].parts[0].mapped
-    if known is None or isinstance(remote, RemoteMatrix):
-        return
+def _checked_hash(
+    matrix: Matrix, found: Mapping[str, Any], place: Path | str, about: Any
+) -> str | None:
+    """The hash in a description, if it is right; of an object that is read by its rows, as it is."""
+    known = str(found["sha256"])
+    if isinstance(matrix.stored[0].parts[0].mapped, RemoteMatrix):
+        return known
     if known != (sha256_of(place) if isinstance(place, Path) else matrix.fingerprint):
         raise DataError(
             f"{about} to describe {place}",
             "a description with another sha256",
             "Move the matrix away from it, or embed again",
         )
+    return None
 
 
 def _of_run(matrix: Matrix, examples: Path | str, id: str | None) -> Matrix:
@@ -222,7 +228,7 @@ def _with_scale(matrix: Matrix, scale: Scale | None) -> Matrix:
             raise DataError(
                 f"the scale of 8-bit entries in {matrix.stored[0].name}",
                 f"{matrix.dtype}, and nothing that says what an entry stands for",
-                "State it: scale=STEP, or scale=STEP,ZERO (1 takes entries as they are), or in "
+                "State it with scale=, the step or step,zero (1 takes entries as they are), or in "
                 'a .json beside a .npy: {"scale": STEP, "zero_point": ZERO}',
             )
         return matrix

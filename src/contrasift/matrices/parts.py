@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from contrasift.arrays import forget_pages, row_blocks
+from contrasift.arrays import Rows, forget_pages, row_blocks
 from contrasift.errors import DataError
 from contrasift.store.atomic import sha256_of
 
@@ -57,7 +58,7 @@ class Part(Protocol):
         ...
 
     @property
-    def mapped(self) -> np.ndarray | None:
+    def mapped(self) -> Rows | None:
         """The array itself where it can be read in place, without a copy."""
         ...
 
@@ -92,12 +93,14 @@ class Stored:
         parts: its rows, in order.
         digest: makes the hash of its content; the same file gives the same.
         ids: columns that may name the rows, or None.
+        table: all columns, in Arrow batches and in order, of what is a table; else None.
     """
 
     name: str
     parts: Sequence[Part]
     digest: Callable[[], str]
     ids: IdColumns | None = None
+    table: Callable[[], Iterator[Any]] | None = None
 
     @property
     def n(self) -> int:
@@ -120,7 +123,7 @@ class MappedPart:
     """
 
     name: str
-    values: np.ndarray
+    values: Rows
     decode: Decode | None = None
     held: Any = field(default=None, repr=False)
 
@@ -135,7 +138,7 @@ class MappedPart:
         return self.values.dtype if self.decode is None else np.dtype(np.float32)
 
     @property
-    def mapped(self) -> np.ndarray | None:
+    def mapped(self) -> Rows | None:
         """The array, unless its entries are to be decoded."""
         return self.values if self.decode is None else None
 
@@ -173,7 +176,8 @@ class StreamedPart:
         name: of the file.
         shape: rows and width.
         dtype: of the entries.
-        starts: int64 [pieces + 1]; the row at which each piece begins.
+        bounds: int64 [pieces + 1]; the row at which each piece begins; or what finds that out, where
+            it costs a pass.
         piece: decodes one.
         stream: all pieces in order, where that is faster than one by one; they may be cut otherwise.
     """
@@ -181,10 +185,15 @@ class StreamedPart:
     name: str
     shape: tuple[int, int]
     dtype: np.dtype
-    starts: np.ndarray
+    bounds: np.ndarray | Callable[[], np.ndarray]
     piece: Callable[[int], np.ndarray]
     stream: Callable[[], Iterator[np.ndarray]] | None = None
     _kept: tuple[int, np.ndarray] | None = field(default=None, repr=False)
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """int64 [pieces + 1]; the row at which each piece begins."""
+        return self.bounds() if callable(self.bounds) else self.bounds
 
     @property
     def mapped(self) -> None:
@@ -426,7 +435,7 @@ def choose_matrix(shapes: dict[str, tuple[int, ...]], column: str | None, where:
         raise DataError(
             f"one array of two axes in {where}",
             f"{len(fit)} of them; there are: {there}",
-            "Name one of them: column=NAME, or FILE:NAME"
+            "Name one of them with column=, or FILE:NAME"
             if fit
             else "Flatten every example's features into one row",
         )

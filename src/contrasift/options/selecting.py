@@ -195,9 +195,28 @@ class SelectOptions(ChoiceOptions):
 class MatrixOptions(Options):
     """What a selection from a matrix takes besides."""
 
+    column: str = option(
+        "",
+        "Which array or column of EMBEDDINGS holds the vectors; default: the only one that can.",
+        metavar="NAME",
+    )
+    id: str = option(
+        "",
+        "What names the rows: a column, in the files or in the tables beside them; a file of ids, .npy, .txt or TABLE.parquet:COLUMN; `none`. Default: a column that is called like ids mostly are.",
+        metavar="NAME",
+    )
+    scale: str = option(
+        "",
+        "Of 8-bit entries: one step, or one step and the entry that stands for zero.",
+        metavar="STEP[,ZERO]",
+    )
+    skip_bad: bool = option(
+        False,
+        "List rows with NaN, infinity, nulls or nothing but zeros in skipped.parquet, and leave them out.",
+    )
     classes: str = option(
         "",
-        "Latent class of every row: .npy of integers or text, classes.parquet, or lines of text; this and the lists below may be addresses too. Without it the pool is one class.",
+        "Latent class of every row: .npy of integers or text, classes.parquet, or lines of text; this and the lists below may be addresses too, and tables of them may go by `id`. Without it the pool is one class.",
         metavar="FILE",
     )
     fractions: str = option(
@@ -205,9 +224,13 @@ class MatrixOptions(Options):
         "Several nested selections in one run, instead of --fraction: columns `selected_F`.",
         metavar="F,F,...",
     )
-    must_keep: str = option("", "Indices that are kept in any case: .npy or lines.", metavar="FILE")
+    must_keep: str = option(
+        "",
+        "Ids, or indices where there are none, that are kept in any case: .npy, lines, or what is selected in a selection.parquet.",
+        metavar="FILE",
+    )
     must_drop: str = option(
-        "", "Indices that are dropped in any case: .npy or lines.", metavar="FILE"
+        "", "Ids or indices that are dropped in any case, likewise.", metavar="FILE"
     )
     class_weights: str = option(
         "",
@@ -226,6 +249,21 @@ class MatrixOptions(Options):
         super().__post_init__()
         require(self.threads is None or self.threads >= 1, "threads= of at least 1", self.threads)
         self.nested_fractions()
+        self.steps()
+
+    def steps(self) -> tuple[float, float] | None:
+        """One step of 8-bit entries, and the one that stands for zero.
+
+        Raises:
+            UsageError: other than one or two numbers.
+        """
+        if not self.scale:
+            return None
+        try:
+            step, _, zero = self.scale.partition(",")
+            return float(step), float(zero or 0)
+        except ValueError:
+            raise UsageError("scale= as STEP or STEP,ZERO, e.g. 0.0078,128", self.scale) from None
 
     def nested_fractions(self) -> list[float]:
         """The fractions as numbers.

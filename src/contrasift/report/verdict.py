@@ -50,7 +50,7 @@ def verdict(summary: Mapping[str, Any]) -> list[str]:
     gains = judges_that_gain(summary)
     losses = [metric for metric, _, high in ends if high < 0]
     rest = [metric for metric, _, _ in ends if metric not in gains + losses]
-    count = f"{found[ends[0][0]]['n']} seeds, equal {summary['match']}"
+    count = f"points of accuracy, 95 % intervals; {found[ends[0][0]]['n']} seeds, equal {summary['match']}"
     if not gains and not losses:
         first = "A random subset of this size does as well here and costs nothing to choose"
         return [f"{first}: {_listed(summary, rest)} ({count})."]

@@ -82,6 +82,7 @@ def assemble(
         },
         rule=_rule(plan, solved, ranking),
         marks=_marks(plan, ranking),
+        ids=None if pool.ids is None else pool.ids.take(ranking.rows),
     )
 
 

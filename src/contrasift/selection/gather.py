@@ -103,7 +103,7 @@ def positions_in_turn(class_order: IndexVector, n_classes: int) -> IndexVector:
     return positions
 
 
-def fits_in_place(values: np.ndarray, *, scale: bool, threads: int | None = None) -> bool:
+def fits_in_place(values: Rows, *, scale: bool, threads: int | None = None) -> bool:
     """Whether the matrix can serve as it is: float32, C-contiguous, nothing to scale.
 
     Args:
@@ -123,7 +123,7 @@ def fits_in_place(values: np.ndarray, *, scale: bool, threads: int | None = None
 
 
 def classwise(
-    values: np.ndarray,
+    values: Rows,
     classes: ClassRows,
     *,
     scale: bool,
@@ -169,7 +169,7 @@ def classwise(
 
 
 def in_blocks(
-    values: np.ndarray, *, scale: bool, threads: int | None = None
+    values: Rows, *, scale: bool, threads: int | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
     """The rows in order, block by block, checked and scaled exactly as `classwise` does it.
 
@@ -224,7 +224,7 @@ def gather(
     return out
 
 
-def row_problems(values: np.ndarray, threads: int | None = None) -> np.ndarray:
+def row_problems(values: Rows, threads: int | None = None) -> np.ndarray:
     """What is wrong with each row: 0 nothing, 1 not finite, 2 zero, 3 not of length one.
 
     Args:
@@ -245,7 +245,7 @@ def row_problems(values: np.ndarray, threads: int | None = None) -> np.ndarray:
 
 
 def _fill(
-    values: np.ndarray,
+    values: Rows,
     position: np.ndarray,
     origin: int,
     out: np.ndarray,
@@ -299,14 +299,14 @@ def _stop_at(
         raise DataError(
             "embeddings of finite numbers",
             f"NaN or infinity in {bad.size} row(s), the first of them {first_of(bad)}",
-            "Drop them (must_drop=), leave them out, or embed them again",
+            "Drop them (must_drop=), leave them out (skip_bad=True), or embed them again",
         )
     zero = np.flatnonzero(problems == _ZERO)
     if scale and zero.size:
         raise DataError(
             "rows that can be scaled to length one",
             f"{zero.size} row(s) of zeros, the first of them {first_of(zero)}",
-            "Drop them (must_drop=), leave them out, or, if rows are mean views, "
+            "Drop them (must_drop=), leave them out (skip_bad=True), or, if rows are mean views, "
             "pass normalize='none'",
         )
 

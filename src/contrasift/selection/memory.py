@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contrasift.arrays import IndexVector
+from contrasift.arrays import IndexVector, Rows
 from contrasift.errors import UsageError
 
 _INTERPRETER_BYTES = 250 << 20  # Python, NumPy, numba, pyarrow, two blocks of rows
@@ -57,7 +57,7 @@ def estimate_memory(
 
 
 def plan_memory(
-    values: np.ndarray, sizes: IndexVector, *, in_place: bool, limit: int | None = None
+    values: Rows, sizes: IndexVector, *, in_place: bool, limit: int | None = None
 ) -> MemoryPlan:
     """How much to gather at a time, and what that comes to.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from contrasift.arrays import (
     Columns,
+    NamedRows,
     Rows,
     check_matrix,
     class_codes,
@@ -18,6 +20,7 @@ from contrasift.arrays import (
 )
 from contrasift.catalogue import OBJECTIVES
 from contrasift.errors import UsageError
+from contrasift.ids import are_numbers, rows_of_ids
 from contrasift.results import Embeddings, LatentClasses
 from contrasift.selection.arguments import rows_of_indices
 from contrasift.selection.baselines import random_order
@@ -37,7 +40,7 @@ class SelectionPool:
         codes: int64 [n]; class of every row.
         names: [K]; of the classes.
         scale: rows are brought to length one.
-        description: of the embeddings.
+        source: what the rows were handed in as; it may have ids and a description.
     """
 
     values: Rows
@@ -45,24 +48,26 @@ class SelectionPool:
     codes: np.ndarray
     names: np.ndarray
     scale: bool
-    description: Mapping[str, Any]
+    source: Any
 
     @classmethod
     def of(cls, embeddings: Any, classes: Any, normalize: str, columns: Columns) -> SelectionPool:
         """Check rows and classes against each other; codes go into a column."""
         known = isinstance(embeddings, Embeddings)
-        values = check_matrix(embeddings.values if known else embeddings)
+        named = isinstance(embeddings, NamedRows)
+        values = check_matrix(embeddings.values if known or named else embeddings)
         n = values.shape[0]
         index = None
-        if known:
+        if known or (named and embeddings.index is not None):
             index = np.asanyarray(embeddings.index)
             if index.shape != (n,):
                 raise UsageError(f"one pool index for each of the {n} rows", f"shape {index.shape}")
             index = None if _is_counting(index) else index
         labels = classes.labels if isinstance(classes, LatentClasses) else classes
         codes, names = class_codes(labels, n, columns)
-        scale = normalize == "rows" or (normalize == "auto" and not known)
-        return cls(values, index, codes, names, scale, embeddings.description if known else {})
+        mean_views = known or (named and embeddings.described)
+        scale = normalize == "rows" or (normalize == "auto" and not mean_views)
+        return cls(values, index, codes, names, scale, embeddings)
 
     @property
     def n(self) -> int:
@@ -73,6 +78,21 @@ class SelectionPool:
     def sizes(self) -> np.ndarray:
         """Examples of each class."""
         return np.bincount(self.codes, minlength=len(self.names))
+
+    @cached_property
+    def ids(self) -> Any:
+        """Every row's id, an Arrow array; None where nobody named them."""
+        return self.source.ids if isinstance(self.source, NamedRows) else None
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """Of the embeddings."""
+        described = isinstance(self.source, (Embeddings, NamedRows))
+        return self.source.description if described else {}
+
+    def called(self, row: int) -> int | str:
+        """What its user calls a row: by its id, else by its index."""
+        return int(self.indices(np.array([row]))[0]) if self.ids is None else self.ids[row].as_py()
 
     def indices(self, rows: np.ndarray) -> np.ndarray:
         """The pool indices of some rows."""
@@ -90,6 +110,40 @@ def _is_counting(index: np.ndarray) -> bool:
     return True
 
 
+def rows_of_examples(pool: SelectionPool, wanted: Any, name: str) -> np.ndarray:
+    """Rows of examples that are named by their ids, or by pool indices; ascending, each once.
+
+    Whole numbers are ids where the ids are whole numbers, else indices.
+
+    Raises:
+        UsageError: examples that there are not.
+    """
+    if wanted is None or (hasattr(wanted, "__len__") and not len(wanted)):
+        return np.empty(0, dtype=np.int64)
+    if pool.ids is not None and (not are_numbers(wanted) or are_numbers(pool.ids)):
+        return np.unique(rows_of_ids(pool.ids, wanted, f"{name}="))
+    return rows_of_indices(pool.index, pool.n, wanted, name)
+
+
+def kept_and_dropped(pool: SelectionPool, must_keep: Any, must_drop: Any) -> list[np.ndarray]:
+    """Rows of the examples that must be kept, and of those that must be dropped.
+
+    Raises:
+        UsageError: examples that there are not, or that are on both lists.
+    """
+    rows = [
+        rows_of_examples(pool, listed, name)
+        for name, listed in (("must_keep", must_keep), ("must_drop", must_drop))
+    ]
+    both = np.intersect1d(rows[0], rows[1])
+    if both.size:
+        raise UsageError(
+            "must_keep= and must_drop= without a common example",
+            f"{both.size} in both, among them {pool.called(int(both[0]))!r}",
+        )
+    return rows
+
+
 @dataclass(frozen=True)
 class Limits:
     """Rows that must and that may be selected; None where there is no limit."""
@@ -98,16 +152,8 @@ class Limits:
     eligible: np.ndarray | None
 
     @classmethod
-    def of(cls, pool: SelectionPool, must_keep: Any, must_drop: Any, budget: int) -> Limits:
-        """Check lists of pool indices against the pool, each other and the budget."""
-        keep = rows_of_indices(pool.index, pool.n, must_keep, "must_keep")
-        drop = rows_of_indices(pool.index, pool.n, must_drop, "must_drop")
-        both = np.intersect1d(keep, drop)
-        if both.size:
-            raise UsageError(
-                "must_keep= and must_drop= without a common example",
-                f"{both.size} in both, among them {pool.indices(both[:1])[0]}",
-            )
+    def of(cls, pool: SelectionPool, keep: np.ndarray, drop: np.ndarray, budget: int) -> Limits:
+        """Check rows that must be kept and dropped, ascending, against the budget."""
         if keep.size > budget:
             raise UsageError(
                 f"must_keep= of at most {budget} examples, the budget",

@@ -26,13 +26,12 @@ from contrasift.selection.arguments import (
     checked_scores,
     nested_fractions,
     resolved_weights,
-    rows_of_indices,
 )
 from contrasift.selection.assemble import assemble
 from contrasift.selection.budget import resolve_budget
 from contrasift.selection.gather import ClassRows
 from contrasift.selection.local import Announce, Engine, LocalEngine
-from contrasift.selection.plan import Limits, Places, Plan, SelectionPool
+from contrasift.selection.plan import Limits, Places, Plan, SelectionPool, kept_and_dropped
 from contrasift.selection.ranking import RankedRows
 from contrasift.selection.task import SettledOptions
 from contrasift.selection.unusable import Usable, unusable_rows
@@ -79,7 +78,7 @@ def select(
     (SAS, Joshi & Mirzasoleiman 2023, eq. 39 at λ = 1) without ever making the matrix s.
 
     Args:
-        embeddings: `Embeddings`, taken as they are; or a matrix [n, d] of any real type, possibly
+        embeddings: `Embeddings`, taken as they are; what `open_embeddings` gives; or a matrix [n, d] of any real type, possibly
             memory-mapped, whose rows are scaled to length one (see `normalize`).
         classes: `LatentClasses`, or one label an example (integers, gaps allowed, or text); None:
             the pool is one class.
@@ -99,8 +98,9 @@ def select(
         allocate: places by class: `proportional`, `equal`; or `global`: one objective over the
             whole pool, classes only reported.
         min_per_class: at least this many from every class that has them.
-        must_keep: pool indices that are selected whatever the objective says; they rank first.
-        must_drop: pool indices that are not selected; they rank last. Those without finite numbers
+        must_keep: examples that are selected whatever the objective says; they rank first. By
+            their ids where `embeddings` has ids and these are of that kind, else by pool index.
+        must_drop: examples that are not selected, likewise; they rank last. Those without finite numbers
             or a direction count as not in the pool, for the fraction as well.
         class_weights: factor on each class's claim: by name (others 1), or one a class in
             ascending order of names.
@@ -146,7 +146,7 @@ def select(
     engine = engine or LocalEngine(threads, memory_limit)
     columns = engine.columns
     pool = SelectionPool.of(embeddings, classes, normalize, columns)
-    dropped = rows_of_indices(pool.index, pool.n, must_drop, "must-drop")
+    kept, dropped = kept_and_dropped(pool, must_keep, must_drop)
     own_scores = (
         None if scores is None else checked_scores(scores, pool.n, dropped, options.scores_keep)
     )
@@ -154,7 +154,7 @@ def select(
     usable = None
     if (out := unusable_rows(pool, dropped)).size:
         usable = Usable.of(pool, out)
-        must_drop = pool.indices(np.setdiff1d(dropped, out))
+        kept, dropped = usable.numbers(kept), usable.numbers(np.setdiff1d(dropped, out))
         own_scores = None if own_scores is None else own_scores[usable.rows]
         weights = None if weights is None else weights[usable.present]
         pool = usable.pool
@@ -164,7 +164,7 @@ def select(
     share = largest if largest is not None else count / pool.n
     settled = SettledOptions.of(options, share)
     check_relaxable(settled, count, pool.n)
-    limits = Limits.of(pool, must_keep, must_drop, count)
+    limits = Limits.of(pool, kept, dropped, count)
     partition = (
         ClassRows.of(columns.new(pool.n, np.int64), 1, columns)
         if options.allocate == "global"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.arrays import RowReader, row_blocks
+from contrasift.arrays import NamedRows, RowReader, row_blocks
 from contrasift.errors import DataError
 from contrasift.results import ClassSummary, Selection
 from contrasift.selection.plan import SelectionPool
@@ -61,7 +61,9 @@ class Usable:
         """
         if out.size == whole.n:
             raise DataError("at least one row of finite numbers", f"{out.size} rows without")
-        if isinstance(whole.values, RowReader) and not isinstance(whole.values, np.ndarray):
+        named = isinstance(whole.source, NamedRows)
+        elsewhere = isinstance(whole.values, RowReader) and not isinstance(whole.values, np.ndarray)
+        if elsewhere and not named:
             raise DataError(
                 "rows of finite numbers in a matrix that lies elsewhere",
                 f"{out.size} that are not, the first of them row {out[0]}",
@@ -69,14 +71,20 @@ class Usable:
             )
         rows = np.setdiff1d(np.arange(whole.n), out, assume_unique=True)
         kept, codes = np.unique(whole.codes[rows], return_inverse=True)
+        source = whole.source.keeping(rows) if named else whole.source
         pool = replace(
             whole,
-            values=whole.values[rows],
+            values=source if elsewhere else whole.values[rows],
+            source=source,
             index=whole.indices(rows),
             codes=codes.astype(np.int64),
             names=whole.names[kept],
         )
         return cls(whole, out, rows, np.isin(np.arange(len(whole.names)), kept), pool)
+
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        """What rows of the whole that are not out are called in what is left."""
+        return np.searchsorted(self.rows, rows)
 
     def put_back(self, chosen: Selection) -> Selection:
         """The selection of the whole pool: the rows that were left out rank last in their class."""
@@ -108,7 +116,16 @@ class Usable:
             facts={**chosen.facts, "unusable": m, "n_classes": len(names)},
             rule=self._rule(chosen.rule),
             marks={share: column(mark, False) for share, mark in chosen.marks.items()},
+            ids=self._ids(chosen, by_class),
         )
+
+    def _ids(self, chosen: Selection, by_class: np.ndarray) -> Any:
+        if chosen.ids is None:
+            return None
+        import pyarrow as pa
+
+        rest = self.whole.ids.take(self.out)
+        return pa.chunked_array([*chosen.ids.chunks, *rest.chunks], rest.type).take(by_class)
 
     def _summaries(self, chosen: Selection, sizes: np.ndarray) -> tuple[ClassSummary, ...]:
         solved = iter(chosen.classes)
@@ -125,4 +142,10 @@ class Usable:
             return None
         shape = np.asarray(self.whole.values.shape)
         exceptions = self.rows[rule["exception_rows"]]
-        return {**rule, "pool_shape": shape, "exception_rows": exceptions}
+        known = np.array(str(self.whole.description.get("sha256", "")))
+        return {
+            **rule,
+            "pool_shape": shape,
+            "exception_rows": exceptions,
+            "pool_sha256": known,
+        }

@@ -6,7 +6,7 @@ Each may be a path or the address of an object (`s3://…`), which is copied int
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ import numpy as np
 from contrasift.arrays import Columns, HeldColumns, column_blocks, forget_pages
 from contrasift.class_names import canonical_integer, plain_names
 from contrasift.errors import DataError, UsageError
-from contrasift.narration import Progress
+from contrasift.ids import are_numbers, as_ids, rows_of_ids
 from contrasift.reading import read_filled_lines, read_lines, read_text
 from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of
-from contrasift.store.objects import RemoteFile, file_name, is_local_url, is_url, local_path
-from contrasift.store.remote import RemoteMatrix, beside, exists, local_file
+from contrasift.store.objects import file_name, is_local_url, is_url, local_path
+from contrasift.store.remote import beside, exists, local_file
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import check_columns, read_table
 
@@ -28,29 +28,18 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
-def load_embeddings_file(
-    place: Path | str,
-    *,
-    in_place: bool = False,
-    progress: Progress | None = None,
-    columns: Columns | None = None,
-    say: Callable[[str], None] | None = None,
-) -> tuple[Embeddings, bool]:
+def load_embeddings_file(place: Path | str) -> tuple[Embeddings, bool]:
     """A matrix, memory-mapped, with what is written about it.
 
     `X.npy` beside its own `X.json` is described there, and its rows are mean view embeddings that
     are taken as they are. A JSON file is a description if it says how rows were `normalised` and
-    which `sha256` the matrix has; any other is passed over. Pool indices come from an `examples.parquet` in the same folder. Of a
-    bare matrix nothing is known, and the index is the row number.
+    which `sha256` the matrix has; any other is passed over. Pool indices come from an
+    `examples.parquet` in the same folder. Of a bare matrix nothing is known, and the index is the
+    row number.
 
     Args:
         place: a `.npy` file; its address; or a folder that holds `embeddings.npy` (of a run refined
             in rounds, the matrix of its last round).
-        in_place: leave an object where it is, a `RemoteMatrix` whose rows others read. Its hash is
-            the one of its description, else made of its address, size and version.
-        progress: called with (bytes done, bytes) while an object is copied.
-        columns: where row numbers shall lie as an index; default: in memory.
-        say: called with a line about a file that was passed over.
 
     Returns:
         the embeddings, with their hash in `description["sha256"]`, and whether they were described.
@@ -61,44 +50,36 @@ def load_embeddings_file(
     """
     if is_local_url(place):
         place = local_path(str(place))
-    remote = is_url(place)
-    if not remote and Path(place).is_dir():
+    if not is_url(place) and Path(place).is_dir():
         place = Path(place) / f"{RunFolder(place).matrix}.npy"
-    if remote and not file_name(place).endswith(".npy"):
+    if is_url(place) and not file_name(place).endswith(".npy"):
         raise DataError(
             "the address of a .npy file",
             str(place),
             "Of a folder, name the matrix in it: …/embeddings.npy",
         )
-    values: Any
-    if remote and in_place:
-        values, file = RemoteMatrix(RemoteFile.look_up(str(place))), None
-    else:
-        file = local_file(place, progress)
-        values = load_array(file)
+    file = local_file(place)
+    values = load_array(file)
     about = beside(place, str(Path(file_name(place)).with_suffix(".json")))
-    description = _description(about) if exists(about) else None
-    if description is None and say is not None and exists(about):
-        say(f"{about} is passed over: it does not say that it describes {file_name(place)}")
-    if file is None:
-        digest = str((description or {}).get("sha256") or values.file.digest)
-    else:
-        digest = sha256_of(file)
+    description = read_description(about)
+    digest = sha256_of(file)
     n = values.shape[0] if values.ndim else 0
     if description is None:
-        return Embeddings(values, _row_numbers(n, columns), {"sha256": digest}), False
+        return Embeddings(values, row_numbers(n), {"sha256": digest}), False
     if description["sha256"] != digest:
         raise DataError(
             f"{about} to describe {place}",
             "a description with another sha256",
             "Move the matrix away from it, or embed again",
         )
-    index = _index_of_rows(beside(place, "examples.parquet"), n, columns)
+    index = _index_of_rows(beside(place, "examples.parquet"), n)
     return Embeddings(values, index, {**description, "sha256": digest}), True
 
 
-def _description(about: Path | str) -> dict[str, Any] | None:
-    """What a file says of embeddings; None if it is about something else."""
+def read_description(about: Path | str) -> dict[str, Any] | None:
+    """What a file says of embeddings; None if it is about something else, or not there."""
+    if not exists(about):
+        return None
     try:
         found = read_json(local_file(about))
     except DataError:
@@ -120,7 +101,13 @@ def load_matrix(place: Path | str) -> np.ndarray:
     return load_array(local_file(place))
 
 
-def _row_numbers(n: int, columns: Columns | None) -> np.ndarray:
+def row_numbers(n: int, columns: Columns | None = None) -> np.ndarray:
+    """The numbers of n rows, ascending.
+
+    Args:
+        n: how many.
+        columns: where they shall lie; default: in memory.
+    """
     numbers = (columns or HeldColumns()).new(n, np.int64)
     for block in column_blocks(n):
         numbers[block] = np.arange(block.start, block.stop)
@@ -128,9 +115,9 @@ def _row_numbers(n: int, columns: Columns | None) -> np.ndarray:
     return numbers
 
 
-def _index_of_rows(examples: Path | str, n: int, columns: Columns | None) -> np.ndarray:
+def _index_of_rows(examples: Path | str, n: int) -> np.ndarray:
     if not exists(examples):
-        return _row_numbers(n, columns)
+        return row_numbers(n)
     table = read_table(local_file(examples), "index", "row")
     index = table["index"][table["row"] >= 0]
     if index.size != n:
@@ -138,7 +125,7 @@ def _index_of_rows(examples: Path | str, n: int, columns: Columns | None) -> np.
     return index
 
 
-def load_classes_file(path: Path | str, index: np.ndarray) -> np.ndarray:
+def load_classes_file(path: Path | str, index: np.ndarray, ids: Any = None) -> np.ndarray:
     """One class a row: a `.npy` of integers or text, a `classes.parquet`, or lines of text.
 
     A `.csv` or `.tsv` may have the columns of that table. What is one name and what are two is
@@ -147,6 +134,7 @@ def load_classes_file(path: Path | str, index: np.ndarray) -> np.ndarray:
     Args:
         path: the file.
         index: pool index of every row; a table is brought into this order.
+        ids: of every row, if they have any; then a table may have `id` instead of `index`.
 
     Raises:
         DataError: unreadable, or a table of other examples.
@@ -155,10 +143,14 @@ def load_classes_file(path: Path | str, index: np.ndarray) -> np.ndarray:
     if path.suffix == ".npy":
         return load_array(path)
     if path.suffix == ".parquet":
-        return _classes_of_table(read_table(path, "index", "latent_class"), path, index)
+        table = _by_index(read_table(path), path, index, ids)
+        for name in ("index", "latent_class"):
+            if name not in table:
+                raise DataError(f"the column {name} in {path}", ", ".join(table))
+        return _classes_of_table(table, path, index)
     lines = _a_value_a_line(path, "classes")
     if path.suffix in (".csv", ".tsv") and any(_SEPARATORS[path.suffix] in line for line in lines):
-        return _classes_of_table(_class_columns(path), path, index)
+        return _classes_of_table(_class_columns(path, index, ids), path, index)
     return np.array(lines, dtype=str)
 
 
@@ -177,9 +169,24 @@ def _classes_of_table(table: Mapping[str, np.ndarray], path: Path, index: np.nda
     return labels[order[np.searchsorted(table["index"], index, sorter=order)]]
 
 
-def _class_columns(path: Path) -> dict[str, np.ndarray]:
+def _by_index(
+    table: dict[str, np.ndarray], path: Path, index: np.ndarray, ids: Any
+) -> dict[str, np.ndarray]:
+    """A table that names examples by their ids, by their pool indices instead."""
+    if ids is None or "id" not in table:
+        return table
+    listed = table["id"]
+    if are_numbers(ids) and listed.dtype == object:
+        numbers = [canonical_integer(str(value)) for value in listed]
+        listed = listed if None in numbers else np.array(numbers, dtype=np.int64)
+    rows = rows_of_ids(ids, listed, f"`id` in {path}")
+    others = {name: column for name, column in table.items() if name != "id"}
+    return {**others, "index": index[rows]}
+
+
+def _class_columns(path: Path, index: np.ndarray, ids: Any) -> dict[str, np.ndarray]:
     """Index and class of a table of text; the class is what stands there, not what it looks like."""
-    table = _read_csv(path, as_text=True)
+    table = _by_index(_read_csv(path, as_text=True), path, index, ids)
     others = [name for name in table if name != "index"]
     if "index" not in table or not ("latent_class" in others or len(others) == 1):
         raise DataError(
@@ -236,6 +243,57 @@ def load_few_labels_file(path: Path | str, index: np.ndarray) -> tuple[np.ndarra
     known = np.full(index.size, -1, dtype=np.int64)
     known[np.searchsorted(index, given)] = [code[pairs[int(place)]] for place in given]
     return known, names
+
+
+def load_examples_file(path: Path | str, index: np.ndarray, ids: Any = None) -> Any:
+    """Examples by their ids; where the embeddings have none, by their pool indices.
+
+    A `.npy` of ids, of indices, or of DataComp's pairs; text with one a line; or a table with a
+    column `id` or `index`, of which the rows that are `selected` count if it says so.
+
+    Args:
+        path: the file.
+        index: pool index of every row.
+        ids: of every row, or None.
+
+    Returns:
+        ids if there are any, else int64 indices.
+
+    Raises:
+        DataError: unreadable, or indices that are no integers.
+        UsageError: ids that the embeddings do not have.
+    """
+    path = local_file(path)
+    if path.suffix == ".parquet":
+        return _examples_of_table(path, index, ids)
+    if ids is None:
+        return load_indices_file(path)
+    if path.suffix == ".npy":
+        return as_ids(load_array(path, memory_map=False), str(path))
+    return as_ids(integer_lines(path) if are_numbers(ids) else _ids_in_lines(path), str(path))
+
+
+def _ids_in_lines(path: Path) -> list[str]:
+    return list(read_filled_lines(path, "ids"))
+
+
+def _examples_of_table(path: Path, index: np.ndarray, ids: Any) -> Any:
+    table = read_table(path)
+    if "selected" in table:
+        table = {name: column[table["selected"]] for name, column in table.items()}
+    if ids is not None and "id" in table:
+        return as_ids(table["id"], f"`id` in {path}")
+    if "index" not in table:
+        wanted = "index" if ids is None else "id"
+        raise DataError(f"a column `{wanted}` in {path}", ", ".join(table) or "no column")
+    if ids is None:
+        return table["index"]
+    order = np.argsort(index, kind="stable")
+    place = np.minimum(np.searchsorted(index, table["index"], sorter=order), index.size - 1)
+    absent = np.flatnonzero(index[order[place]] != table["index"])
+    if absent.size:
+        raise DataError(f"indices of the embeddings in {path}", f"{table['index'][absent[0]]}")
+    return ids.take(order[place])
 
 
 def load_indices_file(path: Path | str) -> np.ndarray:
@@ -295,7 +353,11 @@ def load_weights_file(path: Path | str) -> dict[str, float] | np.ndarray:
 
 
 def read_scores(
-    path: Path | str, index: np.ndarray, column: str = "", dropped: np.ndarray | None = None
+    path: Path | str,
+    index: np.ndarray,
+    column: str = "",
+    dropped: np.ndarray | None = None,
+    ids: Any = None,
 ) -> np.ndarray:
     """One score for every example: for the objective `scores`.
 
@@ -308,6 +370,7 @@ def read_scores(
         index: pool index of every row.
         column: of a table, the scores; empty for the only one beside `index`.
         dropped: pool indices of examples that need no score.
+        ids: of every row, if they have any; then a table may have `id` instead of `index`.
 
     Returns:
         float64 [n]; NaN for dropped examples without a score.
@@ -320,7 +383,7 @@ def read_scores(
     path = local_file(path)
     needed = np.ones(index.size, dtype=bool) if dropped is None else ~np.isin(index, dropped)
     if path.suffix in (".parquet", ".csv"):
-        scores = _scores_of_table(path, index, column, needed)
+        scores = _scores_of_table(path, index, column, needed, ids)
     elif column:
         raise UsageError(f"no column for {path}, which has none", column)
     elif path.suffix == ".npy":
@@ -343,8 +406,11 @@ def read_scores(
     return scores
 
 
-def _scores_of_table(path: Path, index: np.ndarray, column: str, needed: np.ndarray) -> np.ndarray:
+def _scores_of_table(
+    path: Path, index: np.ndarray, column: str, needed: np.ndarray, ids: Any
+) -> np.ndarray:
     table = read_table(path) if path.suffix == ".parquet" else _read_csv(path)
+    table = _by_index(table, path, index, ids)
     others = [name for name in table if name != "index"]
     if "index" not in table:
         raise DataError(f"a column `index` in {path}", ", ".join(table) or "no column")

@@ -14,6 +14,7 @@ import numpy as np
 
 from contrasift.arrays import column_blocks, forget_pages
 from contrasift.errors import ContrasiftError, DataError
+from contrasift.ids import as_ids
 from contrasift.results import Certificate, ClassSummary, Selection
 from contrasift.store.atomic import atomic_path, load_array, read_json, write_json
 from contrasift.store.tables import read_table, write_blocks
@@ -42,8 +43,9 @@ def write_selection(
 ) -> list[Path]:
     """Write a selection; `selection.json` comes last, so that it vouches for the others.
 
-    `selection.parquet` has the columns index, latent_class, rank, gain, selected, and one
-    `selected_F` for each of several fractions: every example, by class, best first.
+    `selection.parquet` has the columns index, id where the source has ids, latent_class, rank,
+    gain, selected, and one `selected_F` for each of several fractions: every example, by class, best
+    first.
     `ranking.npy` has all indices in one order over all classes: the first b are the selection for
     a budget of b. The same selection gives the same bytes of both.
 
@@ -91,10 +93,12 @@ def write_selection(
 
 def _blocks(selection: Selection) -> Iterator[dict[str, object]]:
     """The columns of `selection.parquet`, a row group at a time."""
+    ids = selection.ids
     for block in column_blocks(selection.index.size):
         names, ranks = selection.classes_at(block)
         yield {
             "index": selection.index[block],
+            **({} if ids is None else {"id": ids.slice(block.start, block.stop - block.start)}),
             "latent_class": names,
             "rank": ranks,
             "gain": selection.gain[block],
@@ -177,6 +181,7 @@ def read_selection(folder: Path) -> Selection:
         marks={
             name.removeprefix(_MARK): mark for name, mark in table.items() if name.startswith(_MARK)
         },
+        ids=as_ids(table["id"], "selection.parquet") if "id" in table else None,
     )
 
 

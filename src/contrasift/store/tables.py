@@ -153,7 +153,11 @@ def _array(column: pa.ChunkedArray) -> np.ndarray:
 
 def write_classes(path: Path, index: np.ndarray, classes: LatentClasses) -> None:
     """Write `classes.parquet`: index, latent_class, score, and a column for each nested level."""
-    columns = {"index": index, "latent_class": classes.labels, "score": classes.score}
+    columns: dict[str, object] = {
+        "index": index,
+        "latent_class": classes.labels,
+        "score": classes.score,
+    }
     levels = {f"latent_class_at_{gamma:g}": codes for gamma, codes in classes.levels.items()}
     write_table(path, columns | levels)
 

@@ -157,7 +157,7 @@ def power_of_ten(log_value: float) -> str:
     return f"{math.exp(log_value - exponent * math.log(10)):.2f}e{exponent:+03d}"
 
 
-def curve(urn: Urn, points: int = 60, most: int | None = None) -> dict[str, list[float]]:
+def curve(urn: Urn, points: int = 60, most: int | None = None) -> dict[str, list[Any]]:
     """υ and τ against K, on a logarithmic grid from one negative to where all classes are seen.
 
     Args:

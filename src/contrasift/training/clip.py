@@ -21,6 +21,7 @@ from contrasift.errors import DataError, UsageError
 from contrasift.reading import read_filled_lines
 from contrasift.training.encoders import Encoder, count_features
 from contrasift.training.foreign import refused_pickle
+from contrasift.training.hub import without_waiting
 from contrasift.training.sources import HUB, Source, parse_source
 
 _TEXTS_AT_A_TIME = 256
@@ -121,7 +122,7 @@ def load_clip(source: str) -> Clip:
     import open_clip
 
     name, tag = _open_clip_names(where)
-    with _quiet():
+    with _quiet(), without_waiting():
         try:
             model = open_clip.create_model(
                 name, pretrained=tag, require_pretrained=True, weights_only=True

@@ -19,6 +19,7 @@ from contrasift.training.encoders import (
     count_features,
     timm_backbone,
 )
+from contrasift.training.hub import without_waiting
 from contrasift.training.sources import HUB, Source
 
 # Under these names training scripts keep a state dict beside other things.
@@ -251,14 +252,16 @@ def _published(make: Any, name: str) -> nn.Module:
         DataError: they cannot be had.
     """
     try:
-        return make()
+        with without_waiting():
+            return make()
     except ContrasiftError:
         raise
     except Exception as error:  # the hub, its cache and the network fail in many ways
         raise DataError(
             f"pretrained weights of {name}",
             f"{type(error).__name__}: {error}",
-            f"Check the network, pass a file as {name}=FILE, or `proxy` to train an encoder here",
+            f"Check the network, pass a file as {name}=FILE, or train that network here with "
+            f"encoder='proxy' and architecture={name!r}",
         ) from error
 
 

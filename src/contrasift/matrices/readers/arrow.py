@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def vector_column(schema: pa.Schema, column: str | None, where: str) -> str:
         raise DataError(
             f"one column of vectors (lists of half, float or double) in {where}",
             f"{len(fit)} that can be it: {listed}" if fit else f"columns {there}",
-            "Name one: column=NAME" if fit else "",
+            "Name one with column=" if fit else "",
         )
     return fit[0]
 
@@ -253,8 +253,14 @@ def _opened_ipc(path: Path, source: Any, column: str | None) -> Stored:
         chunks = [reader.get_batch(number).column(name) for number in numbers]
         parts = mapped_parts(where, kind, chunks)
     else:
-        parts = [_decompressed(source, schema, name, where, reader.num_record_batches)]
-    return Stored(where, parts, file_digest(path), ids)
+        parts = [_decompressed(path, source, schema, name, reader.num_record_batches)]
+    return Stored(where, parts, file_digest(path), ids, lambda: _all_batches(reader, batches))
+
+
+def _all_batches(reader: Any, batches: Sequence[Any]) -> Iterator[Any]:
+    if reader is None:
+        return iter(batches)
+    return (reader.get_batch(number) for number in range(reader.num_record_batches))
 
 
 def _batch(source: Any, schema: pa.Schema, name: str, number: int) -> Any:
@@ -271,24 +277,39 @@ def _lies_within(column: Any, source: Any) -> bool:
     return all(0 <= buffer.address - mapped.address < mapped.size for buffer in buffers)
 
 
-def _decompressed(source: Any, schema: pa.Schema, name: str, where: str, count: int) -> Part:
-    """Compressed batches, one at a time; their lengths cost a pass."""
-    lengths = [len(_batch(source, schema, name, number)) for number in range(count)]
-    starts = np.cumsum([0, *lengths])
-    kind = schema.field(name).type
-    if not starts[-1]:
-        raise DataError(f"rows in {where}", "a table without rows")
-    first = int(np.flatnonzero(lengths)[0])
-    width = width_of(kind, lambda: _batch(source, schema, name, first), where)
+def _decompressed(path: Path, source: Any, schema: pa.Schema, name: str, count: int) -> Part:
+    """Compressed batches, one at a time; where each begins is known after a pass over them."""
+    import pyarrow.dataset as ds
 
-    def piece(number: int) -> np.ndarray:
+    where, kind = f"{path}:{name}", schema.field(name).type
+    n = ds.dataset(path, format="feather").count_rows()
+    if not n:
+        raise DataError(f"rows in {where}", "a table without rows")
+    width = width_of(kind, lambda: _batch(source, schema, name, 0), where)
+
+    def bounds() -> np.ndarray:
+        lengths = [len(_batch(source, schema, name, number)) for number in range(count)]
+        return np.cumsum([0, *lengths])
+
+    def decoded(number: int, begin: int) -> np.ndarray:
         try:
             chunk = _batch(source, schema, name, number)
         except (OSError, pa.ArrowException) as error:
             raise DataError("a whole Arrow file", f"{where}: {error}", "Write it again") from error
-        return vectors(chunk, width, where, int(starts[number]))
+        return vectors(chunk, width, where, begin)
 
-    return StreamedPart(where, (int(starts[-1]), width), entry_type(kind), starts, piece)
+    def stream() -> Iterator[np.ndarray]:
+        begin = 0
+        for number in range(count):
+            rows = decoded(number, begin)
+            begin += len(rows)
+            yield rows
+
+    def piece(number: int) -> np.ndarray:
+        return decoded(number, int(part.starts[number]))
+
+    part = StreamedPart(where, (n, width), entry_type(kind), bounds, piece, stream)
+    return part
 
 
 def mapped_parts(where: str, kind: pa.DataType, chunks: Sequence[Any]) -> list[Part]:
@@ -315,12 +336,34 @@ def open_frame(frame: Any, column: str | None) -> Stored:
     Raises:
         DataError: no such column, no rows, or vectors of several lengths.
     """
-    table = as_table(frame)
     where = f"the {type(frame).__name__}"
+    if (stacked := _stacked(frame, column, where)) is not None:
+        return stacked
+    table = as_table(frame)
     name = vector_column(table.schema, column, where)
     ids = ArrowIds(where, table.schema, lambda wanted: table[wanted])
     label, kind = f"{where}, column {name!r}", table.schema.field(name).type
     return stored_rows(label, mapped_parts(label, kind, table[name].chunks), ids)
+
+
+def _stacked(frame: Any, column: str | None, where: str) -> Stored | None:
+    """A pandas frame whose column holds arrays, which Arrow would take apart number by number."""
+    if type(frame).__module__.partition(".")[0] != "pandas" or not len(frame):
+        return None
+    fit = [name for name in frame.columns if isinstance(frame[name].iloc[0], np.ndarray)]
+    if len(fit) != 1 or column not in (None, fit[0]):
+        return None
+    held = frame[fit[0]].tolist()
+    width, dtype = held[0].shape, held[0].dtype
+    same = all(
+        isinstance(row, np.ndarray) and row.shape == width and row.dtype == dtype for row in held
+    )
+    if len(width) != 1 or not same or dtype.kind not in "fiu":
+        return None  # nulls and ragged rows are named by what reads lists
+    others = pa.Table.from_pandas(frame.drop(columns=fit), preserve_index=False)
+    ids = ArrowIds(where, others.schema, lambda wanted: others[wanted])
+    label = f"{where}, column {fit[0]!r}"
+    return stored_rows(label, [MappedPart(label, np.stack(held))], ids)
 
 
 def as_table(frame: Any) -> pa.Table:

@@ -75,4 +75,10 @@ def open_lance(path: Path | str, column: str | None) -> Stored:
     )
     ids = ArrowIds(str(path), schema, lambda wanted: table.to_table(columns=[wanted]).column(0))
     part = StreamedPart(where, (n, width), entry_type(kind), starts, piece, read)
-    return Stored(where, [part], lambda: hashlib.sha256(label.encode()).hexdigest(), ids)
+    return Stored(
+        where,
+        [part],
+        lambda: hashlib.sha256(label.encode()).hexdigest(),
+        ids,
+        lambda: table.scanner(scan_in_order=True).to_batches(),
+    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,9 @@ from contrasift.matrices.readers.arrow import (
 from contrasift.store.objects import RemoteFile
 
 _BATCH_BYTES = 32 << 20
+_GROUP_BYTES = 256 << 20  # row groups up to here are decoded side by side
+_AT_ONCE = 2
+_ROWS_AT_ONCE = 8192
 _LOOKED_AT = 1024  # rows in which the length of vectors is looked up
 
 
@@ -57,6 +63,11 @@ def open_parquet(path: Path | RemoteFile, column: str | None) -> Stored:
 
     def stream() -> Iterator[np.ndarray]:
         row_bytes = width * entry_type(kind).itemsize
+        if np.diff(starts).max() * row_bytes <= _GROUP_BYTES and len(starts) > 2:
+            yield from _side_by_side(
+                path, name, lambda chunks, at: _joined(chunks, int(starts[at]))
+            )
+            return
         batches = file.iter_batches(max(1, _BATCH_BYTES // row_bytes), columns=[name])
         begin = 0
         with _explained(path):
@@ -67,7 +78,30 @@ def open_parquet(path: Path | RemoteFile, column: str | None) -> Stored:
     ids = ArrowIds(str(path), schema, lambda wanted: read_column(path, wanted))
     digest = file_digest(path) if isinstance(path, Path) else lambda: path.digest
     part = StreamedPart(where, (n, width), entry_type(kind), starts, piece, stream)
-    return Stored(where, [part], digest, ids)
+    return Stored(where, [part], digest, ids, lambda: all_columns(path))
+
+
+def _side_by_side(
+    path: Path | RemoteFile, name: str, made: Callable[[list[Any], int], np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Row groups in order, of which a few are decoded at once: pyarrow decodes a column in one thread."""
+    held = threading.local()
+
+    def decoded(number: int) -> np.ndarray:
+        if not hasattr(held, "file"):
+            held.file = opened(path)  # a file of its own for every thread
+        with _explained(path):
+            return made(held.file.read_row_group(number, columns=[name]).column(0).chunks, number)
+
+    with opened(path) as file:
+        count = file.num_row_groups
+    with ThreadPoolExecutor(_AT_ONCE) as workers:
+        coming = deque(workers.submit(decoded, at) for at in range(min(_AT_ONCE + 1, count)))
+        for number in range(count):
+            rows = coming.popleft().result()
+            if number + len(coming) + 1 < count:
+                coming.append(workers.submit(decoded, number + len(coming) + 1))
+            yield rows
 
 
 def opened(path: Path | RemoteFile) -> pq.ParquetFile:
@@ -90,6 +124,16 @@ def read_column(path: Path | RemoteFile, name: str) -> pa.ChunkedArray:
     """
     with _explained(path), opened(path) as file:
         return file.read(columns=[name]).column(0)
+
+
+def all_columns(path: Path | RemoteFile) -> Iterator[pa.RecordBatch]:
+    """A Parquet file, in batches.
+
+    Raises:
+        DataError: damaged.
+    """
+    with _explained(path), opened(path) as file:
+        yield from file.iter_batches(_ROWS_AT_ONCE)
 
 
 def parquet_ids(path: Path | RemoteFile) -> tuple[ArrowIds, int]:

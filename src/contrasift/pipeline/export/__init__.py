@@ -9,16 +9,21 @@ import numpy as np
 
 from contrasift.catalogue import check_choice
 from contrasift.errors import RunFolderError, UsageError
+from contrasift.ids import as_ids, uid_halves
 from contrasift.narration import Progress
 from contrasift.pipeline.export.chosen import Chosen, Say, read_chosen, with_pool
 from contrasift.pipeline.export.fiftyone import write_fiftyone
 from contrasift.pipeline.export.images import write_images
+from contrasift.pipeline.export.rows import write_metadata, write_rows
 from contrasift.pipeline.export.webdataset import write_shards
 from contrasift.pipeline.export.whole import whole_folder
 from contrasift.store.atomic import atomic_path, write_text
 from contrasift.store.run import RunFolder
 
-FORMS = ("indices", "ids", "images", "webdataset", "hf", "fiftyone")
+FORMS = (
+    *("indices", "ids", "datacomp", "rows", "metadata"),
+    *("images", "webdataset", "hf", "fiftyone"),
+)
 LINKS = ("hard", "copy")
 SHARD_SIZE = 1000
 
@@ -40,7 +45,9 @@ def export(
 
     Args:
         run: the run folder.
-        form: `indices` (a .npy or .txt file), `ids` (a text file), or a folder of `images`,
+        form: `indices` (a .npy or .txt file), `ids` (a text file), `datacomp` (a .npy of its uids as
+            pairs of uint64, sorted), `rows` (a Parquet file of what else the source's table says of
+            them), `metadata` (a folder with the tables beside the shards, filtered); or a folder of `images`,
             `webdataset` shards, a `hf` data set (as `datasets.save_to_disk` writes it), or a
             `fiftyone` data set, which holds every example and says which are selected.
         out: the file or folder to make.
@@ -67,7 +74,17 @@ def export(
         _write_indices(out, chosen.index)
     elif form == "ids":
         _refuse_file(out)
-        write_text(out, "".join(f"{id}\n" for id in _on_one_line(chosen.need_ids())))
+        write_text(
+            out, "".join(f"{id}\n" for id in _on_one_line([str(id) for id in chosen.need_ids()]))
+        )
+    elif form == "datacomp":
+        _write_pairs(out, chosen)
+    elif form == "rows":
+        _refuse_file(out)
+        write_rows(run, chosen.index, out, progress)
+    elif form == "metadata":
+        with whole_folder(out, say) as folder:
+            write_metadata(run, chosen.index, folder, progress)
     else:
         chosen = with_pool(chosen, run, say)
         _refuse_inside_pool(run, out)
@@ -97,6 +114,15 @@ def _write_indices(out: Path, index: np.ndarray) -> None:
         return
     with atomic_path(out) as temporary, open(temporary, "wb") as file:
         np.save(file, index)
+
+
+def _write_pairs(out: Path, chosen: Chosen) -> None:
+    if out.suffix != ".npy":
+        raise UsageError("out= ending in .npy for the index of DataComp", str(out))
+    _refuse_file(out)
+    pairs = uid_halves(as_ids(chosen.need_ids(), "the selection"))
+    with atomic_path(out) as temporary, open(temporary, "wb") as file:
+        np.save(file, pairs)
 
 
 def _on_one_line(ids: list[str]) -> list[str]:

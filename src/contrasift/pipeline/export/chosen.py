@@ -55,7 +55,9 @@ class Chosen:
         """
         if self.ids is None:
             raise RunFolderError(
-                "a run made from a pool", "a selection from a bare matrix", "Export its indices"
+                "a selection of examples with ids",
+                "one from embeddings without",
+                "Export its indices, or select with id=",
             )
         return self.ids
 
@@ -149,7 +151,7 @@ def with_pool(chosen: Chosen, run: Path, say: Say) -> Chosen:
 def _names(run: Path, index: np.ndarray) -> tuple[list[str] | None, list[str | None]]:
     path = run / "examples.parquet"
     if not path.exists():
-        return None, [None] * index.size
+        return _own_ids(run, index), [None] * index.size
     table = read_table(path, "index", "id", "label")
     rows = np.searchsorted(table["index"], index)
     found = rows < table["index"].size
@@ -158,3 +160,13 @@ def _names(run: Path, index: np.ndarray) -> tuple[list[str] | None, list[str | N
             f"a selection of the examples in {path}", "one of others", "Select again"
         )
     return table["id"][rows].tolist(), table["label"][rows].tolist()
+
+
+def _own_ids(run: Path, index: np.ndarray) -> list[Any] | None:
+    """The ids that a selection itself has."""
+    path = run / "selection.parquet"
+    table = read_table(path)
+    if "id" not in table:
+        return None
+    order = np.argsort(table["index"], kind="stable")
+    return table["id"][order[np.searchsorted(table["index"], index, sorter=order)]].tolist()

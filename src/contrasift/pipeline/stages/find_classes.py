@@ -13,7 +13,8 @@ from typing import Any, cast
 import numpy as np
 
 from contrasift.arrays import row_blocks
-from contrasift.classes.neighbours import EXACT_ROWS, Searching
+from contrasift.classes.graph_classes import NEIGHBOURS
+from contrasift.classes.neighbours import EXACT_ROWS, Searching, check_memory
 from contrasift.engines.assigning import RayAssigning
 from contrasift.options import ClassesOptions
 from contrasift.options.words import ClassMethod
@@ -102,12 +103,18 @@ class ClassTask:
         """How neighbours are searched: of many rows in pieces, which are kept until the stage ends."""
         values, limit = self.embeddings.values, self.options.memory_limit
         how = Searching(memory_limit=parse_bytes(limit) if limit else None)
-        if len(values) <= EXACT_ROWS:
+        if len(values) <= EXACT_ROWS or self.options.classes not in ("auto", "graph", "propagate"):
             yield how
             return
+        width = min(self.options.whiten or values.shape[1], values.shape[1])
+        k = self.options.graph_neighbours
+        needed = check_memory(len(values), width, max(NEIGHBOURS) if k == "auto" else int(k), None)
+        self.run.narrator.say(
+            f"  classes of {len(values):,} examples: about {needed / 2**30:.1f} GiB"
+        )
         digest = hashlib.blake2b(f"{self.options.fingerprint()} {seed}".encode())
         for block in row_blocks(len(values), 4 * values.shape[1]):
-            digest.update(np.ascontiguousarray(values[block]))
+            digest.update(np.asarray(values[block]).tobytes())
         folder = ShardFolder(self._pieces / str(seed), digest.hexdigest()[:32])
         with self.run.narrator.progress("neighbours") as told:
             yield dataclasses.replace(how, pieces=KeptPieces(folder), told=told)

@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contrasift.arrays import Columns, HeldColumns
 from contrasift.errors import RunFolderError, UsageError
+from contrasift.ids import ids_digest, rows_of_ids
+from contrasift.matrices import LeftOut, Matrix, leave_out_bad, mapped_copy, open_embeddings
 from contrasift.options import MatrixOptions, SelectOptions
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_embeddings
@@ -20,16 +23,16 @@ from contrasift.store.atomic import read_json, sha256_of
 from contrasift.store.columns import MappedColumns
 from contrasift.store.inputs import (
     load_classes_file,
-    load_embeddings_file,
-    load_indices_file,
+    load_examples_file,
     load_weights_file,
     parse_bytes,
     read_scores,
+    row_numbers,
 )
 from contrasift.store.remote import local_file
 from contrasift.store.run import RunFolder, StageRecord
 from contrasift.store.selections import write_selection
-from contrasift.store.tables import read_latent_classes
+from contrasift.store.tables import read_latent_classes, write_table
 
 if TYPE_CHECKING:
     from contrasift.engines.cluster import Cluster
@@ -47,8 +50,11 @@ def select(run: Run) -> StageRecord:
     def work() -> dict[str, Any]:
         embeddings = load_embeddings(run.folder.path)
         labels = read_latent_classes(run.folder.path / "classes.parquet", embeddings.index)
+        scores = None
+        if options.scores:
+            scores = read_scores(options.scores, embeddings.index, options.scores_column)
         with _choosing(run.folder.path, run.cluster) as choose:
-            chosen = choose(embeddings, labels, options)
+            chosen = choose(embeddings, labels, options, scores=scores)
             write_selection(run.folder.path, chosen, options=options.as_dict())
         for note in chosen.notes:
             run.narrator.say(f"  note: {note}")
@@ -74,7 +80,7 @@ def select_from_matrix(
     """Choose from a matrix of embeddings, with classes and lists from files, into a folder.
 
     Args:
-        place: the matrix, its address, or a folder with `embeddings.npy`.
+        place: whatever `open_embeddings` opens.
         out: the folder for the selection; one that holds this very selection is left alone.
         options: what is chosen.
         beside: classes, lists, and how much of the machine may be used.
@@ -97,42 +103,94 @@ def select_from_matrix(
         )
     limit = parse_bytes(beside.memory_limit) if beside.memory_limit else None
     with narrator.progress("copying", "bytes") as progress:
-        embeddings, described = load_embeddings_file(
+        matrix = open_embeddings(
             place,
-            in_place=connect is not None,
+            column=beside.column or None,
+            id=beside.id or None,
+            scale=beside.steps(),
             progress=progress,
-            columns=None if connect is None else MappedColumns(_what_is_there(out)),
-            say=narrator.say,
+            remote_rows=connect is not None,
         )
+    for note in matrix.notes:
+        narrator.say(note)
     if not beside.classes and (Path(place) / "classes.parquet").exists():
         beside = dataclasses.replace(beside, classes=str(Path(place) / "classes.parquet"))
-    given = _read_lists(beside, embeddings)
-    request, inputs = _request(options, beside), _inputs(options, beside, embeddings)
+    held = HeldColumns() if connect is None else MappedColumns(_what_is_there(out))
+    given = _read_lists(options, beside, matrix, held)
+    request, inputs = _request(options, beside), _inputs(options, beside, matrix)
     fingerprint = _fingerprint(options, request, inputs)
     if not update and _holds_this(out, fingerprint):
         narrator.say(f"{out} holds this selection already; nothing to do")
         return
-    normalize = beside.normalize
-    if normalize == "auto" and not described:
-        normalize = "rows"
     with (
         _held(out, narrator),
         _choosing(out, None if connect is None else connect()) as choose,
     ):
+        matrix, left_out = _usable(matrix, out, beside, narrator)
+        if left_out is not None:
+            given = _of_rows_kept(given, matrix)
         with narrator.progress("selecting") as progress:
             chosen = choose(
-                embeddings,
+                matrix,
                 given.pop("classes"),
                 options,
                 **given,
                 fractions=request["fractions"],
-                normalize=normalize,
+                normalize=beside.normalize,
                 threads=beside.threads,
                 memory_limit=limit,
                 progress=progress,
                 announce=narrator.say,
             )
+        _write_left_out(out, left_out)
+        facts = {**chosen.facts, "source": dict(matrix.source), "left_out": len(left_out or ())}
+        chosen = dataclasses.replace(chosen, facts=facts)
         write_selection(out, chosen, options=request, inputs=inputs, fingerprint=fingerprint)
+
+
+def _usable(
+    matrix: Matrix, out: Path, beside: MatrixOptions, narrator: Narrator
+) -> tuple[Matrix, LeftOut | None]:
+    """Rows that any class can be gathered from, without those that are to be left out."""
+    with narrator.progress("copying", "rows") as progress:
+        matrix = mapped_copy(matrix, out / _CACHE, narrator.say, progress)
+    if not beside.skip_bad:
+        return matrix, None
+    zeros = beside.normalize == "rows" or (beside.normalize == "auto" and not matrix.described)
+    with narrator.progress("looking at rows", "rows") as progress:
+        matrix, left_out = leave_out_bad(
+            matrix, zeros=zeros, threads=beside.threads, progress=progress
+        )
+    if left_out:
+        narrator.say(
+            f"{len(left_out):,} rows are left out, listed in {out / _SKIPPED}; the first: "
+            f"{left_out.reasons[0]} in {left_out.places[0]}"
+        )
+    return matrix, left_out
+
+
+_CACHE = "cache"
+_SKIPPED = "skipped.parquet"
+
+
+def _of_rows_kept(given: Mapping[str, Any], matrix: Matrix) -> dict[str, Any]:
+    """What has a value for every stored row, for those that are not left out."""
+    kept = matrix.kept
+    if kept is None:
+        return dict(given)
+    return {
+        name: value[kept] if name in ("classes", "scores") and value is not None else value
+        for name, value in given.items()
+    }
+
+
+def _write_left_out(out: Path, left_out: LeftOut | None) -> None:
+    path = out / _SKIPPED
+    if not left_out:
+        path.unlink(missing_ok=True)
+        return
+    columns = {"row": left_out.rows, "reason": left_out.reasons, "place": left_out.places}
+    write_table(path, columns)
 
 
 @contextlib.contextmanager
@@ -147,44 +205,60 @@ def _choosing(folder: Path, cluster: Cluster | None) -> Iterator[Callable[..., S
         engine = RayEngine(cluster, folder)
 
     def choose(
-        embeddings: Embeddings, labels: Any, options: SelectOptions, **given: Any
+        embeddings: Embeddings | Matrix, labels: Any, options: SelectOptions, **given: Any
     ) -> Selection:
-        scores = None
-        if options.scores:
-            dropped = given.get("must_drop")
-            scores = read_scores(options.scores, embeddings.index, options.scores_column, dropped)
-        return select_subset(
-            embeddings, labels, scores=scores, engine=engine, **options.arguments(), **given
-        )
+        return select_subset(embeddings, labels, engine=engine, **options.arguments(), **given)
 
     yield choose
     if engine is not None:
         engine.remove_shards()
 
 
-def _read_lists(beside: MatrixOptions, embeddings: Embeddings) -> dict[str, Any]:
-    """The files of classes, of indices and of weights, read; None for what is not given."""
-    keep, drop, weights = beside.must_keep, beside.must_drop, beside.class_weights
+def _read_lists(
+    options: SelectOptions, beside: MatrixOptions, matrix: Matrix, columns: Columns
+) -> dict[str, Any]:
+    """The files of classes, examples, weights and scores, read; None for what is not given."""
+    weights = beside.class_weights
+    lists = {name: getattr(beside, name) for name in ("must_keep", "must_drop")}
+    index, ids = matrix.index, matrix.ids
+    if index is None:
+        used = beside.classes or options.scores or any(lists.values())
+        index = row_numbers(len(matrix) if used else 0, columns)
+    examples = {
+        name: load_examples_file(path, index, ids) if path else None for name, path in lists.items()
+    }
+    dropped = examples["must_drop"]
+    for name, listed in examples.items():
+        if listed is not None and ids is not None:
+            rows = rows_of_ids(ids, listed, f"{name}=")  # told before anything is copied
+            dropped = index[rows] if name == "must_drop" else dropped
     return {
-        "classes": load_classes_file(beside.classes, embeddings.index) if beside.classes else None,
-        "must_keep": load_indices_file(keep) if keep else None,
-        "must_drop": load_indices_file(drop) if drop else None,
+        "classes": load_classes_file(beside.classes, index, ids) if beside.classes else None,
+        **examples,
         "class_weights": load_weights_file(weights) if weights else None,
+        "scores": read_scores(options.scores, index, options.scores_column, dropped, ids)
+        if options.scores
+        else None,
     }
 
 
 def _request(options: SelectOptions, beside: MatrixOptions) -> dict[str, Any]:
     """What was asked for, as it is kept beside the selection."""
     fractions = beside.nested_fractions()
-    return {**options.arguments(), "fractions": fractions, "normalize": beside.normalize}
+    how = {"id": beside.id, "skip_bad": beside.skip_bad}
+    return {
+        **options.arguments(),
+        "fractions": fractions,
+        "normalize": beside.normalize,
+        **{name: value for name, value in how.items() if value},
+    }
 
 
-def _inputs(
-    options: SelectOptions, beside: MatrixOptions, embeddings: Embeddings
-) -> dict[str, str]:
+def _inputs(options: SelectOptions, beside: MatrixOptions, matrix: Matrix) -> dict[str, str]:
     """Hashes of all files that are read."""
+    named = {} if matrix.ids is None else {"ids": ids_digest(matrix.ids)}
     files = {name: getattr(beside, name) for name in _FILES} | {"scores": options.scores}
-    return {"embeddings": embeddings.description["sha256"]} | {
+    return {"embeddings": matrix.fingerprint, **named} | {
         name: sha256_of(local_file(given)) for name, given in files.items() if given
     }
 
