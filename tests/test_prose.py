@@ -27,7 +27,7 @@ MOST_WORDS, MOST_NUMBERS = 700, 2
 def prose(markdown: str) -> str:
     """What is read as sentences: no code, tables, comments, pictures, formulas or targets of links."""
     text = re.sub(r"```.*?```|<!--.*?-->", "", markdown, flags=re.DOTALL)
-    text = re.sub(r"^(\|.*|    .*|!\[.*)$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(\s*\|.*|    .*|!\[.*)$", "", text, flags=re.MULTILINE)
     return re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "code", text))
 
 
@@ -56,7 +56,9 @@ def test_the_readme_is_one_screen():
     assert len(FRONT[0].read_text(encoding="utf-8").split()) <= MOST_WORDS
 
 
-@pytest.mark.parametrize("page", FRONT, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*FRONT, *RESULTS], ids=lambda page: f"{page.parent.name}/{page.name}"
+)
 def test_no_sentence_is_a_table(page):
     found = sentences(page.read_text(encoding="utf-8"))
     assert len(found) > 20

@@ -136,7 +136,7 @@ def missed_by_chance(found: Sequence[Decided]) -> str:
     """How many of these intervals miss what they are of, if every assumption is right."""
     n = sum(one.interval.low is not None for one in found)
     return (
-        f"Of {n:,} intervals of 95 % about {_SHARE_MISSED * n:.0f} would miss the true difference "
+        f"Of {n:,} such intervals about {_SHARE_MISSED * n:.0f} would miss the true difference "
         "by chance alone."
     )
 

@@ -145,8 +145,14 @@ def _text(one: CellTable | None, place: Place, metric: str) -> str:
     found = _interval(one, place, metric)
     write: Callable[[Interval | None, int], str] = difference_text if place.less else mean_text
     text = write(found, METRICS[metric].digits)
-    apart = found is not None and found.low is not None and (found.low > 0 or found.high < 0)
-    return f"**{text}**" if place.less and apart else text
+    apart = bool(place.less) and _excludes_zero(found)
+    return f"**{text}**" if apart else text
+
+
+def _excludes_zero(found: Interval | None) -> bool:
+    if found is None or found.low is None or found.high is None:
+        return False
+    return found.low > 0 or found.high < 0
 
 
 def _seeds(one: CellTable | None, place: Place) -> int | str:

@@ -69,11 +69,16 @@ def _statements(confirmed: Sequence[Decided]) -> Iterator[str]:
         group = statement.among(confirmed)
         if group:
             found.setdefault(_verdict(group), []).append((statement, group))
-    counts = ", ".join(
-        f"{len(found[verdict])} {_COUNTED[verdict]}" for verdict in _SECTIONS if verdict in found
-    )
-    if counts:
-        yield from (f"The main statements, on small images and without GPUs: {counts}.", "")
+    if found:
+        total, held = sum(map(len, found.values())), len(found.get(HOLDS, ()))
+        yield from (
+            f"Of {total} main statements {held} hold, on small images and without GPUs.",
+            "",
+        )
+        yield f"| {' | '.join(_COUNTED.values())} |"
+        yield "|" + "---:|" * len(_COUNTED)
+        yield f"| {' | '.join(str(len(found.get(verdict, ()))) for verdict in _COUNTED)} |"
+        yield ""
     for verdict, title in _SECTIONS.items():
         if verdict not in found:
             continue

@@ -75,8 +75,8 @@ def test_claims_stand_below_their_experiments():
 def test_only_intervals_with_ends_can_miss():
     found = [told(BETTER, "glyphs", "knn", "holds")] * 40
     alone = told(BETTER, "glyphs", "knn", "not significant", values=(1.0,))
-    assert missed_by_chance([*found, alone]).startswith("Of 40 intervals of 95 % about 2 would")
-    assert missed_by_chance([alone]).startswith("Of 0 intervals")
+    assert missed_by_chance([*found, alone]).startswith("Of 40 such intervals about 2 would")
+    assert missed_by_chance([alone]).startswith("Of 0 such intervals")
 
 
 def test_what_nobody_tried_is_named():

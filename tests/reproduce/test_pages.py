@@ -74,7 +74,7 @@ def test_the_page_says_what_the_numbers_say(tmp_path):
         "with classes from labels | SAS, Fig. 5a | *10 labels a class, kNN*: glyphs |  |  |" in said
     )
     assert "a graph, without labels | – |  |  | *10 labels a class, kNN*: glyphs (n = 3) |" in said
-    assert "Of 6 intervals of 95 % about 0 would" in index
+    assert "Of 6 such intervals about 0 would" in index
     # 9 trainings of a minute, and three proxies, each of which several cells share.
     assert f"9 different cells, {(9 * 60 + 300) / 3600:.1f} hours" in index
     assert "python -m reproduce classes --scale cpu --seeds 3" in text

@@ -14,7 +14,7 @@ from contrasift.errors import UsageError
 
 # Every pair of rows is compared up to this many; beyond, neighbours come from lists of near rows.
 EXACT_ROWS = 65_536
-RECALL = 0.95
+RECALL = 0.98
 
 
 @runtime_checkable

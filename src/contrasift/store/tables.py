@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from contrasift.results import LatentClasses
 from contrasift.store.atomic import atomic_path
 
 
-def write_table(path: Path, columns: dict[str, object]) -> None:
+def write_table(path: Path, columns: Mapping[str, object]) -> None:
     """Write columns as Parquet, atomically; the same columns give the same bytes."""
     write_blocks(path, [columns])
 
 
-def write_blocks(path: Path, blocks: Iterable[dict[str, object]]) -> None:
+def write_blocks(path: Path, blocks: Iterable[Mapping[str, object]]) -> None:
     """Write a table of which only a block at a time is in memory, as `write_table` does it.
 
     Args:
