@@ -248,12 +248,12 @@ def _opened_ipc(path: Path, source: Any, column: str | None) -> Stored:
     )
     if reader is None or not reader.num_record_batches:
         parts = mapped_parts(where, kind, [batch.column(name) for batch in batches])
-    elif _lies_within(reader.get_batch(0).column(name), source):
+    elif _lies_within(first := reader.get_batch(0).column(name), source):
         numbers = range(reader.num_record_batches)
         chunks = [reader.get_batch(number).column(name) for number in numbers]
         parts = mapped_parts(where, kind, chunks)
     else:
-        parts = [_decompressed(path, source, schema, name, reader.num_record_batches)]
+        parts = [_decompressed(path, source, schema, name, [first], reader.num_record_batches)]
     return Stored(where, parts, file_digest(path), ids, lambda: _all_batches(reader, batches))
 
 
@@ -277,15 +277,20 @@ def _lies_within(column: Any, source: Any) -> bool:
     return all(0 <= buffer.address - mapped.address < mapped.size for buffer in buffers)
 
 
-def _decompressed(path: Path, source: Any, schema: pa.Schema, name: str, count: int) -> Part:
-    """Compressed batches, one at a time; where each begins is known after a pass over them."""
+def _decompressed(
+    path: Path, source: Any, schema: pa.Schema, name: str, first: list[Any], count: int
+) -> Part:
+    """Compressed batches, one at a time; where each begins is known after a pass over them.
+
+    The first one was decompressed to find out that it had to be: it is handed out once.
+    """
     import pyarrow.dataset as ds
 
     where, kind = f"{path}:{name}", schema.field(name).type
     n = ds.dataset(path, format="feather").count_rows()
     if not n:
         raise DataError(f"rows in {where}", "a table without rows")
-    width = width_of(kind, lambda: _batch(source, schema, name, 0), where)
+    width = width_of(kind, lambda: first[0], where)
 
     def bounds() -> np.ndarray:
         lengths = [len(_batch(source, schema, name, number)) for number in range(count)]
@@ -293,7 +298,7 @@ def _decompressed(path: Path, source: Any, schema: pa.Schema, name: str, count: 
 
     def decoded(number: int, begin: int) -> np.ndarray:
         try:
-            chunk = _batch(source, schema, name, number)
+            chunk = first.pop() if first and not number else _batch(source, schema, name, number)
         except (OSError, pa.ArrowException) as error:
             raise DataError("a whole Arrow file", f"{where}: {error}", "Write it again") from error
         return vectors(chunk, width, where, begin)
