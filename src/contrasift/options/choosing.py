@@ -26,7 +26,7 @@ class PoolOptions(Options):
     )
     labels: str = option(
         "auto",
-        "Where labels come from: `auto` (what the pool has; folders of images have none), `folders` (class sub-folders), `none`, or a file with one label a line.",
+        "Where labels come from: `auto` (what the pool has; folders of images have none), `folders` (class sub-folders), `none`, or a file: one label a line, or a table of ids and labels (CSV, TSV, Parquet).",
     )
     holdout: float = option(
         0.2, "Share of a labelled pool without a test set that is held out for evaluation."
