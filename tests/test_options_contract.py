@@ -53,11 +53,17 @@ ALIASES = {
 }
 _LIVE = "a live object: what a command line cannot name"
 _OF_A_MATRIX = "of a selection from a matrix: a run has its own"
+_OF_OPENING = "`open_embeddings` takes it, or `contrasift.matrices`"
 _OF_A_POOL = "a list for one pool: data for `fit`, no parameter of a search"
 MISSING = {
     # select
     ("select", "python"): {
         "scores_column": "Python takes the scores themselves",
+        "column": _OF_OPENING,
+        "id": _OF_OPENING,
+        "scale": _OF_OPENING,
+        "skip_bad": _OF_OPENING,
+        "drop_duplicates": "the objective `semantic-dedup` and `must_drop`",
     },
     ("select", "flag"): {
         "progress": _LIVE,

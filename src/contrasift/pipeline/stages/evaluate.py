@@ -184,9 +184,24 @@ def _arm_encoder(run: Run, arm: Arm) -> Any:
     return load_encoder(str(run.folder.path / "training" / arm.name / "encoder.safetensors"))
 
 
-def can_evaluate(run: Run) -> bool:
-    """Whether the pool has labels and held-out data."""
-    return run.pool.labels is not None and run.pool.test is not None
+def why_not_evaluated(pool: Pool, positions: np.ndarray | None = None) -> str:
+    """Why encoders cannot be evaluated on a pool; empty where they can.
+
+    Args:
+        pool: with or without labels.
+        positions: the readable ones; default: all.
+    """
+    if pool.labels is None:
+        return "the pool has no labels"
+    if pool.test is None:
+        return "the pool has no held-out part with labels"
+    labels = pool.labels if positions is None else pool.labels[positions]
+    held_out = require_labels(pool.test)
+    for part, found in (("labels", labels), ("held-out labels", held_out)):
+        classes = np.unique(found[found >= 0]).size
+        if classes < 2:
+            return f"the pool's {part} are of {'one class' if classes else 'no class'}, and judging needs two"
+    return ""
 
 
 def require_evaluation_data(run: Run) -> tuple[np.ndarray, Pool]:
