@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contrasift.errors import DataError, UsageError
+from contrasift.selection.kernels import dots
 from contrasift.selection.kernels.dots import scores_block
 from contrasift.selection.objectives import coverage
 from contrasift.selection.objectives.coverage import centre_gains, greedy_coverage
@@ -138,7 +139,7 @@ def test_with_limits_weights_and_any_block(data):
 def test_any_number_of_threads(monkeypatch, block):
     rows = make_rows("clusters", 300, 6, seed=1)
     order, gains = naive(rows, 40)
-    monkeypatch.setattr(kernels, "_ROWS_WORTH_A_THREAD", 16)
+    monkeypatch.setattr(dots, "_ROWS_WORTH_A_THREAD", 16)
     monkeypatch.setattr(coverage, "_ENTRIES_WORTH_A_THREAD", 16)
     bounds = set()
     for threads in (1, 2, 3):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import reference
 from contrasift.errors import DataError, UsageError
 from contrasift.selection.checks import check_places
-from contrasift.selection.kernels import linear_form
+from contrasift.selection.kernels import dots, linear_form
 from contrasift.selection.optimizers.greedy import greedy
 
 KINDS = [
@@ -92,7 +92,7 @@ def test_same_for_every_window_and_level_size(kind, window, smallest):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_same_for_every_number_of_threads(kind, monkeypatch):
-    monkeypatch.setattr(kernels, "_ROWS_WORTH_A_THREAD", 10)
+    monkeypatch.setattr(dots, "_ROWS_WORTH_A_THREAD", 10)
     rows = make_rows(kind, 200, 5, seed=1)
     paths = [
         greedy(rows, 40, redundancy=0.8, threads=threads, _window_rows=window)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from contrasift.errors import DataError, UsageError
+from contrasift.selection.kernels import dots
 from contrasift.selection.objectives.herding import herding
 
 
@@ -111,7 +112,7 @@ def test_is_no_better_than_the_best_and_far_below_chance():
 def test_any_number_of_threads(monkeypatch):
     rows = make_rows(500, 5, seed=4)
     alone = herding(rows, 40, threads=1)
-    monkeypatch.setattr(kernels, "_ROWS_WORTH_A_THREAD", 16)
+    monkeypatch.setattr(dots, "_ROWS_WORTH_A_THREAD", 16)
     for threads in (2, 3):
         path = herding(rows, 40, threads=threads)
         assert path.order.tolist() == alone.order.tolist()

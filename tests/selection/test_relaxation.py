@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import reference
 from contrasift.errors import DataError, UsageError
-from contrasift.selection.kernels import linear_form
+from contrasift.selection.kernels import dots, linear_form
 from contrasift.selection.optimizers.greedy import greedy
 from contrasift.selection.optimizers.relaxation import relax, upper_bound
 
@@ -132,7 +132,7 @@ def test_keep_and_eligible_lie_outside_the_rule():
 
 
 def test_same_for_every_number_of_threads(monkeypatch):
-    monkeypatch.setattr(kernels, "_ROWS_WORTH_A_THREAD", 10)
+    monkeypatch.setattr(dots, "_ROWS_WORTH_A_THREAD", 10)
     rows = make_rows(500, 7, 5)
     first, second = (relax(rows, 100, redundancy=1.0, threads=threads) for threads in (1, 3))
     assert np.array_equal(first.selected, second.selected)

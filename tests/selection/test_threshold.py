@@ -299,7 +299,7 @@ def test_same_as_naive_for_any_input_with_limits(data):
 @pytest.mark.parametrize("kind", ["mixed", "duplicates", "dyadic", "clusters"])
 @pytest.mark.parametrize("tau", [-0.2, 0.0, 0.5])
 def test_same_for_every_block_size_and_thread_count(monkeypatch, kind, tau):
-    monkeypatch.setattr(kernels, "_ROWS_WORTH_A_THREAD", 50)
+    monkeypatch.setattr(dots, "_ROWS_WORTH_A_THREAD", 50)
     rows = make_rows(kind, 200, 8, seed=5)
     keep = np.array([3, 77, 150], np.int64)
     first = None
