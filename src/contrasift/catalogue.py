@@ -15,7 +15,7 @@ class Objective:
 
     Attributes:
         name: as in `objective=`.
-        says: what it keeps, in a phrase.
+        description: what it keeps, in a phrase.
         source: where it is from.
         value: what `Selection.value` is under it, in words; always better when larger.
         bounded: whether an upper bound of the value comes with it.
@@ -26,7 +26,7 @@ class Objective:
     """
 
     name: str
-    says: str
+    description: str
     source: str
     value: str = "F"
     bounded: bool = True

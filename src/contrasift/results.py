@@ -114,7 +114,7 @@ class ClassSummary:
         upper_bound: its part of the certificate's bound; None where there is none.
         random_value: the mean of its part over random subsets; None where there is none.
         ranked_to: the rank at which greedy stopped; later ranks follow the gains there.
-        turn: the first rank with a negative gain; None if every gain so far was positive.
+        first_negative_gain: the first rank with a negative gain; None if every gain so far was positive.
     """
 
     name: int | str
@@ -124,7 +124,7 @@ class ClassSummary:
     upper_bound: float | None = None
     random_value: float | None = None
     ranked_to: int = 0
-    turn: int | None = None
+    first_negative_gain: int | None = None
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,7 @@ def test_warnings_reach_the_reader(files):
         "select", "z.npy", "--classes", "none", "--fraction", 0.8, "--redundancy", 1, "--out", "o"
     )
     assert "gains turn negative" in result.output
-    assert json.loads(Path("o/selection.json").read_text())["turn"] is not None
+    assert json.loads(Path("o/selection.json").read_text())["first_negative_gain"] is not None
 
 
 def bad(name, array):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from contrasift.errors import UsageError
 from contrasift.selection import budget
-from contrasift.selection.budget import allocate, resolve_budget, seats_in_turn, webster_order
+from contrasift.selection.budget import allocate, resolve_budget, seats_by_quota, webster_order
 
 
 def naive_order(sizes, how="proportional", minimum=0, kept=None, available=None):
@@ -101,14 +101,14 @@ def test_runs_of_seats_are_short_unless_they_are_equal(weights, monkeypatch):
     whole = webster_order(sizes, weights=weights)
     monkeypatch.setattr(budget, "_RUN", 8)
     monkeypatch.setattr(budget, "_RUN_A_CLASS", 1)
-    runs = list(seats_in_turn(sizes, weights=weights))
+    runs = list(seats_by_quota(sizes, weights=weights))
     assert 5 < max(classes.size for classes, _ in runs) <= 8
     assert np.array_equal(np.concatenate([classes for classes, _ in runs]), whole)
     seats = np.concatenate([seats for _, seats in runs])
     for code, size in enumerate(sizes.tolist()):
         assert np.array_equal(seats[whole == code], np.arange(size))
     # A thousand equal claims are one run, in the order of classes.
-    first, _ = next(seats_in_turn(np.full(1000, 2)))
+    first, _ = next(seats_by_quota(np.full(1000, 2)))
     assert np.array_equal(first, np.arange(1000))
 
 

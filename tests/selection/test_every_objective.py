@@ -36,7 +36,7 @@ def classes_of(n):
 def test_every_objective_is_listed_once_and_solved():
     assert set(SOLVERS) == set(OBJECTIVES)
     assert all(name == entry.name for name, entry in OBJECTIVES.items())
-    assert all(entry.says and entry.source and entry.value for entry in OBJECTIVES.values())
+    assert all(entry.description and entry.source and entry.value for entry in OBJECTIVES.values())
     assert {flag for entry in OBJECTIVES.values() for flag in entry.uses} == set(FLAGS)
 
 

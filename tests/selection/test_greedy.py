@@ -68,7 +68,7 @@ def test_published_example_of_four():
     assert (path.order + 1).tolist() == [1, 4, 3, 2]
     assert np.cumsum(path.gains) == pytest.approx([1.5, 1.9, 1.4, 0.0], abs=1e-6)
     assert path.value == pytest.approx(0.0, abs=1e-6)
-    assert path.turn == 2
+    assert path.first_negative_gain == 2
     assert greedy(rows, 2, redundancy=1.0).value == pytest.approx(1.9, abs=1e-6)
     # The same book: F{1,2} = 1.3, the row-sum ranking's choice.
     assert reference.similarity_value(similarity, [0, 1], 1.0) == pytest.approx(1.3)
@@ -187,10 +187,10 @@ def test_path_is_consistent():
     assert path.value == pytest.approx(reference.value(rows, path.order.tolist(), 1.0), rel=1e-9)
     expected = reference.gains(rows, path.order.tolist(), 1.0)
     assert np.array_equal(path.final_gains, expected)
-    assert path.turn is not None
-    assert (path.gains[: path.turn] >= 0).all()
-    assert path.gains[path.turn] < 0
-    assert greedy(rows, 20, redundancy=1.0).turn is None
+    assert path.first_negative_gain is not None
+    assert (path.gains[: path.first_negative_gain] >= 0).all()
+    assert path.gains[path.first_negative_gain] < 0
+    assert greedy(rows, 20, redundancy=1.0).first_negative_gain is None
 
 
 def test_every_prefix_is_the_selection_for_that_budget():
@@ -214,7 +214,7 @@ def test_nothing_to_select():
     path = greedy(make_rows("mixed", 5, 3, 0), 0, redundancy=1.0)
     assert path.order.shape == (0,)
     assert path.value == 0.0
-    assert path.turn is None
+    assert path.first_negative_gain is None
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e15])

@@ -392,14 +392,14 @@ def test_minimum_and_weights_shape_the_budgets(pool):
 def test_gains_past_the_turn_are_reported_with_the_reason(pool):
     z, _classes = pool
     chosen = select(z, fraction=0.8, redundancy=1.0)
-    turn = chosen.classes[0].turn
-    assert chosen.facts["turn"] == turn
+    turn = chosen.classes[0].first_negative_gain
+    assert chosen.facts["first_negative_gain"] == turn
     assert 0.35 * 240 < turn < 0.65 * 240
     assert chosen.gain[turn] < 0 <= chosen.gain[turn - 1]
     assert "F(S) = F(V∖S)" in chosen.notes[0]
     default = select(z, fraction=0.8)
     assert default.redundancy == 0.3125
-    assert default.classes[0].turn is None
+    assert default.classes[0].first_negative_gain is None
 
 
 def test_mixed_signs_can_turn_without_redundancy(rng):
@@ -451,7 +451,7 @@ def test_random_objectives_are_seeded_and_have_no_gains(pool):
         )
         assert np.isnan(one.gain).all()
         assert abs(one.certificate.share) < 0.5
-        assert one.facts["turn"] is None
+        assert one.facts["first_negative_gain"] is None
 
 
 def test_random_per_class_is_the_control_of_the_comparison(pool):

@@ -134,7 +134,7 @@ def test_no_rows_and_no_columns():
     path = greedy_thresholded(np.zeros((0, 3), np.float32), 0, threshold=0.5, redundancy=1.0)
     assert path.order.size == 0
     assert path.value == 0
-    assert path.turn is None
+    assert path.first_negative_gain is None
 
 
 @pytest.mark.parametrize("kind", ["mixed", "dyadic", "duplicates"])
@@ -293,7 +293,7 @@ def test_same_as_naive_for_any_input_with_limits(data):
     )
     assert path.value == pytest.approx(path.gains.sum(), rel=1e-9, abs=1e-9)
     negative = [i for i, gain in enumerate(path.gains) if gain < 0]
-    assert path.turn == (negative[0] if negative else None)
+    assert path.first_negative_gain == (negative[0] if negative else None)
 
 
 @pytest.mark.parametrize("kind", ["mixed", "duplicates", "dyadic", "clusters"])
@@ -330,7 +330,7 @@ def test_golden_example_under_a_threshold():
     path = greedy_thresholded(rows, 4, threshold=0.35, redundancy=1.0)
     assert (path.order + 1).tolist() == [1, 4, 3, 2]
     assert np.cumsum(path.gains) == pytest.approx([1.4, 1.4, 1.2, 0.0], abs=1e-6)
-    assert path.turn == 2
+    assert path.first_negative_gain == 2
     # Below every similarity it is the example as printed: 1.5, 1.9, 1.4, 0.
     path = greedy_thresholded(rows, 4, threshold=0.05, redundancy=1.0)
     assert np.cumsum(path.gains) == pytest.approx([1.5, 1.9, 1.4, 0.0], abs=1e-6)

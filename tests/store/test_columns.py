@@ -82,7 +82,7 @@ def test_blocks_do_not_show(pool, options, monkeypatch):
                 getattr(found, name), getattr(whole, name), equal_nan=name == "gain"
             ), name
         assert found.classes == whole.classes
-        assert found.facts["turn"] == whole.facts["turn"]
+        assert found.facts["first_negative_gain"] == whole.facts["first_negative_gain"]
         assert found.marks.keys() == whole.marks.keys()
         assert all(np.array_equal(found.marks[name], whole.marks[name]) for name in whole.marks)
         assert (found.rule is None) == (whole.rule is None)
@@ -97,7 +97,7 @@ class RanksNothing(MappedEngine):
     def solve_classes(self, plan, ranked, progress, announce):
         for block in arrays.column_blocks(plan.pool.n):
             ranked.rows[block] = plan.partition.rows[block]
-        facts = dict.fromkeys(("upper_bound", "random_value", "turn"))
+        facts = dict.fromkeys(("upper_bound", "random_value", "first_negative_gain"))
         return [
             Outcome(budget=places, value=0.0, ranked_to=0, total=np.empty(0), **facts)
             for places in plan.places.places.tolist()

@@ -26,7 +26,7 @@ def solved_class(rng, size: int, **changes) -> Solved:
         "upper_bound": 0.3,
         "random_value": None,
         "ranked_to": size,
-        "turn": None,
+        "first_negative_gain": None,
         "total": rng.standard_normal(3),
         **changes,
     }
@@ -34,7 +34,7 @@ def solved_class(rng, size: int, **changes) -> Solved:
 
 
 CASES = {
-    "plain": [{}, {"turn": 2, "random_value": 0.0}],
+    "plain": [{}, {"first_negative_gain": 2, "random_value": 0.0}],
     "rules": [
         {"rule": Rule(np.array([0.1, 1 / 3]), 0.7, np.array([1, 3]))},
         {"rule": Rule(np.array([0.2, -0.0]), np.inf, np.empty(0, dtype=np.int64))},

@@ -110,9 +110,10 @@ def _refuse_outside_of_run(folder: Path, beside: MatrixOptions) -> None:
 
 def _show(out: Path, *, as_json: bool) -> None:
     """The result in words, or as JSON."""
-    from contrasift.store.atomic import read_json, sha256_of
+    from contrasift.store.atomic import sha256_of
+    from contrasift.store.selections import read_facts
 
-    facts = read_json(out / "selection.json")
+    facts = read_facts(out)
     digest = sha256_of(out / "selection.parquet")
     names = ("selection.parquet", "selection.json", "ranking.npy", "rule.npz", "selection.md")
     written = [str(out / name) for name in names if (out / name).exists()]
@@ -146,7 +147,7 @@ def _summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("classes", _classes_in_words(facts)),
     ]
     if facts["objective"] == "sas":
-        lines.insert(4, ("gains", _turn_in_words(facts["turn"])))
+        lines.insert(4, ("gains", _first_negative_in_words(facts["first_negative_gain"])))
     lines += [
         (f"at {share}", f"{count:,} examples, in the column selected_{share}")
         for share, count in facts["marked_budgets"].items()
@@ -174,7 +175,7 @@ def _objective_in_words(facts: Mapping[str, Any]) -> str:
         name += f", τ = {facts['threshold']:g}"
         if facts["linear_classes"]:
             name += f" (without effect in {facts['linear_classes']} of the classes: {facts['linear_because']})"
-    return f"{name}: {OBJECTIVES[facts['objective']].says}"
+    return f"{name}: {OBJECTIVES[facts['objective']].description}"
 
 
 def _value_in_words(facts: Mapping[str, Any]) -> str:
@@ -195,10 +196,10 @@ def _engine_in_words(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _turn_in_words(turn: int | None) -> str:
-    if turn is None:
+def _first_negative_in_words(rank: int | None) -> str:
+    if rank is None:
         return "every example raised F when it was added"
-    return f"negative from place {turn:,} of the ranking: from there on examples lower F"
+    return f"negative from place {rank:,} of the ranking: from there on examples lower F"
 
 
 def _classes_in_words(facts: Mapping[str, Any]) -> str:

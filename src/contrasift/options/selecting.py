@@ -41,7 +41,7 @@ class ChoiceOptions(Options):
     objective: ObjectiveName = option(
         "sas",
         "What is kept: "
-        + "; ".join(f"`{one.name}`: {one.says}" for one in OBJECTIVES.values())
+        + "; ".join(f"`{one.name}`: {one.description}" for one in OBJECTIVES.values())
         + ".",
     )
     redundancy: float | None = option(

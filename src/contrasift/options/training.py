@@ -21,7 +21,7 @@ class Method:
     """A pre-training method, as options, help, docs and the contract test know it.
 
     Attributes:
-        says: how it learns, in a phrase.
+        description: how it learns, in a phrase.
         paper: where it is from.
         head: kind of projection head: see `training.encoders.HEADS`.
         uses: options that only some methods take; a method refuses those that it does not use.
@@ -29,7 +29,7 @@ class Method:
         projection_dim: default of `--projection-dim`, for CPUs; recipes have the papers' widths.
     """
 
-    says: str
+    description: str
     paper: str
     head: str = "simclr"
     uses: frozenset[str] = frozenset()
@@ -86,7 +86,9 @@ class TrainOptions(Options):
 
     method: TrainingMethod = option(
         "simclr",
-        "How it learns: " + "; ".join(f"`{name}`: {it.says}" for name, it in METHODS.items()) + ".",
+        "How it learns: "
+        + "; ".join(f"`{name}`: {it.description}" for name, it in METHODS.items())
+        + ".",
     )
     architecture: str = option(
         "narrow",

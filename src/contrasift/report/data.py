@@ -173,7 +173,7 @@ class GainCurve:
         gain: at that rank.
         size: examples in the class.
         budget: how many of them were kept.
-        turn: first rank with a negative gain, if any.
+        first_negative_gain: first rank with a negative gain, if any.
     """
 
     name: str
@@ -181,7 +181,7 @@ class GainCurve:
     gain: Numbers
     size: int
     budget: int
-    turn: int | None = None
+    first_negative_gain: int | None = None
 
 
 @dataclass(frozen=True)

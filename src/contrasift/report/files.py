@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.store.atomic import load_array, read_json
+from contrasift.store.selections import read_facts
 from contrasift.store.tables import read_table
 
 
@@ -36,7 +37,7 @@ class RunFiles:
     @cached_property
     def selection(self) -> dict[str, Any]:
         """`selection.json`."""
-        return self._json("selection.json", "select")
+        return read_facts(self.path) if "select" in self.records else {}
 
     @cached_property
     def classes(self) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def payload_of(data: ReportData) -> dict[str, Any]:
                 "gain": _short(curve.gain),
                 "size": curve.size,
                 "budget": curve.budget,
-                "turn": curve.turn,
+                "first_negative_gain": curve.first_negative_gain,
             }
             for curve in data.gains
         ],

@@ -42,7 +42,7 @@ def assemble(
         UsageError: a nested fraction that does not hold what must be kept.
     """
     pool, options, columns = plan.pool, plan.options, plan.columns
-    ranking = Ranking.of(ranked, solved, plan.places.in_turn, columns)
+    ranking = Ranking.of(ranked, solved, plan.places.quota_order, columns)
     value = float(sum(part.value for part in solved))
     summaries = (
         _global_summaries(pool, ranking, solved[0])
@@ -75,7 +75,7 @@ def assemble(
             "refine": options.refine,
             "allocate": plan.options.allocate,
             "rows": "scaled to length one" if pool.scale else "as they are",
-            "turn": ranking.turn(),
+            "first_negative_gain": ranking.first_negative_gain(),
             **facts,
             **_summed_facts(solved),
             **_threshold_facts(options, solved),
@@ -98,7 +98,7 @@ def _class_summaries(
             upper_bound=part.upper_bound,
             random_value=part.random_value,
             ranked_to=part.ranked_to,
-            turn=part.turn,
+            first_negative_gain=part.first_negative_gain,
         )
         for name, size, part in zip(names.tolist(), sizes.tolist(), solved, strict=True)
     )

@@ -136,13 +136,13 @@ def webster_order(
     Raises:
         UsageError: an argument that `allocate` refuses.
     """
-    seats = seats_in_turn(
+    seats = seats_by_quota(
         sizes, how=how, minimum=minimum, weights=weights, kept=kept, available=available
     )
     return np.concatenate([np.empty(0, dtype=np.int64), *(classes for classes, _ in seats)])
 
 
-def seats_in_turn(
+def seats_by_quota(
     sizes: PerClass,
     *,
     how: str = "proportional",

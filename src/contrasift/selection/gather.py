@@ -87,7 +87,7 @@ class ClassRows:
         return np.repeat(np.arange(self.starts.size - 1), np.diff(ends))
 
 
-def positions_in_turn(class_order: IndexVector, n_classes: int) -> IndexVector:
+def positions_by_quota(class_order: IndexVector, n_classes: int) -> IndexVector:
     """For every place in turn, the position of the rank that it gives to its class.
 
     Positions run over all ranks of class 0, then of class 1, ...; the j-th place that a class gets

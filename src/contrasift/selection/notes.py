@@ -39,13 +39,13 @@ def _turn_note(
     options: SettledOptions,
     whole: bool,
 ) -> str:
-    turned = [code for code, part in enumerate(solved) if part.turn is not None]
+    turned = [code for code, part in enumerate(solved) if part.first_negative_gain is not None]
     if not turned:
         return ""
     first = turned[0]
     where = "the pool" if whole else f"class {summaries[first].name}"
     others = f" (and {len(turned) - 1} more classes)" if len(turned) > 1 else ""
-    start = f"gains turn negative at rank {solved[first].turn} of {where}{others}: "
+    start = f"gains turn negative at rank {solved[first].first_negative_gain} of {where}{others}: "
     if options.redundancy == 0:
         return start + "these examples are unlike the rest of their class on average"
     reason = (

@@ -25,8 +25,8 @@ from contrasift.results import Embeddings, LatentClasses
 from contrasift.selection.arguments import rows_of_indices
 from contrasift.selection.baselines import random_order
 from contrasift.selection.budget import allocate as allocate_places
-from contrasift.selection.budget import seats_in_turn
-from contrasift.selection.gather import ClassRows, positions_in_turn
+from contrasift.selection.budget import seats_by_quota
+from contrasift.selection.gather import ClassRows, positions_by_quota
 from contrasift.selection.task import SettledOptions, Task, with_limits
 
 
@@ -188,14 +188,14 @@ class Places:
 
     Attributes:
         places: int64 [K].
-        in_turn: every place from the first to the last example, in blocks: positions among the
+        quota_order: every place from the first to the last example, in blocks: positions among the
             ranks of class 0, then of class 1, ...; the j-th place of a class is its rank j.
         least: the smallest budget that the limits allow.
         row_rank: int64 [n]; place of every row in the random order of a whole pool, else None.
     """
 
     places: np.ndarray
-    in_turn: Callable[[], Iterator[np.ndarray]]
+    quota_order: Callable[[], Iterator[np.ndarray]]
     least: int
     row_rank: np.ndarray | None = None
 
@@ -234,11 +234,11 @@ class Places:
         if kept is not None:
             floor = np.maximum(floor, kept)
 
-        def in_turn() -> Iterator[np.ndarray]:
-            for given, seats in seats_in_turn(sizes, **request):
+        def quota_order() -> Iterator[np.ndarray]:
+            for given, seats in seats_by_quota(sizes, **request):
                 yield partition.starts[given] + seats
 
-        return cls(places, in_turn, int(floor.sum()))
+        return cls(places, quota_order, int(floor.sum()))
 
     @classmethod
     def _by_chance(
@@ -256,7 +256,7 @@ class Places:
         codes = pool.codes[order] if n_classes > 1 else np.zeros(pool.n, dtype=np.int64)
         places = np.bincount(codes[:budget], minlength=n_classes)
         kept = 0 if limits.keep is None else limits.keep.size
-        positions = positions_in_turn(codes, n_classes)
+        positions = positions_by_quota(codes, n_classes)
         return cls(places, lambda: iter([positions]), kept, rank)
 
 

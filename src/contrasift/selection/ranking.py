@@ -66,7 +66,7 @@ class Ranking:
         cls,
         ranked: RankedRows,
         outcomes: Sequence[Outcome],
-        in_turn: Callable[[], Iterator[np.ndarray]],
+        quota_order: Callable[[], Iterator[np.ndarray]],
         columns: Columns,
     ) -> Ranking:
         """Put classes that were ranked one by one in turn.
@@ -74,7 +74,7 @@ class Ranking:
         Args:
             ranked: their rows.
             outcomes: what is known of each.
-            in_turn: see `Places`.
+            quota_order: see `Places`.
             columns: where the result lies.
         """
         partition, n = ranked.partition, ranked.rows.size
@@ -86,7 +86,7 @@ class Ranking:
         # A refinement that dropped rows leaves fewer than the places: what it chose comes first.
         budget = int(budgets.sum())
         first, last = 0, budget
-        for positions in in_turn():
+        for positions in quota_order():
             chosen = selected[positions]
             better, others = positions[chosen], positions[~chosen]
             order[first : first + better.size] = better
@@ -120,7 +120,7 @@ class Ranking:
             yield self.rows[block][self.selected[block]]
             forget_pages(self.rows, self.selected)
 
-    def turn(self) -> int | None:
+    def first_negative_gain(self) -> int | None:
         """The first budget at which an example is added that lowers F; None if none does."""
         for block in column_blocks(self.budget):
             negative = np.flatnonzero(self.gains[self.order[block]] < 0)

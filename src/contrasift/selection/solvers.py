@@ -96,7 +96,7 @@ def _thresholded(
         if only_set
         else mean_thresholded(rows, task.budget, **terms, **limits),
         ranked_to=task.budget,
-        turn=path.turn,
+        first_negative_gain=path.first_negative_gain,
         total=linear_form.total_of(values, threads),
         parts=parts_thresholded(rows, path.order, **terms) if task.split else None,
     )
@@ -132,7 +132,7 @@ def centre(
         upper_bound=value,  # modular: the k largest are the best of all sets
         random_value=_mean_of_modular(scores, task),
         ranked_to=n,
-        turn=None,
+        first_negative_gain=None,
         total=total,
         parts=scores[order[: task.budget]],
     )
@@ -199,7 +199,7 @@ def _covering(
         upper_bound=path.upper_bound,
         random_value=None,
         ranked_to=task.budget,
-        turn=None,
+        first_negative_gain=None,
         total=linear_form.total_of(values, threads),
         parts=path.gains,
         facts={"evaluations": path.evaluations},
@@ -233,7 +233,7 @@ def by_herding(
         upper_bound=None,
         random_value=None,
         ranked_to=task.budget,
-        turn=None,
+        first_negative_gain=None,
         total=path.total,
     )
 

@@ -72,7 +72,7 @@ class Outcome:
         upper_bound: of the value over all sets of this size; None where there is none.
         random_value: mean of the value over random sets of this size; None where unknown.
         ranked_to: how many ranks the objective itself decided.
-        turn: first selected rank with a negative gain.
+        first_negative_gain: first selected rank with a negative gain.
         total: T [d]; empty where an engine found that nothing needs it.
         parts: float64 [budget]; ⟨z_e, T − λM⟩ of each chosen row, which sum to F; if asked for.
         rule: what the relaxation leaves.
@@ -84,7 +84,7 @@ class Outcome:
     upper_bound: float | None
     random_value: float | None
     ranked_to: int
-    turn: int | None
+    first_negative_gain: int | None
     total: np.ndarray
     parts: np.ndarray | None = None
     rule: Rule | None = None

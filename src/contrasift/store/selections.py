@@ -148,6 +148,15 @@ def _count(mark: np.ndarray) -> int:
     return count
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    """`selection.json` in today's words: version 0.1 called a first negative gain `turn`."""
+    facts = read_json(folder / "selection.json")
+    for part in (facts, *facts.get("classes", ())):
+        if "turn" in part:
+            part.setdefault("first_negative_gain", part.pop("turn"))
+    return facts
+
+
 def read_selection(folder: Path) -> Selection:
     """Read back what `write_selection` wrote.
 
@@ -155,7 +164,7 @@ def read_selection(folder: Path) -> Selection:
         DataError: a file is missing, truncated, or does not belong to the others.
     """
     folder = Path(folder)
-    facts = read_json(folder / "selection.json")
+    facts = read_facts(folder)
     table = read_table(folder / "selection.parquet")
     missing = [name for name in _COLUMNS if name not in table]
     if missing:

@@ -16,7 +16,7 @@ from contrasift.store.shards import ShardFolder
 from contrasift.store.tables import read_blocks, read_records, write_blocks, write_table
 
 _ROWS, _CLASSES = "rows.parquet", "classes.parquet"
-_PLAIN = ("budget", "value", "upper_bound", "random_value", "ranked_to", "turn")
+_PLAIN = ("budget", "value", "upper_bound", "random_value", "ranked_to", "first_negative_gain")
 _RULE = ("direction", "threshold", "exceptions")
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from contrasift.catalogue import OBJECTIVES
 from contrasift.errors import visible
 from contrasift.options import MatrixOptions, SelectOptions
-from contrasift.store.atomic import read_json, sha256_of, write_text
+from contrasift.store.atomic import sha256_of, write_text
+from contrasift.store.selections import read_facts
 
 CARD = "selection.md"
 _METHODS = {
@@ -32,7 +33,7 @@ def write_card(out: Path) -> Path:
     Returns:
         the card.
     """
-    facts = read_json(out / "selection.json")
+    facts = read_facts(out)
     lines = [f"# {facts['budget']:,} of {facts['n']:,} examples, selected by contrasift", ""]
     for title, entries in (
         ("Source", _source(facts)),
@@ -101,7 +102,7 @@ def _classes(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _selection(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"kept: {facts['budget']:,} ({facts['budget'] / facts['n']:.2%})"
-    yield f"objective {facts['objective']}: {OBJECTIVES[facts['objective']].says}"
+    yield f"objective {facts['objective']}: {OBJECTIVES[facts['objective']].description}"
     if facts["objective"] == "sas":
         yield f"λ = {facts['redundancy']:g}; optimizer {facts['optimizer']}, refined by {facts['refine']}"
     yield f"places by class: {facts['allocate']}"

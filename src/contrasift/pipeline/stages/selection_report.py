@@ -18,7 +18,7 @@ from contrasift.pipeline.stages.matrix_rows import opened
 from contrasift.report import EmbeddingMap, Pair, ReportData, Tile, write_report
 from contrasift.report.files import RunFiles
 from contrasift.report.sections import conclusions, selection
-from contrasift.store.atomic import read_json
+from contrasift.store.selections import read_facts
 from contrasift.store.tables import read_table
 
 # Of dropped examples so many are compared with the kept ones of their class, at most so many of those.
@@ -42,7 +42,7 @@ class SelectionFiles(RunFiles):
             )
         self.run: Any = None
         self.path = folder
-        facts = read_json(folder / "selection.json")
+        facts = read_facts(folder)
         self.records = {"select": SimpleNamespace(seconds=facts["seconds"])}
         if (folder / "classes.json").exists() and "method" in facts.get("latent_classes", {}):
             self.records["classes"] = SimpleNamespace(seconds=0.0)

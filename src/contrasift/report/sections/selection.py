@@ -88,7 +88,7 @@ def gains(files: RunFiles) -> list[GainCurve]:
                 gain=files.chosen["gain"][picked],
                 size=summary["size"],
                 budget=summary["budget"],
-                turn=summary["turn"],
+                first_negative_gain=summary["first_negative_gain"],
             )
         )
     return curves

@@ -8,7 +8,7 @@ import numpy as np
 
 from contrasift.arrays import IndexVector, class_codes
 from contrasift.selection.budget import webster_order
-from contrasift.selection.gather import ClassRows, positions_in_turn
+from contrasift.selection.gather import ClassRows, positions_by_quota
 
 
 def random_order(n: int, seed: int, class_code: int | None = None) -> IndexVector:
@@ -41,5 +41,5 @@ def random_per_class_order(classes: Any, seed: int) -> IndexVector:
         partition.of_class(code)[random_order(int(size), seed, code)]
         for code, size in enumerate(partition.sizes)
     ]
-    turns = positions_in_turn(webster_order(partition.sizes), len(names))
+    turns = positions_by_quota(webster_order(partition.sizes), len(names))
     return np.concatenate(ranked)[turns]

@@ -40,15 +40,23 @@ def _by_greedy(
     if options.refine == "none" or path.order.size == 0:
         order, gains = with_the_rest(path.order, path.gains, path.final_gains, task)
         return measured(
-            values, task, options, order, gains, path.order.size, path.total, path.turn, threads
+            values,
+            task,
+            options,
+            order,
+            gains,
+            path.order.size,
+            path.total,
+            path.first_negative_gain,
+            threads,
         )
     chosen, facts = _refined(values, task, options, path.order, path.total)
     gains = replay(values, chosen, total=path.total, redundancy=options.redundancy)
     passes = HeldRows(values, threads)
     order, gains = _complete(passes, task, options, chosen, gains, path.total)
-    turn = _first_negative(gains[: chosen.size])
+    falling = _first_negative(gains[: chosen.size])
     return _measured(
-        passes, task, options, order, gains, chosen.size, path.total, turn, facts=facts
+        passes, task, options, order, gains, chosen.size, path.total, falling, facts=facts
     )
 
 
@@ -166,7 +174,7 @@ def measured(
     gains: np.ndarray,
     budget: int,
     total: np.ndarray,
-    turn: int | None,
+    first_negative_gain: int | None,
     threads: int | None,
     *,
     ranked_to: int | None = None,
@@ -181,7 +189,7 @@ def measured(
         gains,
         budget,
         total,
-        turn,
+        first_negative_gain,
         ranked_to=ranked_to,
         facts=facts,
     )
@@ -195,7 +203,7 @@ def _measured(
     gains: np.ndarray,
     budget: int,
     total: np.ndarray,
-    turn: int | None,
+    first_negative_gain: int | None,
     *,
     bound: float | None = None,
     ranked_to: int | None = None,
@@ -231,7 +239,7 @@ def _measured(
         upper_bound=max(bound, value),
         random_value=chance,
         ranked_to=int(budget if ranked_to is None else ranked_to),
-        turn=turn,
+        first_negative_gain=first_negative_gain,
         total=total,
         parts=parts,
         rule=rule,

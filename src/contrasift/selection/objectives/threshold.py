@@ -271,7 +271,7 @@ class ThresholdedPath:
         final_gains: float64 [n]; gain of every row (once more) given the final selection.
         row_sums: R, float64 [n].
         value: F_λτ of the selection.
-        turn: the first position whose gain is negative; None if there is none.
+        first_negative_gain: the first position whose gain is negative; None if there is none.
         refreshes: passes over all rows.
         pool_refreshes: passes over the pool of promising rows.
     """
@@ -281,7 +281,7 @@ class ThresholdedPath:
     final_gains: Float64[np.ndarray, " n"]
     row_sums: Float64[np.ndarray, " n"]
     value: float
-    turn: int | None
+    first_negative_gain: int | None
     refreshes: int
     pool_refreshes: int
 
@@ -347,7 +347,7 @@ def greedy_thresholded(
         final_gains=run.all_gains(),
         row_sums=sums,
         value=fsum(sums[run.order]) - redundancy * inside,
-        turn=int(negative[0]) if negative.size else None,
+        first_negative_gain=int(negative[0]) if negative.size else None,
         refreshes=run.refreshes,
         pool_refreshes=run.pool_refreshes,
     )

@@ -71,7 +71,7 @@ class GreedyPath:
         total: T, float64 [d].
         selected_sum: M, float64 [d].
         value: F_λ of the selection.
-        turn: the first position whose gain is negative; None if there is none.
+        first_negative_gain: the first position whose gain is negative; None if there is none.
         evaluations: exact gains computed on the way (a naive greedy needs n a step).
         refreshes: passes over all rows.
     """
@@ -82,7 +82,7 @@ class GreedyPath:
     total: Float64[np.ndarray, " d"]
     selected_sum: Float64[np.ndarray, " d"]
     value: float
-    turn: int | None
+    first_negative_gain: int | None
     evaluations: int
     refreshes: int
 
@@ -140,7 +140,7 @@ def greedy(
         total=total,
         selected_sum=selected_sum,
         value=linear_form.value(total, selected_sum, redundancy),
-        turn=int(negative[0]) if negative.size else None,
+        first_negative_gain=int(negative[0]) if negative.size else None,
         evaluations=run.evaluations,
         refreshes=run.refreshes,
     )

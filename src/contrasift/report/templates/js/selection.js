@@ -11,7 +11,7 @@ function drawGain() {
     note: { x, y, yref: "paper", text, showarrow: false, xanchor: x > (one ? one.size * 0.7 : 0.7) ? "right" : "left", xshift: x > (one ? one.size * 0.7 : 0.7) ? -5 : 5, font: { color: colour } },
   });
   const marks = [mark(one ? one.budget : kept, one ? `budget ${count(one.budget)}` : `budget ${(100 * kept).toPrecision(3)} %`, css("--kept"), 0.98)];
-  if (one && one.turn !== null) marks.push(mark(one.turn, `gains below 0 from rank ${count(one.turn)}`, css("--random"), 0.9));
+  if (one && one.first_negative_gain !== null) marks.push(mark(one.first_negative_gain, `gains below 0 from rank ${count(one.first_negative_gain)}`, css("--random"), 0.9));
   draw("gain-plot", curves.map((curve) => ({
     type: "scatter", mode: "lines", x: curve.rank.map((rank) => rank / scale(curve)), y: curve.gain,
     line: { color: one || data.gains.length === 1 ? css("--kept") : classColour(data.gains.indexOf(curve)), width: one ? 2.2 : 1.4 },
