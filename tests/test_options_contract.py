@@ -22,7 +22,7 @@ import contrasift as cs
 from checked import typechecked
 from contrasift.catalogue import OBJECTIVES
 from contrasift.classes.find import METHODS as CLASS_METHODS
-from contrasift.cli import app
+from contrasift.cli import app, load_command
 from contrasift.cli.flags import RUNNING, as_flags
 from contrasift.errors import UsageError
 from contrasift.options import (
@@ -105,11 +105,13 @@ MISSING = {
         "clip": "`contrasift.classes.zero_shot` is the function for names",
         "stability": "`contrasift.classes.class_stability` is the function for several seeds",
         "rounds": "a loop over `pretrain`, `embed`, `select`: the pipeline's",
+        "memory_limit": "of `Searching`, the argument `searching`",
     },
     ("classes", "flag"): {
         "embeddings": "of the run",
         "label_names": "of the pool",
         "assigning": "--engine",
+        "searching": "--memory-limit, and what a run keeps of unfinished work",
     },
     # embed
     ("embed", "python"): {
@@ -151,7 +153,7 @@ def program():
 
 
 def flags(command):
-    return {it.name for it in program().commands[command].params}
+    return {it.name for it in load_command(command).params}
 
 
 def missing(stage, door):
@@ -215,7 +217,11 @@ def test_defaults_are_the_same(stage):
                 continue
             # Nothing is None in Python and an empty text on the command line.
             ours = None if item.default == "" else item.default
-            theirs = parameter.default
+            theirs = None if parameter.default == () else parameter.default
+            if (stage, item.name) == ("select", "classes"):
+                # A command has embeddings, of which classes can be found; a function gets arrays.
+                assert (ours, theirs) == ("auto", None)
+                continue
             assert ours == theirs or float(ours) == float(theirs), item.name
 
 
