@@ -309,7 +309,9 @@ def errors_outside_of_the_command_line():
 
 def test_no_error_of_the_library_names_a_flag():
     # Whole commands to type may be named: they are the same for everybody.
-    commands = re.compile(r"contrasift [a-z]+ |^ --(fraction|subset) ")
+    commands = re.compile(
+        r"contrasift [a-z]+ |^ --(fraction|subset) |^ --update$|^ NEWPOOL --out DIR$"
+    )
     found = {
         where: text
         for where, text in errors_outside_of_the_command_line()

@@ -278,7 +278,7 @@ def test_a_run_that_ends_between_its_last_epoch_and_its_result(tmp_path, whole_r
 
 def test_control_c_is_passed_on_and_the_run_goes_on_later(tmp_path, whole_run):
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match="Ctrl-C"):
+    with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "run", progress=StopAfter(3, KeyboardInterrupt("Ctrl-C")))
     assert signal.getsignal(signal.SIGINT) is handler
     assert weights(train(tmp_path / "run")) == weights(whole_run)
@@ -346,7 +346,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(tmp_pa
 
     with monkeypatch.context() as patch:
         patch.setattr(SimCLR, "training_step", broken)
-        with pytest.raises(ContrasiftError, match=r"nan at step 5 \(epoch 2\).*learning-rate"):
+        with pytest.raises(ContrasiftError, match=r"nan at step 5 \(epoch 2\).*learning_rate="):
             train(tmp_path / "run")
     assert train(tmp_path / "run").steps == STEPS
 

@@ -55,7 +55,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "report": (
             "stages:report_command",
-            "Write report.html from what the run has so far: one page that opens without a network.",
+            "Write report.html from what the folder has so far: one page that opens without a network.",
         ),
     },
     "Questions to a run": {

@@ -16,7 +16,6 @@ from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
 from contrasift.cli.flags import as_flags, pick, with_options
 from contrasift.errors import UsageError, visible
 from contrasift.options import MatrixOptions, SelectOptions
-from contrasift.pipeline.stages.card import certificate_in_words
 
 _SHOWN_CLASSES = 8
 
@@ -138,6 +137,8 @@ def _show(out: Path, *, as_json: bool) -> None:
 
 
 def _summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    from contrasift.pipeline.stages.card import certificate_in_words
+
     n, kept = facts["n"], facts["budget"]
     lines = [
         ("kept", f"{kept:,} of {n:,} examples ({kept / n:.2%})"),

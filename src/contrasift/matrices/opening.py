@@ -215,7 +215,11 @@ def _of_run(matrix: Matrix, examples: Path | str, id: str | None) -> Matrix:
         raise DataError(f"{len(matrix)} readable examples in {examples}", f"{index.size}")
     matrix = replace(matrix, pool_index=index)
     if id is None and matrix.id_source is None and "id" in table:
-        reads = held_ids(table["id"][rows], str(examples))
+        names = table["id"][rows]
+        if len(set(names.tolist())) < len(names):  # of an extended run: two folders, one name
+            note = f"names in {examples} stand twice, so rows go by their numbers"
+            return replace(matrix, notes=(*matrix.notes, note))
+        reads = held_ids(names, str(examples))
         matrix = replace(matrix, id_source=reads, source={**matrix.source, "id": "id"})
     return matrix
 

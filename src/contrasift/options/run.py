@@ -25,16 +25,20 @@ class CompareOptions(Options):
         "Subsets are trained for as many `epochs` as the full pool, or for as many optimiser `steps`.",
     )
     labels_per_class: int = option(
-        10, "Labels a class of the probe that knows few of them (mean of five draws); 0: none."
+        10,
+        "Labels a class of the probe that knows few of them (mean of five draws); 0: none.",
+        later=True,
     )
     regularisation: float | None = option(
         None,
         "λ of the linear probe with all labels; default: chosen on a fifth of them, which takes most of its time.",
+        later=True,
     )
-    first_seed: int = option(0, "Training seeds count from here.")
+    first_seed: int = option(0, "Training seeds count from here.", later=True)
     against: str = option(
         "random-per-class,full",
         "What is trained beside the selection: of `random-per-class`, `random` and `full`, with commas.",
+        later=True,
     )
 
     def __post_init__(self) -> None:

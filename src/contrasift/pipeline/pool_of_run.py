@@ -76,7 +76,7 @@ def find_pool(folder: RunFolder, options: PoolOptions) -> Pool:
         raise RunFolderError(
             f"the pool of {folder.path} at {options.pool}",
             f"none that can be opened ({error})",
-            "If it has moved, say where it is now: --pool PLACE",
+            "If it has moved, say where it is now: moved_to='PLACE'",
         ) from error
 
 
