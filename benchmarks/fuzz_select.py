@@ -213,7 +213,7 @@ def _write(case: dict[str, Any]) -> list[str]:
     _write_beside(case["beside"], n)
     arguments = ["select", "z.npy", "--out", "out"]
     made = {
-        "--classes": _write_classes(case["classes"], n, rng),
+        "--classes": _write_classes(case["classes"], n, rng) or "none",
         "--must-keep": _write_list(case["keep"], n, "keep", rng),
         "--must-drop": _write_list(case["drop"], n, "drop", rng),
         "--scores": _write_scores(case["scores"], n, rng),

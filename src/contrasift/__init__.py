@@ -5,7 +5,7 @@
                                            └── similarity ──┘
 
     >>> import contrasift as cs
-    >>> selection = cs.select(embeddings, classes, fraction=0.2)   # doctest: +SKIP
+    >>> selection = cs.select(embeddings, "auto", fraction=0.2)   # doctest: +SKIP
     >>> selection.indices, selection.ranking, selection.certificate.share   # doctest: +SKIP
 
 Every name below is imported when it is first used: selecting never loads torch.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; at run time `__getattr
     from contrasift.options import TrainOptions
     from contrasift.pools import Pool, open_pool
     from contrasift.results import Certificate, ClassSummary, Embeddings, LatentClasses, Selection
-    from contrasift.selection.select import select
+    from contrasift.selection.select import select  # with classes found by name: see `_HOME`
     from contrasift.store.inputs import load_matrix
     from contrasift.training.callbacks import NegativeStatistics
     from contrasift.training.encoders import Encoder
@@ -71,7 +71,7 @@ _HOME = {
     "open_embeddings": "contrasift.matrices",
     "open_pool": "contrasift.pools",
     "pretrain": "contrasift.training.pretrain",
-    "select": "contrasift.selection.select",
+    "select": "contrasift.classes.selecting",
     "sift": "contrasift.inference.stream",
     "untrained_encoder": "contrasift.training.pretrain",
 }

@@ -53,6 +53,13 @@ class LatentClasses:
     facts: Mapping[str, Any] = field(default_factory=dict)
     levels: Mapping[float, np.ndarray] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        largest = int(np.bincount(self.codes).max(initial=0))
+        return (
+            f"LatentClasses({len(self.names):,} by {self.method} of {self.codes.size:,} rows, "
+            f"the largest of {largest:,})"
+        )
+
     @property
     def labels(self) -> np.ndarray:
         """Each row's class by its name."""
@@ -146,6 +153,8 @@ class Selection:
         rule: arrays of the linear rule, when the relaxation made one.
         marks: bool [n] by fraction, as text; the nested selections that were asked for at once.
         ids: how the source calls each example, an Arrow array [n]; None where it does not.
+        dropped: bool [n]; what must not be selected, and ranks last of its class, whatever its
+            gain; None where nothing was dropped.
     """
 
     index: np.ndarray
@@ -164,6 +173,7 @@ class Selection:
     rule: Mapping[str, np.ndarray] | None = None
     marks: Mapping[str, np.ndarray] = field(default_factory=dict)
     ids: Any = None
+    dropped: np.ndarray | None = None
 
     @cached_property
     def latent_class(self) -> np.ndarray:
@@ -229,8 +239,8 @@ class Selection:
     def to_arrow(self) -> Any:
         """Every example as a `pyarrow.Table`: the columns of `selection.parquet`.
 
-        index, id if the source has ids, latent_class, rank, gain, selected, and `selected_F` for every fraction that was
-        asked for; sorted by class, then rank.
+        index, id if the source has ids, latent_class, rank, gain, selected, `dropped` if anything
+        was, and `selected_F` for every fraction that was asked for; sorted by class, then rank.
         """
         import pyarrow
 
@@ -238,6 +248,8 @@ class Selection:
         columns = {name: getattr(self, name) for name in names}
         if self.ids is not None:
             columns = {"index": self.index, "id": self.ids, **columns}
+        if self.dropped is not None:
+            columns["dropped"] = self.dropped
         return pyarrow.table(columns | {f"selected_{part}": it for part, it in self.marks.items()})
 
     def to_pandas(self) -> Any:

@@ -79,7 +79,7 @@ def test_select_and_filter_give_what_they_give_for_files(memory, rng):
 @pytest.mark.parametrize(
     "command",
     [
-        ["select", "values.npy", "--fraction", "0.5"],
+        ["select", "values.npy", "--classes", "none", "--fraction", "0.5"],
         ["filter", "values.npy", "--rule", "rule.npz"],
         ["embed", "digits"],
         ["run", "digits"],
@@ -106,7 +106,7 @@ def test_results_are_not_written_to_an_address(command):
 )
 def test_addresses_that_cannot_be_read_are_explained(memory, place, code, said):
     memory.pipe_file("memory://bucket/text.npy", b"text")
-    done = run("select", place, "--fraction", "0.5", "--out", "x")
+    done = run("select", place, "--classes", "none", "--fraction", "0.5", "--out", "x")
     assert done.exit_code == code, done.output
     assert said in done.output.replace("\n", " ")
     assert "Traceback" not in done.output

@@ -29,7 +29,7 @@ def call(*words: str, shell: str = "", coding: str = "utf-8") -> subprocess.Comp
     )
 
 
-SELECT = ("select", "z.npy", "--fraction", "0.2", "--out", "o")
+SELECT = ("select", "z.npy", "--classes", "none", "--fraction", "0.2", "--out", "o")
 
 
 @pytest.mark.parametrize("coding", ["ascii", "cp1252"])
@@ -71,7 +71,7 @@ def test_an_output_that_is_full_or_gone(matrix, words):
 def test_names_that_are_too_long(matrix, length, command):
     out = "o" * length
     words = {
-        "select": ["select", "z.npy", "--fraction", "0.2", "--out", out],
+        "select": ["select", "z.npy", "--classes", "none", "--fraction", "0.2", "--out", out],
         "run": ["run", "digits", "--limit", "8", "--epochs", "1", "--out", out],
         "export": ["export", "nowhere", "--out", out],
     }[command]
@@ -88,7 +88,7 @@ NUMBERS = ["18446744073709551616", "-1", "9223372036854775807", "1e20"]
     "flag", ["--min-per-class", "--seed", "--budget", "--neighbours", "--steps", "--threads"]
 )
 def test_numbers_of_any_size_in_select(matrix, number, flag):
-    words = ["select", "z.npy", "--out", "o", flag, number]
+    words = ["select", "z.npy", "--classes", "none", "--out", "o", flag, number]
     words += [] if flag == "--budget" else ["--fraction", "0.2"]
     done = CliRunner().invoke(app, words)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception

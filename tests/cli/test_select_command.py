@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from contrasift.cli import app
-from contrasift.cli.select import certificate_in_words
+from contrasift.pipeline.stages.card import certificate_in_words
 from contrasift.selection.select import select
 from contrasift.store.inputs import parse_bytes
 from contrasift.store.selections import read_selection
@@ -67,7 +67,7 @@ def test_writes_what_scripts_rely_on(files):
 
 def test_without_classes_the_pool_is_one(files):
     z, _ = files
-    run("select", "z.npy", "--budget", 30, "--out", "o")
+    run("select", "z.npy", "--classes", "none", "--budget", 30, "--out", "o")
     chosen = read_selection(Path("o"))
     assert np.array_equal(chosen.indices, select(z, budget=30).indices)
     assert set(chosen.latent_class.tolist()) == {0}
@@ -100,7 +100,7 @@ def test_the_same_command_gives_the_same_bytes(files):
 
 
 def test_again_is_skipped_and_others_are_refused(files):
-    arguments = ("select", "z.npy", "--out", "o")
+    arguments = ("select", "z.npy", "--classes", "none", "--out", "o")
     run(*arguments, "--fraction", 0.2)
     before = Path("o/selection.json").stat().st_mtime_ns
     assert "nothing to do" in run(*arguments, "--fraction", 0.2).output
@@ -114,14 +114,14 @@ def test_again_is_skipped_and_others_are_refused(files):
 
 
 def test_a_selection_that_lost_a_file_is_made_again(files):
-    run("select", "z.npy", "--fraction", 0.2, "--out", "o")
+    run("select", "z.npy", "--classes", "none", "--fraction", 0.2, "--out", "o")
     Path("o/ranking.npy").unlink()
-    run("select", "z.npy", "--fraction", 0.2, "--out", "o")
+    run("select", "z.npy", "--classes", "none", "--fraction", 0.2, "--out", "o")
     assert Path("o/ranking.npy").exists()
 
 
 def test_fractions_become_columns(files):
-    run("select", "z.npy", "--fractions", "0.1,0.4", "--out", "o")
+    run("select", "z.npy", "--classes", "none", "--fractions", "0.1,0.4", "--out", "o")
     table = pq.read_table("o/selection.parquet")
     assert table.column_names == [*COLUMNS, "selected_0.1", "selected_0.4"]
     assert sum(table["selected_0.1"].to_pylist()) == 30
@@ -146,7 +146,7 @@ def test_lists_weights_and_text_classes(files):
 
 
 def test_json_is_all_there_is_on_standard_output(files):
-    result = run("select", "z.npy", "--fraction", 0.2, "--out", "o", "--json")
+    result = run("select", "z.npy", "--classes", "none", "--fraction", 0.2, "--out", "o", "--json")
     facts = json.loads(result.stdout)
     assert facts["budget"] == 60
     assert "o/selection.parquet" in facts["files"]
@@ -161,15 +161,26 @@ def describe(stem: str) -> None:
 
 def test_a_described_matrix_is_taken_as_it_is(files):
     z, _ = files
-    bare = run("select", "z.npy", "--fraction", 0.2, "--out", "a")
+    bare = run("select", "z.npy", "--classes", "none", "--fraction", 0.2, "--out", "a")
     assert "scaled to length one" in bare.stderr
     describe("z")
-    described = run("select", "z.npy", "--fraction", 0.2, "--out", "b")
+    described = run("select", "z.npy", "--classes", "none", "--fraction", 0.2, "--out", "b")
     assert "as they are" in described.stderr
     assert np.array_equal(
         read_selection(Path("b")).indices, select(z, fraction=0.2, normalize="none").indices
     )
-    run("select", "z.npy", "--fraction", 0.2, "--out", "c", "--normalize", "rows")
+    run(
+        "select",
+        "z.npy",
+        "--classes",
+        "none",
+        "--fraction",
+        0.2,
+        "--out",
+        "c",
+        "--normalize",
+        "rows",
+    )
     assert np.array_equal(read_selection(Path("c")).indices, read_selection(Path("a")).indices)
 
 
@@ -187,7 +198,7 @@ def test_a_described_matrix_is_taken_as_it_is(files):
 def test_a_file_that_describes_something_else_is_passed_over(files, text):
     z, _ = files
     Path("z.json").write_text(text)
-    done = run("select", "z.npy", "--fraction", 0.2, "--out", "o")
+    done = run("select", "z.npy", "--classes", "none", "--fraction", 0.2, "--out", "o")
     assert "z.json is passed over" in done.stderr
     plain = select(z, fraction=0.2, normalize="rows")
     assert np.array_equal(read_selection(Path("o")).indices, plain.indices)
@@ -195,7 +206,7 @@ def test_a_file_that_describes_something_else_is_passed_over(files, text):
 
 def test_a_description_of_another_matrix_is_refused(files):
     Path("z.json").write_text('{"normalised": "rows", "sha256": "0"}')
-    refused = run("select", "z.npy", "--fraction", 0.2, "--out", "o", code=1)
+    refused = run("select", "z.npy", "--classes", "none", "--fraction", 0.2, "--out", "o", code=1)
     assert "another sha256" in refused.output
 
 
@@ -221,7 +232,9 @@ def test_a_folder_of_embeddings_with_unreadable_examples(files):
 
 
 def test_warnings_reach_the_reader(files):
-    result = run("select", "z.npy", "--fraction", 0.8, "--redundancy", 1, "--out", "o")
+    result = run(
+        "select", "z.npy", "--classes", "none", "--fraction", 0.8, "--redundancy", 1, "--out", "o"
+    )
     assert "gains turn negative" in result.output
     assert json.loads(Path("o/selection.json").read_text())["turn"] is not None
 
@@ -288,27 +301,41 @@ def test_bad_input_gives_one_message(files, arguments, code, message):
     np.savez("archive.npz", z=z, y=z, c=classes)
     result = run("select", *arguments, "--out", "o", code=code)
     assert message in " ".join(result.output.split())
-    assert not Path("o").exists() or not list(Path("o").iterdir())
+    left = {path.name for path in Path("o").iterdir()} if Path("o").exists() else set()
+    assert left <= {"classes.parquet", "classes.json"}  # found, and of use to the next command
+    assert len(left) != 1
 
 
 def test_a_matrix_needs_a_place_for_the_result(files):
-    assert "--out" in run("select", "z.npy", "--fraction", 0.2, code=2).output
+    assert "--out" in run("select", "z.npy", "--classes", "none", "--fraction", 0.2, code=2).output
 
 
 def test_out_must_be_a_folder_of_its_own(files):
     Path("file").write_text("")
-    assert "a file" in run("select", "z.npy", "--budget", 3, "--out", "file", code=1).output
-    assert "a file" in run("select", "z.npy", "--budget", 3, "--out", "file/o", code=1).output
+    assert (
+        "a file"
+        in run(
+            "select", "z.npy", "--classes", "none", "--budget", 3, "--out", "file", code=1
+        ).output
+    )
+    assert (
+        "a file"
+        in run(
+            "select", "z.npy", "--classes", "none", "--budget", 3, "--out", "file/o", code=1
+        ).output
+    )
     Path("run").mkdir()
     Path("run/options.yaml").write_text("pool: {}\n")
-    refused = run("select", "z.npy", "--budget", 3, "--out", "run", code=1)
+    refused = run("select", "z.npy", "--classes", "none", "--budget", 3, "--out", "run", code=1)
     assert "folder of a run" in refused.output
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_out_must_be_writable(files):
     Path("locked").mkdir(mode=0o500)
-    refused = run("select", "z.npy", "--budget", 3, "--out", "locked/o", code=1)
+    refused = run(
+        "select", "z.npy", "--classes", "none", "--budget", 3, "--out", "locked/o", code=1
+    )
     assert "cannot be written" in refused.output
 
 
@@ -361,13 +388,15 @@ def test_help_is_quick_and_light(command):
     assert time.perf_counter() - begun < 3  # 0.3 s on an idle core
 
 
-def test_selecting_never_imports_torch(files):
+@pytest.mark.parametrize(("classes", "loaded"), [("none", "False False"), ("auto", "False True")])
+def test_selecting_never_imports_torch(files, classes, loaded):
     code = (
         "import sys; sys.argv = ['contrasift', 'select', 'z.npy', '--fraction', '0.2', '--out', 'o']\n"
+        f"sys.argv += ['--classes', '{classes}']\n"
         "from contrasift.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print('torch' in sys.modules, 'sklearn' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "False False"
+    assert done.stdout.splitlines()[-1] == loaded

@@ -101,7 +101,7 @@ def test_lists_by_id():
     np.testing.assert_array_equal(found.index, expected.index)
     np.testing.assert_array_equal(found.selected, expected.selected)
     by_scores = ("--objective", "scores", "--scores", "s.parquet")
-    run("select", "e.parquet", *by_scores, "--budget", 7, "--out", "b")
+    run("select", "--classes", "none", "e.parquet", *by_scores, "--budget", 7, "--out", "b")
     assert set(read_selection(Path("b")).indices) == set(np.argsort(-scores)[:7])
 
 
@@ -112,6 +112,8 @@ def test_the_lists_of_datacomp_and_selections():
     np.save("keep.npy", np.sort(halves[[7, 3]]))
     run(
         "select",
+        "--classes",
+        "none",
         "e.npy",
         "--id",
         "uids.npy",
@@ -125,10 +127,21 @@ def test_the_lists_of_datacomp_and_selections():
     first = read_selection(Path("a"))
     assert {3, 7} <= set(first.indices)
     lists = ("--id", "uids.npy", "--must-drop", "a/selection.parquet")
-    run("select", "e.npy", *lists, "--budget", 9, "--out", "b")
+    run("select", "--classes", "none", "e.npy", *lists, "--budget", 9, "--out", "b")
     assert not set(first.indices) & set(read_selection(Path("b")).indices)
     # The same by indices, of embeddings without ids.
-    run("select", "e.npy", "--must-drop", "a/selection.parquet", "--budget", 9, "--out", "c")
+    run(
+        "select",
+        "--classes",
+        "none",
+        "e.npy",
+        "--must-drop",
+        "a/selection.parquet",
+        "--budget",
+        9,
+        "--out",
+        "c",
+    )
     np.testing.assert_array_equal(
         read_selection(Path("b")).indices, read_selection(Path("c")).indices
     )
@@ -142,7 +155,18 @@ def test_whole_numbers_as_ids():
     assert {1, 3} <= set(found.indices)
     assert {1003, 1009} <= set(found.selected_ids or ())
     Path("keep.txt").write_text("1003\n1009\n")
-    run("select", "e.parquet", "--must-keep", "keep.txt", "--budget", 5, "--out", "o")
+    run(
+        "select",
+        "--classes",
+        "none",
+        "e.parquet",
+        "--must-keep",
+        "keep.txt",
+        "--budget",
+        5,
+        "--out",
+        "o",
+    )
     assert {1, 3} <= set(read_selection(Path("o")).indices)
     with pytest.raises(UsageError, match=r"must_keep= with ids.*such as 1000; got 1.*: 7"):
         cs.select(matrix, budget=5, must_keep=[7])
@@ -199,11 +223,13 @@ def test_nothing_is_left_out_where_nothing_is_bad():
 
 def test_the_copy_is_announced_and_used_again():
     pq.write_table(table(ROWS, IDS), "e.parquet")
-    said = run("select", "e.parquet", "--fraction", 0.3, "--out", "o").output
+    said = run("select", "--classes", "none", "e.parquet", "--fraction", 0.3, "--out", "o").output
     assert "MB are written to o/cache/embeddings-" in " ".join(said.split())
     copies = list(Path("o/cache").iterdir())
     assert len(copies) == 1
-    said = run("select", "e.parquet", "--fraction", 0.4, "--out", "o", "--update").output
+    said = run(
+        "select", "--classes", "none", "e.parquet", "--fraction", 0.4, "--out", "o", "--update"
+    ).output
     assert "are written" not in said
     assert list(Path("o/cache").iterdir()) == copies
 
@@ -211,18 +237,42 @@ def test_the_copy_is_announced_and_used_again():
 def test_other_ids_are_another_selection():
     np.save("e.npy", ROWS)
     Path("ids.txt").write_text("\n".join(IDS))
-    run("select", "e.npy", "--id", "ids.txt", "--fraction", 0.3, "--out", "o")
+    run("select", "--classes", "none", "e.npy", "--id", "ids.txt", "--fraction", 0.3, "--out", "o")
     Path("ids.txt").write_text("\n".join(reversed(IDS)))
-    run("select", "e.npy", "--id", "ids.txt", "--fraction", 0.3, "--out", "o", code=1)
-    run("select", "e.npy", "--fraction", 0.3, "--out", "o", code=1)
+    run(
+        "select",
+        "--classes",
+        "none",
+        "e.npy",
+        "--id",
+        "ids.txt",
+        "--fraction",
+        0.3,
+        "--out",
+        "o",
+        code=1,
+    )
+    run("select", "--classes", "none", "e.npy", "--fraction", 0.3, "--out", "o", code=1)
 
 
 def test_eight_bits_on_the_command_line():
     np.save("e.npy", (ROWS * 30).round().clip(-127, 127).astype(np.int8))
-    refused = run("select", "e.npy", "--budget", 9, "--out", "o", code=1)
+    refused = run("select", "--classes", "none", "e.npy", "--budget", 9, "--out", "o", code=1)
     assert "--scale" in refused.output
-    run("select", "e.npy", "--budget", 9, "--out", "o", "--scale", 0.03)
-    run("select", "e.npy", "--budget", 9, "--out", "p", "--scale", "one", code=2)
+    run("select", "--classes", "none", "e.npy", "--budget", 9, "--out", "o", "--scale", 0.03)
+    run(
+        "select",
+        "--classes",
+        "none",
+        "e.npy",
+        "--budget",
+        9,
+        "--out",
+        "p",
+        "--scale",
+        "one",
+        code=2,
+    )
 
 
 def test_shards_under_a_memory_limit(here: Path):
@@ -239,7 +289,18 @@ def test_shards_under_a_memory_limit(here: Path):
 def test_a_relaxed_selection_of_shards(here: Path):
     Path("made").mkdir()
     place, _ = PRODUCERS["npy_shards"](Path("made"), ROWS, IDS)
-    run("select", place, "--fraction", 0.3, "--optimizer", "relaxed", "--out", "o")
+    run(
+        "select",
+        "--classes",
+        "none",
+        place,
+        "--fraction",
+        0.3,
+        "--optimizer",
+        "relaxed",
+        "--out",
+        "o",
+    )
     expected = cs.select(ROWS, fraction=0.3, optimizer="relaxed")
     np.testing.assert_array_equal(read_selection(Path("o")).indices, expected.indices)
 
@@ -248,10 +309,10 @@ def test_ids_twice_are_refused_before_the_work():
     pq.write_table(table(ROWS, [IDS[0], *IDS[:-1]]), "e.parquet")
     with pytest.raises(DataError, match="more than once"):
         cs.select(cs.open_embeddings("e.parquet"), budget=3)
-    refused = run("select", "e.parquet", "--budget", 9, "--out", "o", code=1)
+    refused = run("select", "--classes", "none", "e.parquet", "--budget", 9, "--out", "o", code=1)
     assert "--id none" in refused.output
     assert not Path("o").exists()
-    run("select", "e.parquet", "--budget", 9, "--out", "o", "--id", "none")
+    run("select", "--classes", "none", "e.parquet", "--budget", 9, "--out", "o", "--id", "none")
 
 
 def test_bad_rows_of_shards_may_be_dropped_by_id(here: Path):
@@ -274,7 +335,18 @@ def test_bad_rows_of_shards_may_be_dropped_by_id(here: Path):
 def test_exports_of_datacomp(here: Path):
     Path("made").mkdir()
     place, how = PRODUCERS["datacomp"](Path("made"), ROWS, IDS)
-    run("select", place, "--column", how["column"], "--fraction", 0.3, "--out", "o")
+    run(
+        "select",
+        "--classes",
+        "none",
+        place,
+        "--column",
+        how["column"],
+        "--fraction",
+        0.3,
+        "--out",
+        "o",
+    )
     chosen = read_selection(Path("o"))
     run("export", "o", "--to", "ids", "--out", "ids.txt")
     assert Path("ids.txt").read_text().splitlines() == chosen.selected_ids
@@ -299,7 +371,7 @@ def test_exports_of_tables(here: Path, name: str):
     Path("made").mkdir()
     place, how = PRODUCERS[name](Path("made"), ROWS, IDS)
     flags = [word for key, value in how.items() for word in (f"--{key}", value)]
-    run("select", place, *flags, "--fraction", 0.3, "--out", "o")
+    run("select", "--classes", "none", place, *flags, "--fraction", 0.3, "--out", "o")
     run("export", "o", "--to", "rows", "--out", "rows.parquet")
     chosen = read_selection(Path("o"))
     found = pq.read_table("rows.parquet")
@@ -311,7 +383,7 @@ def test_exports_of_tables(here: Path, name: str):
 
 def test_exports_that_cannot_be(here: Path):
     np.save("e.npy", ROWS)
-    run("select", "e.npy", "--fraction", 0.3, "--out", "o")
+    run("select", "--classes", "none", "e.npy", "--fraction", 0.3, "--out", "o")
     assert "--id" in run("export", "o", "--to", "ids", "--out", "x", code=1).output
     refused = run("export", "o", "--to", "rows", "--out", "x.parquet", code=2)
     assert "a source with tables" in " ".join(refused.output.split())

@@ -60,7 +60,7 @@ def test_select_prints_the_same_hash(on_ray, rng, tmp_path):
 
 def test_a_second_selection_is_refused_and_one_that_fails_leaves_nothing(tmp_path):
     np.save("values.npy", np.ones((4, 2)))
-    command = ["select", "values.npy", "--fraction", "0.5", "--out", "x"]
+    command = ["select", "values.npy", "--classes", "none", "--fraction", "0.5", "--out", "x"]
     with RunFolder(tmp_path / "x").locked():
         refused = run(*command)
     assert refused.exit_code == 1
@@ -128,7 +128,9 @@ def test_all_stages_in_one_command_are_the_same_to_the_byte(on_ray, tmp_path):
 )
 def test_bad_flags(flags, code, words, tmp_path):
     np.save("values.npy", np.ones((4, 2)))
-    done = run("select", "values.npy", "--fraction", "0.5", "--out", "x", *flags)
+    done = run(
+        "select", "values.npy", "--classes", "none", "--fraction", "0.5", "--out", "x", *flags
+    )
     assert done.exit_code == code
     assert words in done.output
     assert not (tmp_path / "x").exists()
@@ -137,6 +139,17 @@ def test_bad_flags(flags, code, words, tmp_path):
 def test_no_ray_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     np.save("values.npy", np.ones((4, 2)))
-    done = run("select", "values.npy", "--fraction", "0.5", "--out", "x", "--engine", "ray")
+    done = run(
+        "select",
+        "values.npy",
+        "--classes",
+        "none",
+        "--fraction",
+        "0.5",
+        "--out",
+        "x",
+        "--engine",
+        "ray",
+    )
     assert done.exit_code == 1
     assert "contrasift[ray]" in done.output

@@ -13,7 +13,9 @@ from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, VICRegLoss
 from contrasift.errors import ContrasiftError, RunFolderError, UsageError
 from contrasift.negatives.losses import InfoNCE
 from contrasift.options import METHODS, TrainOptions
+from contrasift.store.atomic import is_temporary
 from contrasift.training.byol import byol_loss
+from contrasift.training.checkpoints import save_state
 from contrasift.training.encoders import HEADS, weights_sha256
 from contrasift.training.loading import load_encoder
 from contrasift.training.method import spread
@@ -354,6 +356,17 @@ def test_a_default_that_is_written_out_is_the_same_run():
     assert plain.fingerprint("x") != TrainOptions(temperature=0.4).fingerprint("x")
 
 
+def test_torchs_own_word_for_a_full_disk_is_explained(tmp_path, monkeypatch):
+    def full(values, path):
+        raise RuntimeError("[enforce fail at inline_container.cc:664] unexpected pos\nframe #0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(ContrasiftError, match="unexpected pos. Free space.*goes on from") as found:
+        save_state({}, tmp_path / "last.ckpt")
+    assert "frame" not in str(found.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     reference = train(tmp_path / "reference", "simclr")
     folder, save, saved = tmp_path / "run", torch.save, []
@@ -371,5 +384,5 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
             train(folder, "simclr")
     kept = torch.load(folder / "last.ckpt", weights_only=True)
     assert kept["epochs"] == 1
-    assert not list(folder.glob("*.partial"))
+    assert not [path for path in folder.iterdir() if is_temporary(path.name)]
     assert weights(train(folder, "simclr")) == weights(reference)

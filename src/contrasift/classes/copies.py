@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Distinct:
     counts: np.ndarray
 
 
-def distinct_rows(values: np.ndarray) -> Distinct | None:
+def distinct_rows(values: Any) -> Distinct | None:
     """The different rows, or None where all differ; told apart by 128 bits of BLAKE2.
 
     Args:

@@ -11,7 +11,13 @@ import numpy as np
 from contrasift.arrays import check_matrix
 from contrasift.classes.agreement import class_agreement, label_codes, renumber
 from contrasift.classes.few_labels import few_label_classes, propagate_classes
-from contrasift.classes.given import check_known, classes_from_labels, draw_known, named
+from contrasift.classes.given import (
+    check_known,
+    classes_from_labels,
+    draw_known,
+    named,
+    one_class,
+)
 from contrasift.classes.graph_classes import graph_classes
 from contrasift.classes.kmeans import Assigned, choose_n_classes, kmeans, split_large
 from contrasift.classes.neighbours import Searching
@@ -52,7 +58,7 @@ def latent_classes(
     `graph`: communities of the graph of nearest neighbours (Leiden), which find their own number.
     `kmeans`: faiss, with a number of classes that is given or chosen. `few-labels`: logistic
     regression on the rows whose labels are known. `propagate`: known labels spread over the graph.
-    `labels`: the labels as they are. `auto`: `graph`, unless a number of classes is asked for; then
+    `labels`: the labels as they are. `none`: one class. `auto`: `graph`, unless a number of classes is asked for; then
     `kmeans`.
 
     Rows are whitened first by default: centred, reduced to their leading components, brought to
@@ -118,6 +124,8 @@ def latent_classes(
     n = check_matrix(embeddings).shape[0]
     if method == "labels":
         return classes_from_labels(n, labels, label_names)
+    if method == "none":
+        return one_class(n)
     if method == "auto":
         method = "graph" if n_classes is None else "kmeans"
     rows = prepare_rows(embeddings, whiten=whiten, metric=metric, seed=seed)

@@ -41,6 +41,14 @@ def classes_from_labels(n: int, labels: object, label_names: Sequence[str] = ())
     return LatentClasses(codes, named(names, label_names), score, "labels", facts)
 
 
+def one_class(n: int) -> LatentClasses:
+    """The whole as one class, score 1."""
+    codes = np.zeros(n, dtype=np.int64)
+    return LatentClasses(
+        codes, np.zeros(1, np.int64), np.ones(n, np.float32), "none", {"sizes": [n]}
+    )
+
+
 def named(values: np.ndarray, label_names: Sequence[str]) -> np.ndarray:
     """The names of sorted label values, where integers have names.
 

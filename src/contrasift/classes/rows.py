@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Rows:
             square is neither too large nor too small for it.
     """
 
-    values: np.ndarray
+    values: Any
     whitening: Whitening | None = None
     spherical: bool = True
     shift: int = 0
@@ -113,7 +114,7 @@ def prepare_rows(embeddings: object, *, whiten: int, metric: str, seed: int) -> 
     return Rows(values, fit_whitening(values, width, which, shift), spherical, shift)
 
 
-def _shift_of(values: np.ndarray) -> int:
+def _shift_of(values: Any) -> int:
     """The power of two that brings the largest entry below 1; 0 where it is of a usual size."""
     if values.dtype == np.float16:
         return 0

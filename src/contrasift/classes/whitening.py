@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Whitening:
 
 
 def fit_whitening(
-    values: np.ndarray, width: int, which: np.ndarray | None = None, shift: int = 0
+    values: Any, width: int, which: np.ndarray | None = None, shift: int = 0
 ) -> Whitening:
     """Mean and leading directions, summed in float64 over blocks.
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
+import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from contrasift.catalogue import nearest
 from contrasift.cli.console import Narrator, print_json
 from contrasift.cli.flags import pick
-from contrasift.errors import RunFolderError
-from contrasift.options import GROUPS, RunOptions
+from contrasift.errors import RunFolderError, UsageError
+from contrasift.options import GROUPS, ClassesOptions, RunOptions
+from contrasift.options.words import RunClassMethod
+from contrasift.store.objects import is_url
 
 if TYPE_CHECKING:
     from contrasift.cli.engine import Connect
     from contrasift.pipeline.run import Run
     from contrasift.store.run import StageRecord
 
+RUN_METHODS = typing.get_args(RunClassMethod)
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
 Device = Annotated[str, typer.Option("--device", help="`auto`, `cpu`, `cuda`, `mps`, ...")]
 Update = Annotated[
@@ -52,7 +57,7 @@ def merge_options(
         for name, section in read_recipe_mapping(find_recipe(recipe)).items():
             values.setdefault(name, {}).update(section)
     for name, kind in GROUPS.items():
-        flags = pick(given, kind)
+        flags = classes_given(given) if kind is ClassesOptions else pick(given, kind)
         section = values.setdefault(name, {})
         # A fraction replaces a budget and the other way round.
         if "fraction" in flags:
@@ -66,6 +71,25 @@ def merge_options(
     if values["select"].get("fraction") is None and values["select"].get("budget") is None:
         values["select"]["fraction"] = 0.2
     return RunOptions.from_mapping(values)
+
+
+def classes_given(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of `ClassesOptions`, where `--classes` may be a method or a file.
+
+    Raises:
+        UsageError: neither; says the nearest method.
+    """
+    flags = pick(given, ClassesOptions)
+    word = flags.get("classes")
+    if word is None or word in RUN_METHODS:
+        return flags
+    if not (is_url(word) or Path(word).exists()):
+        raise UsageError(
+            f"classes= as a file, or one of {', '.join(RUN_METHODS)}",
+            word,
+            nearest(word, RUN_METHODS),
+        )
+    return flags | {"classes": "labels", "classes_file": word}
 
 
 @contextlib.contextmanager

@@ -92,6 +92,12 @@ def _show(result: Mapping[str, Any]) -> None:
             f"proportional (total variation).{_interval_in_words(result)}",
             markup=False,
         )
+    else:
+        console.print(
+            "F, coverage, centre and gap need the embeddings that were selected from: "
+            "--embeddings FILE.",
+            markup=False,
+        )
     console.print()
     wide.print(_pairs_table(result))
     pair = result["pairs"][0]

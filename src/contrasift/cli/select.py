@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
 from contrasift.cli.flags import as_flags, pick, with_options
 from contrasift.errors import UsageError, visible
 from contrasift.options import MatrixOptions, SelectOptions
+from contrasift.pipeline.stages.card import certificate_in_words
 
 _SHOWN_CLASSES = 8
 
@@ -54,7 +54,12 @@ def select_command(
     bound, certificate, budgets, time, memory), ranking.npy (any prefix is the selection for that
     budget) and, for --optimizer relaxed, rule.npz (see `contrasift filter`).
 
+    Latent classes, within which is selected, are found first (--classes auto) and left in
+    classes.parquet for the next selection.
+
     Examples:
+        contrasift select embeddings.npy --fraction 0.2 --out chosen/
+
         contrasift select embeddings.npy --classes classes.npy --fraction 0.2 --out chosen/
 
         contrasift select embeddings.npy --budget 10000 --optimizer relaxed --out chosen/
@@ -109,7 +114,7 @@ def _show(out: Path, *, as_json: bool) -> None:
 
     facts = read_json(out / "selection.json")
     digest = sha256_of(out / "selection.parquet")
-    names = ("selection.parquet", "selection.json", "ranking.npy", "rule.npz")
+    names = ("selection.parquet", "selection.json", "ranking.npy", "rule.npz", "selection.md")
     written = [str(out / name) for name in names if (out / name).exists()]
     if as_json:
         print_json(json.dumps({**facts, "files": written, "sha256": digest}, indent=2))
@@ -138,7 +143,7 @@ def _summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("by", _objective_in_words(facts)),
         ("value", _value_in_words(facts)),
         ("certificate", certificate_in_words(facts)),
-        ("classes", _classes_in_words(facts["classes"])),
+        ("classes", _classes_in_words(facts)),
     ]
     if facts["objective"] == "sas":
         lines.insert(4, ("gains", _turn_in_words(facts["turn"])))
@@ -146,30 +151,18 @@ def _summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         (f"at {share}", f"{count:,} examples, in the column selected_{share}")
         for share, count in facts["marked_budgets"].items()
     ]
+    if "duplicates" in facts:
+        one = facts["duplicates"]
+        text = f"{one['dropped']:,} near-copies at ε = {one['epsilon']:g}"
+        lines.append(("dropped", text))
     memory = facts["peak_memory_bytes"]
     used = f", {memory / 2**20:,.0f} MiB at most" if memory else ""
+    once = facts.get("compile_seconds", 0.0)
+    used += f"; and {once:.1f} s of compiling, which is kept for the next time" if once else ""
     lines.append(("time", f"{facts['seconds']:.2f} s for the selection{used}"))
     if "engine" in facts:
         lines.append(("engine", _engine_in_words(facts)))
     return lines
-
-
-def certificate_in_words(facts: Mapping[str, Any]) -> str:
-    """What a certificate proves, never rounded up."""
-    share, bound = facts["certificate"], facts["upper_bound"]
-    if bound is None:
-        return "none for this objective"
-    if share is None:
-        if bound <= 0:
-            return f"at most {bound - facts['value']:.6g} below the best selection of its size"
-        percent = math.floor(facts["value"] / bound * 1e5) / 1e3
-        return f"reaches at least {percent:.3f} % of the best value of any selection of this size"
-    if share >= 1:
-        return "proved to be the best selection of its size"
-    if share <= 0:
-        return "no better than a random selection of its size"
-    percent = math.floor(share * 1e5) / 1e3
-    return f"reaches at least {percent:.3f} % of what any selection of this size could gain over random"
 
 
 def _objective_in_words(facts: Mapping[str, Any]) -> str:
@@ -208,9 +201,12 @@ def _turn_in_words(turn: int | None) -> str:
     return f"negative from place {turn:,} of the ranking: from there on examples lower F"
 
 
-def _classes_in_words(classes: list[Mapping[str, Any]]) -> str:
+def _classes_in_words(facts: Mapping[str, Any]) -> str:
+    classes = facts["classes"]
     if len(classes) == 1:
         return "one"
     shown = [f"{part['name']}: {part['budget']} of {part['size']}" for part in classes]
     more = f"; and {len(shown) - _SHOWN_CLASSES} more" if len(shown) > _SHOWN_CLASSES else ""
-    return f"{len(shown)} ({'; '.join(shown[:_SHOWN_CLASSES])}{more})"
+    method = facts.get("latent_classes", {}).get("method")
+    by = f" by {method}" if method else ""
+    return f"{len(shown)}{by} ({'; '.join(shown[:_SHOWN_CLASSES])}{more})"

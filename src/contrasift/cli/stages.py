@@ -16,6 +16,7 @@ from contrasift.cli.common import (
     Quiet,
     RunArgument,
     Update,
+    classes_given,
     continue_run,
     merge_options,
     print_stage,
@@ -23,16 +24,18 @@ from contrasift.cli.common import (
 )
 from contrasift.cli.console import Narrator, print_json
 from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
-from contrasift.cli.flags import with_options
+from contrasift.cli.flags import pick, with_options
 from contrasift.cli.tables import show_pools
 from contrasift.errors import UsageError
 from contrasift.options import (
     ClassesOptions,
     CompareOptions,
     EmbedOptions,
+    MatrixReading,
     PoolOptions,
     TrainOptions,
 )
+from contrasift.store.objects import is_url
 
 
 @with_options(PoolOptions, EmbedOptions, TrainOptions, hide=["pool"])
@@ -80,9 +83,19 @@ def embed_command(
         print_stage(out, "embed", record)
 
 
-@with_options(ClassesOptions)
+@with_options(ClassesOptions, MatrixReading)
 def classes_command(
-    folder: RunArgument,
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|EMBEDDINGS",
+            help="The run folder; with --out embeddings, as for `contrasift select`.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="For embeddings: the folder for classes.parquet."),
+    ] = None,
     device: Device = "auto",
     engine: EngineFlag = EngineName.local,
     address: Address = None,
@@ -95,9 +108,12 @@ def classes_command(
     """Find latent classes: communities of neighbours, k-means, from few labels or names, or given.
 
     Writes classes.parquet, and classes.json with how well they agree between seeds (and so do the
-    selections by them), and with the labels where there are any.
+    selections by them), and with the labels where there are any. `contrasift select` into the same
+    folder takes them.
 
     Examples:
+        contrasift classes embeddings.npy --out chosen/
+
         contrasift classes runs/photos --classes graph --resolution auto
 
         contrasift classes runs/photos --classes kmeans --n-classes 50:400
@@ -105,6 +121,19 @@ def classes_command(
         contrasift classes runs/photos --classes few-labels --few-labels labels.csv
     """
     quiet = quiet or as_json
+    if out is not None:
+        _classes_of_matrix(place, out, given, engine, update=update, quiet=quiet, as_json=as_json)
+        return
+    folder = Path(place)
+    if not is_url(place) and not (folder / "options.yaml").exists():
+        raise UsageError(
+            "a run folder, or out= for classes of embeddings",
+            f"{place}, which is no run, without out=",
+            f"contrasift classes {place} --out FOLDER",
+        )
+    reading = pick(given, MatrixReading)
+    if reading:
+        raise UsageError("out= beside " + " and ".join(f"{name}=" for name in reading), "none")
     with (
         reached(engine, address, Narrator(quiet=quiet).say) as connect,
         continue_run(
@@ -118,6 +147,37 @@ def classes_command(
         from contrasift.store.atomic import read_json
 
         print_stage(folder, "classes", record, classes=read_json(folder / "classes.json"))
+
+
+def _classes_of_matrix(
+    place: str,
+    out: Path,
+    given: dict[str, Any],
+    engine: EngineName,
+    *,
+    update: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    from contrasift.pipeline.stages.matrix_classes import classes_from_matrix
+    from contrasift.store.atomic import read_json
+
+    if engine is not EngineName.local:
+        raise UsageError("engine='local' for classes of embeddings", f"engine='{engine}'")
+    classes_from_matrix(
+        place,
+        out,
+        ClassesOptions(**classes_given(given)),
+        MatrixReading(**pick(given, MatrixReading)),
+        narrator=Narrator(quiet=quiet),
+        update=update,
+    )
+    table, facts = out / "classes.parquet", read_json(out / "classes.json")
+    if as_json:
+        files = [str(table), str(out / "classes.json")]
+        print_json(json.dumps({"files": files, "classes": facts}, indent=2))
+        return
+    print(f"{facts['n_classes']:,} classes by {facts['method']} -> {table}")
 
 
 @with_options(TrainOptions, CompareOptions, hide=["seeds"])
@@ -248,22 +308,35 @@ def evaluate_command(
 
 
 def report_command(
-    folder: RunArgument,
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="RUN|SELECTION", help="A run folder, or the folder of a selection."),
+    ],
     moved_to: PoolPlace = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Write report.html from what the run has so far: one page that opens without a network.
+    """Write report.html from what the folder has so far: one page that opens without a network.
 
-    Example: contrasift report runs/photos
+    Examples:
+        contrasift report runs/photos
+
+        contrasift report chosen/
     """
-    with continue_run(folder, {}, quiet=quiet or as_json, moved_to=moved_to) as run:
-        from contrasift.pipeline.stages.map import make_map
-        from contrasift.pipeline.stages.report import report
+    if (folder / "options.yaml").exists() or not (folder / "selection.json").exists():
+        with continue_run(folder, {}, quiet=quiet or as_json, moved_to=moved_to) as run:
+            from contrasift.pipeline.stages.map import make_map
+            from contrasift.pipeline.stages.report import report
 
-        if "classes" in run.folder.records():
-            make_map(run)
-        page = report(run)
+            if "classes" in run.folder.records():
+                make_map(run)
+            page = report(run)
+    else:
+        from contrasift.pipeline.stages.selection_report import report_selection
+
+        if moved_to is not None:
+            raise UsageError("a run folder for pool=", f"{folder}, a selection")
+        page = report_selection(folder, Narrator(quiet=quiet or as_json))
     if as_json:
         print_json(json.dumps({"run": str(folder), "report": str(page)}))
     else:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import DataError
+from contrasift.fingerprints import array_sha256
 from contrasift.matrices.parts import Part, Stored
 
 
@@ -103,7 +104,7 @@ class Matrix:
         what = [self.source.get("column"), self.source.get("scale")]
         if len(digests) == 1 and what == [None, None] and self.kept is None:
             return digests[0]
-        left_out = None if self.kept is None else hashlib.sha256(self.kept.tobytes()).hexdigest()
+        left_out = None if self.kept is None else array_sha256(self.kept)
         text = json.dumps([digests, what, left_out])
         return hashlib.sha256(text.encode()).hexdigest()
 

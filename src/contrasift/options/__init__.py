@@ -3,7 +3,7 @@
 from contrasift.options.choosing import ClassesOptions, EmbedOptions, PoolOptions
 from contrasift.options.declaring import Options, option
 from contrasift.options.run import GROUPS, CompareOptions, RunOptions
-from contrasift.options.selecting import ChoiceOptions, MatrixOptions, SelectOptions
+from contrasift.options.selecting import ChoiceOptions, MatrixOptions, MatrixReading, SelectOptions
 from contrasift.options.training import (
     METHODS,
     DynamicsOptions,
@@ -22,6 +22,7 @@ __all__ = [
     "DynamicsOptions",
     "EmbedOptions",
     "MatrixOptions",
+    "MatrixReading",
     "Method",
     "Options",
     "PoolOptions",

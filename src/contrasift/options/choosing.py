@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 
+from contrasift.fingerprints import json_fingerprint
 from contrasift.options.declaring import Options, option, require
 from contrasift.options.training import METHODS
 from contrasift.options.words import GraphKind, Layer, Metric, RunClassMethod
@@ -26,7 +25,7 @@ class PoolOptions(Options):
     )
     labels: str = option(
         "auto",
-        "Where labels come from: `auto` (what the pool has; folders of images have none), `folders` (class sub-folders), `none`, or a file with one label a line.",
+        "Where labels come from: `auto` (what the pool has; folders of images have none), `folders` (class sub-folders), `none`, or a file: one label a line, or a table of ids and labels (CSV, TSV, Parquet).",
     )
     holdout: float = option(
         0.2, "Share of a labelled pool without a test set that is held out for evaluation."
@@ -103,7 +102,8 @@ class ClassesOptions(Options):
 
     classes: RunClassMethod = option(
         "auto",
-        "`graph`: communities among nearest neighbours, which find their own number; `kmeans`; `auto`: graph, unless --n-classes is given, then kmeans; `few-labels`: a linear classifier from few labels; `propagate`: few labels spread over the graph; the pool's `labels`; `zero-shot`: the name in --class-names that an image resembles most.",
+        "`graph`: communities among nearest neighbours, which find their own number; `kmeans`; `auto`: graph, unless --n-classes is given, then kmeans; `few-labels`: a linear classifier from few labels; `propagate`: few labels spread over the graph; the pool's `labels`; `zero-shot`: the name in --class-names that an image resembles most; `none`: one class, within which nothing selects better than chance in our experiments. Or a file of classes, which --classes-file takes as well.",
+        metavar="FILE|METHOD",
         argument="method",
     )
     class_names: str = option(
@@ -198,7 +198,7 @@ class ClassesOptions(Options):
         )
         require(self.rounds >= 0, "rounds= of at least 0", self.rounds)
         require(
-            self.rounds == 0 or self.classes not in ("labels", "zero-shot"),
+            self.rounds == 0 or self.classes not in ("labels", "zero-shot", "none"),
             "rounds= with classes that are found in embeddings",
             f"classes='{self.classes}'",
         )
@@ -246,8 +246,7 @@ class ClassesOptions(Options):
         """
         left_out = ("rounds", "memory_limit")
         values = {name: value for name, value in self.identity().items() if name not in left_out}
-        text = json.dumps([type(self).__name__, values, upstream], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return json_fingerprint([type(self).__name__, values, upstream])
 
     def _settle_texts(self) -> None:
         """One spelling, whether a flag or a recipe gave it: the fingerprint sees the text."""

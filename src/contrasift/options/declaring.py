@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from contrasift.catalogue import check_choice, nearest
 from contrasift.errors import UsageError
+from contrasift.fingerprints import json_fingerprint
 
 OptionsT = TypeVar("OptionsT", bound="Options")
 
@@ -130,8 +129,7 @@ class Options:
 
     def fingerprint(self, *upstream: str) -> str:
         """Hash of these options and of what they were applied to."""
-        text = json.dumps([type(self).__name__, self.identity(), upstream], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return json_fingerprint([type(self).__name__, self.identity(), upstream])
 
     @classmethod
     def from_mapping(cls: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:

@@ -23,6 +23,11 @@ from contrasift.options.words import (
     ScoresEnd,
 )
 
+# Ways to classes that need embeddings alone.
+METHODS_OF_A_MATRIX = ("auto", "graph", "kmeans", "none")
+# Those that need more, which `contrasift classes` takes.
+_FURTHER_METHODS = ("few-labels", "propagate", "labels", "zero-shot")
+
 # λ‖M‖² must stay finite for all rows that float32 holds; above 1, λ hardly means anything.
 MOST_REDUNDANCY = 1e9
 
@@ -192,8 +197,8 @@ class SelectOptions(ChoiceOptions):
 
 
 @dataclass(frozen=True)
-class MatrixOptions(Options):
-    """What a selection from a matrix takes besides."""
+class MatrixReading(Options):
+    """How a matrix of embeddings is read."""
 
     column: str = option(
         "",
@@ -214,10 +219,35 @@ class MatrixOptions(Options):
         False,
         "List rows with NaN, infinity, nulls or nothing but zeros in skipped.parquet, and leave them out.",
     )
+
+    def __post_init__(self) -> None:
+        """Check the scale."""
+        super().__post_init__()
+        self.steps()
+
+    def steps(self) -> tuple[float, float] | None:
+        """One step of 8-bit entries, and the one that stands for zero.
+
+        Raises:
+            UsageError: other than one or two numbers.
+        """
+        if not self.scale:
+            return None
+        try:
+            step, _, zero = self.scale.partition(",")
+            return float(step), float(zero or 0)
+        except ValueError:
+            raise UsageError("scale= as STEP or STEP,ZERO, e.g. 0.0078,128", self.scale) from None
+
+
+@dataclass(frozen=True)
+class MatrixOptions(MatrixReading):
+    """What a selection from a matrix takes besides."""
+
     classes: str = option(
-        "",
-        "Latent class of every row: .npy of integers or text, classes.parquet, or lines of text; this and the lists below may be addresses too, and tables of them may go by `id`. Without it the pool is one class.",
-        metavar="FILE",
+        "auto",
+        "Latent classes, within which is selected: `auto`: those found before in --out or beside the embeddings, else communities of nearest neighbours, which find their own number; `graph`, `kmeans`: find them so; `none`: one class, within which nothing selects better than chance in our experiments. Or a file with the class of every row: .npy of integers or text, classes.parquet, or lines of text; this and the lists below may be addresses too, and tables of them may go by `id`.",
+        metavar="FILE|METHOD",
     )
     fractions: str = option(
         "",
@@ -231,6 +261,11 @@ class MatrixOptions(Options):
     )
     must_drop: str = option(
         "", "Ids or indices that are dropped in any case, likewise.", metavar="FILE"
+    )
+    drop_duplicates: float | None = option(
+        None,
+        "First drop every example that is more similar than 1 − ε to one that stays in its class, as SemDeDup does; says how many, and how many other ε would drop.",
+        metavar="EPSILON",
     )
     class_weights: str = option(
         "",
@@ -248,22 +283,24 @@ class MatrixOptions(Options):
         """Check the fractions and the threads."""
         super().__post_init__()
         require(self.threads is None or self.threads >= 1, "threads= of at least 1", self.threads)
+        require(
+            self.drop_duplicates is None or 0 <= self.drop_duplicates <= 2,
+            "drop_duplicates= in [0, 2], the range of 1 − similarity",
+            self.drop_duplicates,
+        )
+        require(
+            self.classes not in _FURTHER_METHODS,
+            f"classes= as a file or one of {', '.join(METHODS_OF_A_MATRIX)}",
+            self.classes,
+            "Find them first with `contrasift classes`, or give a file of that name as ./"
+            + self.classes,
+        )
         self.nested_fractions()
-        self.steps()
 
-    def steps(self) -> tuple[float, float] | None:
-        """One step of 8-bit entries, and the one that stands for zero.
-
-        Raises:
-            UsageError: other than one or two numbers.
-        """
-        if not self.scale:
-            return None
-        try:
-            step, _, zero = self.scale.partition(",")
-            return float(step), float(zero or 0)
-        except ValueError:
-            raise UsageError("scale= as STEP or STEP,ZERO, e.g. 0.0078,128", self.scale) from None
+    @property
+    def classes_file(self) -> str:
+        """The file of classes; empty where they are to be found, or where there is one."""
+        return "" if self.classes in METHODS_OF_A_MATRIX else self.classes
 
     def nested_fractions(self) -> list[float]:
         """The fractions as numbers.

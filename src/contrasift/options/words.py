@@ -27,9 +27,9 @@ ScoresEnd = Literal["high", "low"]
 Layer = Literal["head", "backbone"]
 
 # Of `latent_classes`; a run also finds classes by names.
-ClassMethod = Literal["auto", "graph", "kmeans", "few-labels", "propagate", "labels"]
+ClassMethod = Literal["auto", "graph", "kmeans", "few-labels", "propagate", "labels", "none"]
 RunClassMethod = Literal[
-    "auto", "graph", "kmeans", "few-labels", "propagate", "labels", "zero-shot"
+    "auto", "graph", "kmeans", "few-labels", "propagate", "labels", "none", "zero-shot"
 ]
 Metric = Literal["spherical", "euclidean"]
 GraphKind = Literal["union", "mutual"]

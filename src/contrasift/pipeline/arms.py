@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
 import numpy as np
 
 from contrasift.errors import UsageError
+from contrasift.fingerprints import array_sha256
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.scan import readable_positions
 from contrasift.store.arms import ARMS, Arm
@@ -51,7 +51,7 @@ def parse_arm(text: str, seed: int) -> Arm:
         )
     index = load_subset_file(path)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip(".-")[:40] or "list"
-    digest = hashlib.sha256(index.tobytes()).hexdigest()[:8]
+    digest = array_sha256(index)[:8]
     return Arm(f"{_FILE}{stem}-{digest}", seed, index)
 
 
@@ -68,7 +68,7 @@ def arm_upstream(run: Run, arm: Arm) -> str:
     if arm.subset == "full":
         return scan
     if arm.listed is not None:
-        return scan + hashlib.sha256(arm.listed.tobytes()).hexdigest()
+        return scan + array_sha256(arm.listed)
     return run.record("select").fingerprint
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from contrasift.arrays import class_codes, row_blocks
 from contrasift.errors import DataError, RunFolderError, UsageError
+from contrasift.fingerprints import fingerprint_of
 from contrasift.inference.apply import (
     RunClasses,
     RunEncoder,
@@ -92,7 +92,7 @@ class Lineage:
         parts = [records[stage].fingerprint for stage in _STAGES]
         for folder in self.folders[1:]:
             parts += [record.fingerprint for record in RunFolder(folder).records().values()]
-        return _hash(*parts)
+        return fingerprint_of(*parts)
 
 
 def extend(
@@ -187,9 +187,10 @@ class _Extension:
         write_json(self.path / MANIFEST, {"extends": extends, "upstream": self.upstream})
         scanned = scan(self.run).fingerprint
         embedded = [
-            self._embed(stem, _hash(self.upstream, scanned, stem)) for stem in self.encoders
+            self._embed(stem, fingerprint_of(self.upstream, scanned, stem))
+            for stem in self.encoders
         ]
-        classes = self._classes(_hash(self.upstream, *embedded))
+        classes = self._classes(fingerprint_of(self.upstream, *embedded))
         facts: dict[str, Any] = {
             "extends": extends,
             "run": str(self.lineage.run.resolve()),
@@ -200,12 +201,12 @@ class _Extension:
             **self._facts("classes", "assigned_by", "assigner_agreement"),
         }
         if may_have_rule(read_selection(self.lineage.selected_in)):
-            self._judge(_hash(self.upstream, classes))
+            self._judge(fingerprint_of(self.upstream, classes))
             facts |= self._facts("judge", "kept", "rule_agreement")
         elif not reselect:
             rule_of_run(self.lineage.selected_in)  # says why there is none
         if reselect:
-            self._reselect(_hash(self.upstream, classes, "all"))
+            self._reselect(fingerprint_of(self.upstream, classes, "all"))
         if "reselect" in self.run.folder.records():
             facts["reselected"] = dict(self.run.record("reselect").facts)
         write_json(self.path / MANIFEST, facts)
@@ -427,7 +428,3 @@ def _write_examples(path: Path, folders: tuple[Path, ...]) -> None:
         whole = np.concatenate(parts)
         joined[name] = whole.tolist() if whole.dtype == object else whole
     write_table(path, joined)
-
-
-def _hash(*parts: str) -> str:
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from contrasift.pipeline.arms import comparison_arms
+from contrasift.pipeline.beforehand import check_run
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.classes import classes
 from contrasift.pipeline.stages.embed import embed
-from contrasift.pipeline.stages.evaluate import can_evaluate, evaluate
+from contrasift.pipeline.stages.evaluate import evaluate, why_not_evaluated
 from contrasift.pipeline.stages.map import make_map
 from contrasift.pipeline.stages.report import report
-from contrasift.pipeline.stages.scan import scan
+from contrasift.pipeline.stages.scan import readable_positions, scan
 from contrasift.pipeline.stages.select import select
 from contrasift.pipeline.stages.summary import summarise
 from contrasift.pipeline.stages.train import check_batch, train
@@ -22,18 +23,18 @@ def run_all(run: Run) -> dict[str, Any]:
     """Embed, classify, select, train every arm, evaluate, report; returns the comparison."""
     from contrasift.selection.budget import resolve_budget
 
+    check_run(run)
     scan(run)
     n = run.record("scan").facts["n"]
     options = run.options.select
     check_batch(run, resolve_budget(n, fraction=options.fraction, budget=options.budget))
+    reason = why_not_evaluated(run.pool, readable_positions(run))
+    evaluated = not reason
+    if reason:
+        run.narrator.say(f"  note: {reason}, so encoders are trained but not evaluated")
     embed(run)
     classes(run)
     select(run)
-    evaluated = can_evaluate(run)
-    if not evaluated:
-        run.narrator.say(
-            "  note: the pool has no labels, so encoders are trained but not evaluated"
-        )
     for arm in comparison_arms(run):
         train(run, arm)
         if evaluated:

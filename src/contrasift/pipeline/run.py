@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from contrasift.options import RunOptions
 from contrasift.pipeline.pool_of_run import check_pool, find_pool
 from contrasift.pools import Pool, scan_pool
 from contrasift.store.atomic import write_text
+from contrasift.store.provenance import makers, other_versions
 from contrasift.store.run import RunFolder, StageRecord
 
 
@@ -41,6 +42,7 @@ class Run:
     device: str = "auto"
     update: bool = False
     connect: Callable[[], Cluster] | None = None
+    _told: set[str] = field(default_factory=set, init=False, repr=False)
 
     @cached_property
     def cluster(self) -> Cluster | None:
@@ -91,7 +93,22 @@ class Run:
                 "a run without it",
                 f"Do it first: {self._command(stage)}",
             )
+        self._tell_versions(stage, record.facts.get("versions", {}))
         return record
+
+    def _tell_versions(self, stage: str, then: Mapping[str, str]) -> None:
+        """Say once which packages have other versions than when a stage was made.
+
+        That stops nothing: results of neighbouring versions are mostly the same. But an encoder's
+        default weights, or the order of a data set, may be other ones.
+        """
+        changed = other_versions(then, makers(stage))
+        if changed and stage not in self._told:
+            self._told.add(stage)
+            self.narrator.say(
+                f"  note: stage `{stage}` was made with other versions: {'; '.join(changed)}. It is "
+                "taken as it is; another --out makes it anew"
+            )
 
     def _command(self, stage: str) -> str:
         """What does a stage."""
@@ -125,11 +142,15 @@ class Run:
         if self.folder.is_finished(stage, fingerprint):
             record = self.folder.records()[stage]
             self.narrator.say(f"{stage:<28} finished before, skipped")
+            self._tell_versions(stage, record.facts.get("versions", {}))
             return record
         self.folder.refuse_other(stage, fingerprint, update=self.update)
         self.narrator.say(f"{stage} ...")
+        # Versions decide nothing about what is done again: they are no part of a fingerprint.
+        versions = self.folder.begin(stage, fingerprint, makers(stage))
+        self._tell_versions(stage, versions)
         begun = time.perf_counter()
-        facts = dict(work())
+        facts = {**work(), "versions": versions}
         seconds = float(facts.pop("seconds", time.perf_counter() - begun))
         if stage != "scan" and "scan" in self.folder.records():
             facts["scan"] = self.folder.records()["scan"].fingerprint

@@ -22,12 +22,8 @@ from contrasift.pools.huggingface import (
     named_dataset_pool,
     saved_dataset_pool,
 )
-from contrasift.pools.labels import (
-    check_label_count,
-    component_labels,
-    encode_labels,
-    read_label_file,
-)
+from contrasift.pools.label_files import check_shared, read_label_file
+from contrasift.pools.labels import check_label_count, component_labels, encode_labels
 from contrasift.pools.named import NAMED, how_to_get, split_name
 from contrasift.pools.parquet import parquet_pool
 from contrasift.pools.prepare import UnreadableExample
@@ -96,7 +92,8 @@ def open_pool(
             object), a `.npy` or `.npz` file, an array of images, a pair (images, labels), or a
             torch-style data set of (image, label).
         labels: `auto` (what the source has; folders of images none), `folders` (the first sub-folder of a
-            file), `none`, a file with one label a line or `.npy`, or the labels themselves.
+            file), `none`, a file (one label a line, `.npy`, or a table of ids and labels, CSV, TSV or
+            Parquet), or the labels themselves.
         limit: use only so many examples, drawn with the seed; a smaller limit is a subset.
         image_size: side in pixels; by default the source's own, and 64 for image files.
         holdout: share of every label held out; 0 holds out nothing.
@@ -208,7 +205,7 @@ def _with_labels(whole: Whole, labels: Any, source: Any) -> Whole:
                 "class sub-folders", f"all images directly in {source}", "Use labels=none"
             )
     elif isinstance(labels, (str, Path)):
-        values, where = read_label_file(Path(labels).expanduser(), len(whole.ids)), str(labels)
+        values, where = read_label_file(Path(labels).expanduser(), whole.ids), str(labels)
     else:
         values, where = labels, "labels"
     if whole.test is not None:
@@ -217,4 +214,5 @@ def _with_labels(whole: Whole, labels: Any, source: Any) -> Whole:
         )
     codes, names = encode_labels(values, where)
     check_label_count(len(codes), len(whole.ids), where)
+    check_shared(codes, where, whole.ids[0])
     return replace(whole, labels=codes, label_names=names)

@@ -240,7 +240,13 @@ def _channels_first(images: np.ndarray) -> np.ndarray:
     last = images.ndim == 4 and shape[3] in (1, 3)
     if first == last or 0 in shape[1:]:
         both = " (either the second or the last could be the channels)" if first else ""
-        raise DataError(_SHAPES, f"an array of shape {shape}{both}", "Transpose it to [n, H, W, C]")
+        remedy = "Transpose it to [n, H, W, C]"
+        if images.ndim == 2:
+            remedy = (
+                "Embeddings, one row an example, need no embedding: `contrasift select FILE --out "
+                "FOLDER`; flat images need their height and width"
+            )
+        raise DataError(_SHAPES, f"an array of shape {shape}{both}", remedy)
     return images if first else np.moveaxis(images, 3, 1)
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from contrasift.class_names import label_array, plain_names, settled
-from contrasift.errors import DataError, UsageError
-from contrasift.reading import read_text
+from contrasift.errors import DataError
 
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -90,34 +88,6 @@ def _is_given(array: np.ndarray) -> np.ndarray:
     return np.ones(array.size, dtype=bool)
 
 
-def read_label_file(path: Path, n: int) -> np.ndarray | list[str]:
-    """Labels from a `.npy` file, or from a text file with one label a line (empty: unknown).
-
-    Args:
-        path: the file.
-        n: how many there should be; blank lines behind them say nothing.
-
-    Raises:
-        UsageError: no such file.
-        DataError: it cannot be read as either.
-    """
-    if not path.is_file():
-        raise UsageError(
-            "labels to be auto, folders, none, or a file with one label a line",
-            f"{path}, which is no file",
-        )
-    if path.suffix != ".npy":
-        text = read_text(path, "labels").removesuffix("\n")
-        lines = [line.strip(" \t") for line in text.split("\n")] if text else []
-        while len(lines) > n and not lines[-1]:
-            lines.pop()
-        return lines
-    try:
-        return np.load(path, allow_pickle=False)
-    except Exception as error:  # a damaged header is parsed as Python and fails in many ways
-        raise DataError("a label file (.npy, or UTF-8 text)", f"{path}: {error}") from error
-
-
 def check_label_count(n_labels: int, n_images: int, where: str) -> None:
     """Stop when labels and images do not match.
 
@@ -128,7 +98,8 @@ def check_label_count(n_labels: int, n_images: int, where: str) -> None:
         raise DataError(
             f"one label for each of the {n_images} images",
             f"{n_labels} labels in {where}",
-            "Give one label a line in the order of the pool index, an empty line where unknown",
+            "Give one label a line in the order of the pool index, an empty line where unknown, or a "
+            "table with the columns id and label",
         )
 
 

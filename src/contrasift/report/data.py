@@ -341,6 +341,9 @@ class ReportData:
         gallery: every class from best to worst.
         near_pairs: small expected augmentation distance, nearest first.
         far_pairs: large expected augmentation distance, farthest first.
+        pairs_intro: what the pairs are; default: pairs of views within a class.
+        near_title: over the near pairs.
+        far_title: over the far pairs.
         gains: gain against rank.
         certificate: of the whole selection.
         classes: sizes and budgets.
@@ -370,6 +373,9 @@ class ReportData:
     gallery: Gallery | None = None
     near_pairs: Sequence[Pair] = ()
     far_pairs: Sequence[Pair] = ()
+    pairs_intro: str = ""
+    near_title: str = "Small distance"
+    far_title: str = "Large distance"
     gains: Sequence[GainCurve] = ()
     certificate: Certificate | None = None
     classes: Sequence[ClassBar] = ()

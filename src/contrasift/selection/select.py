@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from contrasift.selection.arguments import (
 )
 from contrasift.selection.assemble import assemble
 from contrasift.selection.budget import resolve_budget
+from contrasift.selection.compiling import compiling
 from contrasift.selection.gather import ClassRows
 from contrasift.selection.local import Announce, Engine, LocalEngine
 from contrasift.selection.plan import Limits, Places, Plan, SelectionPool, kept_and_dropped
@@ -80,8 +82,11 @@ def select(
     Args:
         embeddings: `Embeddings`, taken as they are; what `open_embeddings` gives; or a matrix [n, d] of any real type, possibly
             memory-mapped, whose rows are scaled to length one (see `normalize`).
-        classes: `LatentClasses`, or one label an example (integers, gaps allowed, or text); None:
-            the pool is one class.
+        classes: `LatentClasses`, or one label an example (integers, gaps allowed, or text); to
+            `contrasift.select` also `auto`, `graph` or `kmeans`, and they are found first as
+            `latent_classes` does it. None, or `none`: the whole pool is one class. That is the
+            default because nothing is guessed of an array, not because it is good: within one
+            class a selection is no better than chance in our experiments (docs/findings.md).
         fraction: share of the pool to keep, in (0, 1]; rounded half up, to at least one example.
         budget: how many to keep, instead.
         objective: a name of `contrasift.catalogue.OBJECTIVES`, where each has its source: `sas`;
@@ -147,6 +152,7 @@ def select(
     columns = engine.columns
     pool = SelectionPool.of(embeddings, classes, normalize, columns)
     kept, dropped = kept_and_dropped(pool, must_keep, must_drop)
+    dropped_index = pool.indices(dropped)
     own_scores = (
         None if scores is None else checked_scores(scores, pool.n, dropped, options.scores_keep)
     )
@@ -183,6 +189,14 @@ def select(
         scores=own_scores,
     )
     ranked = RankedRows.empty(partition, columns)
-    solved, facts = engine.solve_classes(plan, ranked, progress, announce)
-    chosen = assemble(plan, ranked, solved, seconds=time.perf_counter() - begun, facts=facts)
-    return chosen if usable is None else usable.put_back(chosen)
+    with compiling(announce) as compiled:
+        solved, facts = engine.solve_classes(plan, ranked, progress, announce)
+    seconds = max(0.0, time.perf_counter() - begun - compiled.seconds)
+    if compiled.seconds:
+        facts = {**facts, "compile_seconds": round(compiled.seconds, 3)}
+    chosen = assemble(plan, ranked, solved, seconds=seconds, facts=facts)
+    if usable is not None:
+        chosen = usable.put_back(chosen)
+    if dropped_index.size:  # its rank is last whatever its gain: not the same as least central
+        chosen = replace(chosen, dropped=np.isin(chosen.index, dropped_index))
+    return chosen

@@ -20,12 +20,12 @@ from contrasift.reading import read_text
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path, elsewhere: str = "choose another place") -> Iterator[Path]:
+def atomic_path(path: Path, then: str = "or choose another place") -> Iterator[Path]:
     """Hand out a temporary path beside `path`; rename it there when the block ends well.
 
     Args:
         path: of the file.
-        elsewhere: what else to do when it cannot be written there.
+        then: what is said behind "repeat the command" when it cannot be written there.
 
     Raises:
         UsageError: an address of an object.
@@ -48,7 +48,7 @@ def atomic_path(path: Path, elsewhere: str = "choose another place") -> Iterator
         raise ContrasiftError(
             f"to write {path}",
             error.strerror or str(error),
-            f"Free space, or see to the disk, and repeat the command; or {elsewhere}",
+            f"Free space, or see to the disk, and repeat the command; {then}",
         ) from error
     finally:
         if temporary is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import socket
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from contrasift.errors import RunFolderError
+from contrasift.fingerprints import fingerprint_of
 
 try:
     import fcntl
@@ -54,12 +54,11 @@ class Owner:
     def this_process(cls) -> Owner:
         """Who asks."""
         host = socket.gethostname()
-        identity = f"{host} {_read('/etc/machine-id')}"
         return cls(
             process=os.getpid(),
             started=start_of(os.getpid()) or "",
             host=host,
-            machine=hashlib.sha256(identity.encode()).hexdigest()[:16],
+            machine=fingerprint_of(host, _read("/etc/machine-id")),
             boot=_read("/proc/sys/kernel/random/boot_id"),
             space=_link("/proc/self/ns/pid"),
             since=time.time(),

@@ -43,7 +43,7 @@ def local_file(place: Path | str, progress: Progress | None = None) -> Path:
     copy = folder / _digest(f"{found.size}\0{found.version}") / (file_name(url) or "object")
     if found.version and _is_whole(copy, found):
         return copy
-    with atomic_path(copy, "set CONTRASIFT_CACHE to another folder") as temporary:
+    with atomic_path(copy, "or set CONTRASIFT_CACHE to another folder") as temporary:
         found.copy_to(temporary, progress)
     _sweep(folder, copy.parent)
     return copy

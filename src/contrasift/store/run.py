@@ -28,6 +28,8 @@ from contrasift.store.lock import held
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
 _LOCK = "run.lock"
+# Stages that were begun and are not finished, with the versions of what makes them.
+_BEGUN = "begun.json"
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,38 @@ class RunFolder:
                 "Choose another out=, or pass update=True to do this stage again in place",
             )
 
+    def begin(self, stage: str, fingerprint: str, versions: Mapping[str, str]) -> dict[str, str]:
+        """Note what begins to make a stage, for whoever goes on if it is cut short.
+
+        Args:
+            stage: its name.
+            fingerprint: of its options and inputs.
+            versions: of the packages that make it.
+
+        Returns:
+            The versions under which it was first begun.
+        """
+        begun = self._begun()
+        earlier = begun.get(stage, {})
+        if earlier.get("fingerprint") == fingerprint:
+            return earlier["versions"]
+        begun[stage] = {"fingerprint": fingerprint, "versions": dict(versions)}
+        write_json(self.path / _BEGUN, begun)
+        return dict(versions)
+
+    def _begun(self) -> dict[str, Any]:
+        path = self.path / _BEGUN
+        return dict(read_json(path)) if path.exists() else {}
+
+    def _no_longer_begun(self, stage: str) -> None:
+        begun = self._begun()
+        if begun.pop(stage, None) is None:
+            return
+        if begun:
+            write_json(self.path / _BEGUN, begun)
+        else:
+            (self.path / _BEGUN).unlink()
+
     def finish(
         self, stage: str, fingerprint: str, seconds: float, files: Iterable[str], **facts: Any
     ) -> StageRecord:
@@ -127,6 +161,7 @@ class RunFolder:
         record = StageRecord(fingerprint, seconds, sizes, facts)
         records = self.records() | {stage: record}
         write_json(self.path / "stages.json", {name: vars(item) for name, item in records.items()})
+        self._no_longer_begun(stage)
         return record
 
     def forget(self, stage: str) -> None:

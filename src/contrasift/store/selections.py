@@ -93,7 +93,7 @@ def write_selection(
 
 def _blocks(selection: Selection) -> Iterator[dict[str, object]]:
     """The columns of `selection.parquet`, a row group at a time."""
-    ids = selection.ids
+    ids, dropped = selection.ids, selection.dropped
     for block in column_blocks(selection.index.size):
         names, ranks = selection.classes_at(block)
         yield {
@@ -103,6 +103,7 @@ def _blocks(selection: Selection) -> Iterator[dict[str, object]]:
             "rank": ranks,
             "gain": selection.gain[block],
             "selected": selection.selected[block],
+            **({} if dropped is None else {"dropped": dropped[block]}),
             **{_MARK + share: mark[block] for share, mark in selection.marks.items()},
         }
         forget_pages(selection.index, selection.gain, selection.selected)
@@ -182,6 +183,7 @@ def read_selection(folder: Path) -> Selection:
             name.removeprefix(_MARK): mark for name, mark in table.items() if name.startswith(_MARK)
         },
         ids=as_ids(table["id"], "selection.parquet") if "id" in table else None,
+        dropped=table.get("dropped"),
     )
 
 

@@ -48,12 +48,22 @@ def read_table(path: Path, *columns: str) -> dict[str, np.ndarray]:
     Raises:
         DataError: missing, truncated, or without one of the columns.
     """
-    table = _read(path, columns)
-    check_columns(table, path)
+    table = read_arrow(path, *columns)
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise DataError(f"the column {missing[0]} in {path}", ", ".join(table.column_names))
     return {name: _array(table[name]) for name in table.column_names}
+
+
+def read_arrow(path: Path, *columns: str) -> pa.Table:
+    """A Parquet file, or some columns of it, as Arrow has it.
+
+    Raises:
+        DataError: missing, truncated, or with two columns of one name.
+    """
+    table = _read(path, columns)
+    check_columns(table, path)
+    return table
 
 
 def read_blocks(path: Path, *columns: str) -> Iterator[dict[str, np.ndarray]]:
@@ -143,7 +153,11 @@ def _array(column: pa.ChunkedArray) -> np.ndarray:
 
 def write_classes(path: Path, index: np.ndarray, classes: LatentClasses) -> None:
     """Write `classes.parquet`: index, latent_class, score, and a column for each nested level."""
-    columns = {"index": index, "latent_class": classes.labels, "score": classes.score}
+    columns: dict[str, object] = {
+        "index": index,
+        "latent_class": classes.labels,
+        "score": classes.score,
+    }
     levels = {f"latent_class_at_{gamma:g}": codes for gamma, codes in classes.levels.items()}
     write_table(path, columns | levels)
 

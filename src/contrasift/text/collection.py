@@ -14,7 +14,8 @@ import numpy as np
 
 from contrasift.errors import DataError, MissingExtraError, UsageError
 from contrasift.pools.base import check_enough, draw_holdout, draw_positions
-from contrasift.pools.labels import check_label_count, encode_labels, natural_key, read_label_file
+from contrasift.pools.label_files import check_shared, read_label_file
+from contrasift.pools.labels import check_label_count, encode_labels, natural_key
 from contrasift.pools.named import data_folder
 from contrasift.reading import read_text
 
@@ -82,7 +83,7 @@ def open_texts(
             one a line, whose names are the labels.
         text_column: of a CSV file or a Hugging Face data set.
         label_column: the same; a file without this column has no labels.
-        labels: `auto`, `none`, or a file with one label a line.
+        labels: `auto`, `none`, or a file with one label a line or a table of ids (from 0) and labels.
         least: labels with fewer texts (those with a test set: training texts) are left out.
         limit: use only so many texts, drawn with the seed.
         holdout: share of every label held out where there is no test set.
@@ -284,8 +285,10 @@ def _with_labels(whole: Texts, labels: str) -> Texts:
         return Texts(whole.name, whole.texts, whole.index)
     if whole.test is not None:
         raise UsageError(f"labels=auto or none for {whole.name}, which has a test set", labels)
-    codes, names = encode_labels(read_label_file(Path(labels).expanduser(), len(whole)), labels)
+    ids = [str(row) for row in range(len(whole))]
+    codes, names = encode_labels(read_label_file(Path(labels).expanduser(), ids), labels)
     check_label_count(len(codes), len(whole), labels)
+    check_shared(codes, labels, ids[0])
     return Texts(whole.name, whole.texts, whole.index, codes, names)
 
 

@@ -17,7 +17,8 @@ class TextPoolOptions(Options):
     text_column: str = option("text", "Column with the text, in CSV files and data sets.")
     label_column: str = option("label", "Column with the label.")
     labels: str = option(
-        "auto", "Where labels come from: `auto`, `none`, or a file with one label a line."
+        "auto",
+        "Where labels come from: `auto`, `none`, or a file: one label a line, or a table of ids (from 0) and labels.",
     )
     least: int = option(1, "Leave out labels that fewer texts have.")
     limit: int | None = option(None, "Use only N texts, drawn with the seed.")

@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from torch import nn
 
 from contrasift.errors import DataError, UsageError
+from contrasift.store.atomic import atomic_path
 from contrasift.training.sources import HUB
 from contrasift.training.untouched import untouched
 
@@ -325,16 +325,10 @@ def save_encoder(encoder: Encoder, path: Path) -> None:
     """Write weights and description to one .safetensors file, whole or not at all."""
     from safetensors.torch import save
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     metadata = {_METADATA_KEY: json.dumps(encoder.description, sort_keys=True)}
-    temporary = path.with_name(path.name + ".partial")
-    with open(temporary, "wb") as file:
-        file.write(save(weights, metadata))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with atomic_path(Path(path)) as temporary:
+        temporary.write_bytes(save(weights, metadata))
 
 
 def wrap_encoder(

@@ -176,6 +176,24 @@ def timm_encoder(source: Source, channels: int, image_size: int | None) -> Encod
     return _described(backbone, name, source, channels, size, mean, std, about["interpolation"])
 
 
+def check_torchvision(name: str) -> None:
+    """Stop at a name that is none of torchvision's classifiers.
+
+    Raises:
+        UsageError: such a name.
+    """
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        raise UsageError(
+            "a classifier of torchvision",
+            repr(name),
+            f"Nearest names: {', '.join(near)}" if near else f"There are {', '.join(names)}",
+        )
+
+
 def torchvision_encoder(source: Source) -> Encoder:
     """A classifier of torchvision without its last layer.
 
@@ -191,14 +209,7 @@ def torchvision_encoder(source: Source) -> Encoder:
     """
     from torchvision import models
 
-    names = models.list_models(module=models)
-    if source.name not in names:
-        near = difflib.get_close_matches(source.name, names, n=3, cutoff=0.5)
-        raise UsageError(
-            "a classifier of torchvision",
-            repr(source.name),
-            f"Nearest names: {', '.join(near)}" if near else f"There are {', '.join(names)}",
-        )
+    check_torchvision(source.name)
     published: Any = models.get_model_weights(source.name)["DEFAULT"]
     if source.path is None:
         backbone = _published(lambda: models.get_model(source.name, weights=published), source.name)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import logging
-import os
 import signal
 import threading
 import warnings
@@ -21,8 +19,10 @@ import numpy as np
 import torch
 
 from contrasift.errors import RunFolderError, UsageError
+from contrasift.fingerprints import array_sha256, json_fingerprint
 from contrasift.narration import Progress
 from contrasift.options import METHODS, TrainOptions, parse_epochs
+from contrasift.store.atomic import write_text
 from contrasift.training.batches import EpochBatches, ImageSource, check_positions
 from contrasift.training.choosing import PoolTags, required_tags
 from contrasift.training.devices import (
@@ -168,17 +168,14 @@ def _describe_run(
         "seed": seed,
         "total_steps": total_steps,
         "examples": len(places),
-        "index_sha256": hashlib.sha256(np.sort(pool.index[places]).tobytes()).hexdigest(),
+        "index_sha256": array_sha256(np.sort(pool.index[places])),
         "pool": str(getattr(pool, "fingerprint", "")),
         "image": [pool.channels, pool.image_size],
         "mirror": bool(pool.mirror),
         "augmentation": choose_augmentation(options.augmentation, pool.channels, pool.image_size),
-        "tags_sha256": {
-            name: hashlib.sha256(values.tobytes()).hexdigest() for name, values in tags.items()
-        },
+        "tags_sha256": {name: array_sha256(values) for name, values in tags.items()},
     }
-    text = json.dumps(run, sort_keys=True)
-    return {**run, "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return {**run, "fingerprint": json_fingerprint(run)}
 
 
 def _claim_folder(folder: Path, run: dict[str, Any]) -> TrainingResult | None:
@@ -226,9 +223,7 @@ def _finish(
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
 def _fit(

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +12,11 @@ import pytorch_lightning as lightning
 import torch
 from torch.utils.data import DataLoader
 
-from contrasift.errors import ContrasiftError
 from contrasift.narration import Progress
 from contrasift.negatives.processes import gathered_rows, n_processes
+from contrasift.store.atomic import atomic_path
 from contrasift.training.batches import EpochBatches, ImageSource, load_batches
+from contrasift.training.checkpoints import save_state
 from contrasift.training.encoders import Encoder, save_encoder
 from contrasift.training.joining import average_statistics
 from contrasift.training.method import TwoViews
@@ -124,7 +122,7 @@ class EpochRecorder(lightning.Callback):
         writer = csv.DictWriter(text, self.history[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.history)
-        with _replacing(self._metrics_file) as temporary:
+        with atomic_path(self._metrics_file) as temporary:
             temporary.write_text(text.getvalue(), encoding="utf-8")
         self._keep_encoder(module)
         checkpoint = {
@@ -135,8 +133,7 @@ class EpochRecorder(lightning.Callback):
             "precision": trainer.precision_plugin.state_dict(),
             "history": self.history,
         }
-        with _replacing(self._checkpoint_file) as temporary:
-            torch.save(checkpoint, temporary)
+        save_state(checkpoint, self._checkpoint_file)
 
     def _keep_encoder(self, module: TwoViews) -> None:
         """Write the encoder of an epoch that is wanted, with plain batch norm."""
@@ -153,25 +150,3 @@ def _mean_of_all(figures: dict[str, float], device: torch.device) -> dict[str, f
         return figures
     rows = torch.tensor([list(figures.values())], dtype=torch.float64, device=device)
     return dict(zip(figures, gathered_rows(rows).nanmean(dim=0).tolist(), strict=True))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path; what is written there replaces `path` when it is whole.
-
-    Raises:
-        ContrasiftError: it could not be written; `path` is as it was.
-    """
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        temporary.unlink(missing_ok=True)
-        raise ContrasiftError(
-            f"room for {path}",
-            str(error).splitlines()[0],
-            "Make room and repeat the command: the run goes on from its last good epoch",
-        ) from error

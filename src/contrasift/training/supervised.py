@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,10 @@ from torch import nn
 
 from contrasift.errors import ContrasiftError, DataError, RunFolderError
 from contrasift.evaluation.difficulty_scores import error_norm, last_layer_gradient_norm
+from contrasift.fingerprints import array_sha256
 from contrasift.narration import Progress
 from contrasift.options import DynamicsOptions
+from contrasift.store.atomic import atomic_path, write_text
 from contrasift.training.batches import (
     ImageSource,
     RowBatches,
@@ -24,6 +24,7 @@ from contrasift.training.batches import (
     epoch_order,
     load_batches,
 )
+from contrasift.training.checkpoints import save_state
 from contrasift.training.devices import choose_device
 from contrasift.training.encoders import Encoder, build_encoder
 from contrasift.training.method import learning_rate_factor
@@ -205,8 +206,8 @@ def _describe(
         "options": about,
         "seed": seed,
         "pool": str(getattr(pool, "fingerprint", "")),
-        "index_sha256": hashlib.sha256(pool.index[places].tobytes()).hexdigest(),
-        "codes_sha256": hashlib.sha256(codes.tobytes()).hexdigest(),
+        "index_sha256": array_sha256(pool.index[places]),
+        "codes_sha256": array_sha256(codes),
     }
 
 
@@ -214,7 +215,7 @@ def _claim(folder: Path, about: dict[str, Any]) -> None:
     path = folder / _ABOUT
     if not path.is_file():
         (folder / "records").mkdir(parents=True, exist_ok=True)
-        _replace(path, lambda temporary: temporary.write_text(json.dumps(about, indent=2)))
+        write_text(path, json.dumps(about, indent=2))
     elif json.loads(path.read_text(encoding="utf-8")) != about:
         raise RunFolderError(
             "a folder that is new or belongs to this training",
@@ -236,22 +237,10 @@ def _resume(folder: Path, parts: dict[str, Any]) -> int:
 
 def _keep(folder: Path, epochs: int, records: dict[str, np.ndarray], parts: dict[str, Any]) -> None:
     """The records first: the checkpoint vouches for them."""
-
-    def save_records(path: Path) -> None:
-        with open(path, "wb") as file:
-            np.savez(file, allow_pickle=False, **records)  # type: ignore[arg-type]
-
-    _replace(_records_file(folder, epochs), save_records)
+    with atomic_path(_records_file(folder, epochs)) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **records)  # type: ignore[arg-type]
     state = {name: part.state_dict() for name, part in parts.items()} | {"epochs": epochs}
-    _replace(folder / _CHECKPOINT, lambda path: torch.save(state, path))
-
-
-def _replace(path: Path, write: Any) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    write(temporary)
-    with open(temporary, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    save_state(state, folder / _CHECKPOINT)
 
 
 def _records_file(folder: Path, epoch: int) -> Path:

@@ -97,14 +97,13 @@ def open_torch(path: Path, column: str | None) -> Stored:
 def _loaded(path: Path) -> Any:
     import torch
 
-    how: dict[str, Any] = {"weights_only": True, "map_location": "cpu"}
     try:
         try:
-            return torch.load(path, mmap=True, **how)
+            return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         except RuntimeError as error:  # the old format cannot be mapped
             if "mmap" not in str(error):
                 raise
-            return torch.load(path, **how)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DataError("an existing file", f"{path}, which does not exist") from error
     except Exception as error:  # zip, pickle and torch have errors of their own

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
+from contrasift.fingerprints import fingerprint_of
 from contrasift.options import ClassesOptions
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import (
@@ -44,7 +44,7 @@ def classes(run: Run) -> StageRecord:
     used, rounds = 0, {}
     if options.rounds:
         used, last, rounds = refine(run, fingerprint)
-        fingerprint = hashlib.sha256(f"{fingerprint} {last}".encode()).hexdigest()[:16]
+        fingerprint = fingerprint_of(fingerprint, last)
 
     def work() -> dict[str, Any]:
         task = ClassTask(run, home_of(used))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from contrasift.arrays import row_blocks
+from contrasift.fingerprints import json_fingerprint
 from contrasift.options import EmbedOptions
 from contrasift.pipeline.pool_of_run import pool_arguments
 from contrasift.pipeline.run import Run
@@ -74,8 +75,8 @@ def embed_for_classes(run: Run) -> StageRecord:
     sources = [_class_encoder_source(run, name) for name in class_encoders(options)]
     what = [options.classes_layer, options.classes_views, options.seed]
     made_of = [part for _, parts in sources for part in parts]
-    text = json.dumps([*class_encoders(options), *what, run.record("scan").fingerprint, *made_of])
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    scanned = run.record("scan").fingerprint
+    fingerprint = json_fingerprint([*class_encoders(options), *what, scanned, *made_of])
     files = ["class_embeddings.npy", "class_embeddings.json"]
 
     def work() -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from contrasift.errors import DataError, UsageError
 from contrasift.evaluation import METRICS, Evaluation
+from contrasift.fingerprints import fingerprint_of
 from contrasift.options import CompareOptions
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.scan import readable_positions
@@ -78,7 +78,7 @@ def evaluate(
         "regularisation": compare.regularisation if reading.probe == "logistic" else None,
     }
     told = "" if settings == _SETTINGS else f" {settings}"
-    fingerprint = hashlib.sha256(f"{stage} {upstream}{told}".encode()).hexdigest()[:16]
+    fingerprint = fingerprint_of(f"{stage} {upstream}{told}")
     result_file = f"{reading.folder}/{arm.name}.json"
 
     def work() -> dict[str, Any]:
@@ -184,9 +184,24 @@ def _arm_encoder(run: Run, arm: Arm) -> Any:
     return load_encoder(str(run.folder.path / "training" / arm.name / "encoder.safetensors"))
 
 
-def can_evaluate(run: Run) -> bool:
-    """Whether the pool has labels and held-out data."""
-    return run.pool.labels is not None and run.pool.test is not None
+def why_not_evaluated(pool: Pool, positions: np.ndarray | None = None) -> str:
+    """Why encoders cannot be evaluated on a pool; empty where they can.
+
+    Args:
+        pool: with or without labels.
+        positions: the readable ones; default: all.
+    """
+    if pool.labels is None:
+        return "the pool has no labels"
+    if pool.test is None:
+        return "the pool has no held-out part with labels"
+    labels = pool.labels if positions is None else pool.labels[positions]
+    held_out = require_labels(pool.test)
+    for part, found in (("labels", labels), ("held-out labels", held_out)):
+        classes = np.unique(found[found >= 0]).size
+        if classes < 2:
+            return f"the pool's {part} are of {'one class' if classes else 'no class'}, and judging needs two"
+    return ""
 
 
 def require_evaluation_data(run: Run) -> tuple[np.ndarray, Pool]:

@@ -16,6 +16,7 @@ from contrasift.arrays import row_blocks
 from contrasift.classes.graph_classes import NEIGHBOURS
 from contrasift.classes.neighbours import EXACT_ROWS, Searching, check_memory
 from contrasift.engines.assigning import RayAssigning
+from contrasift.narration import Narrator
 from contrasift.options import ClassesOptions
 from contrasift.options.words import ClassMethod
 from contrasift.pipeline.run import Run
@@ -31,7 +32,50 @@ from contrasift.store.tables import read_table
 _STABILITY_ROWS = 20_000
 _STABILITY_SEEDS = 2
 # Methods whose result depends on the seed; the others have nothing to be compared with.
-_SEEDED = ("graph", "kmeans", "few-labels", "propagate")
+SEEDED = ("graph", "kmeans", "few-labels", "propagate")
+
+
+def default_seeds(n: int) -> int:
+    """Seeds whose classes are held against each other where nothing is said, of n examples."""
+    return _STABILITY_SEEDS if n <= _STABILITY_ROWS else 0
+
+
+@contextlib.contextmanager
+def searching(
+    values: Any, options: ClassesOptions, seed: int, folder: Path, narrator: Narrator
+) -> Iterator[Searching]:
+    """How neighbours are searched: of many rows in pieces, which are kept until the stage ends.
+
+    Args:
+        values: real [n, d]; the rows.
+        options: how classes are found.
+        seed: of the search.
+        folder: where the pieces lie.
+        narrator: who tells of it.
+    """
+    limit = options.memory_limit
+    how = Searching(memory_limit=parse_bytes(limit) if limit else None)
+    if len(values) <= EXACT_ROWS or options.classes not in ("auto", "graph", "propagate"):
+        yield how
+        return
+    width = min(options.whiten or values.shape[1], values.shape[1])
+    k = options.graph_neighbours
+    needed = check_memory(len(values), width, max(NEIGHBOURS) if k == "auto" else int(k), None)
+    narrator.say(f"  classes of {len(values):,} examples: about {needed / 2**30:.1f} GiB")
+    digest = hashlib.blake2b(f"{options.fingerprint()} {seed}".encode())
+    for block in row_blocks(len(values), 4 * values.shape[1]):
+        digest.update(np.asarray(values[block]).tobytes())
+    pieces = ShardFolder(folder / _PIECES / str(seed), digest.hexdigest()[:32])
+    with narrator.progress("neighbours") as told:
+        yield dataclasses.replace(how, pieces=KeptPieces(pieces), told=told)
+
+
+def remove_pieces(folder: Path) -> None:
+    """Remove pieces of work that has ended."""
+    shutil.rmtree(folder / _PIECES, ignore_errors=True)
+
+
+_PIECES = "classes.pieces"
 
 
 class ClassTask:
@@ -78,7 +122,9 @@ class ClassTask:
 
         options = self.options
         resolution = options.resolution
-        with self._searching(seed) as searching:
+        with searching(
+            self.embeddings.values, options, seed, self.run.folder.path, self.run.narrator
+        ) as how:
             return latent_classes(
                 self.embeddings.values,
                 method=cast(ClassMethod, options.classes),  # names are found elsewhere
@@ -94,38 +140,13 @@ class ClassTask:
                 seed=seed,
                 assigning=self._assigning(),
                 resolutions=options.nested_resolutions(),
-                searching=searching,
+                searching=how,
                 **given,
             )
 
-    @contextlib.contextmanager
-    def _searching(self, seed: int) -> Iterator[Searching]:
-        """How neighbours are searched: of many rows in pieces, which are kept until the stage ends."""
-        values, limit = self.embeddings.values, self.options.memory_limit
-        how = Searching(memory_limit=parse_bytes(limit) if limit else None)
-        if len(values) <= EXACT_ROWS or self.options.classes not in ("auto", "graph", "propagate"):
-            yield how
-            return
-        width = min(self.options.whiten or values.shape[1], values.shape[1])
-        k = self.options.graph_neighbours
-        needed = check_memory(len(values), width, max(NEIGHBOURS) if k == "auto" else int(k), None)
-        self.run.narrator.say(
-            f"  classes of {len(values):,} examples: about {needed / 2**30:.1f} GiB"
-        )
-        digest = hashlib.blake2b(f"{self.options.fingerprint()} {seed}".encode())
-        for block in row_blocks(len(values), 4 * values.shape[1]):
-            digest.update(np.asarray(values[block]).tobytes())
-        folder = ShardFolder(self._pieces / str(seed), digest.hexdigest()[:32])
-        with self.run.narrator.progress("neighbours") as told:
-            yield dataclasses.replace(how, pieces=KeptPieces(folder), told=told)
-
-    @property
-    def _pieces(self) -> Path:
-        return self.run.folder.path / "classes.pieces"
-
     def clean(self) -> None:
         """Remove pieces of work that has ended."""
-        shutil.rmtree(self._pieces, ignore_errors=True)
+        remove_pieces(self.run.folder.path)
 
     def _assigning(self) -> RayAssigning | None:
         """Where rows get their centroids: None for this process."""
@@ -155,10 +176,10 @@ class ClassTask:
 
         count = self.options.stability
         if count is None:
-            count = _STABILITY_SEEDS if len(self.embeddings) <= _STABILITY_ROWS else 0
+            count = default_seeds(len(self.embeddings))
         if count == 0 or found.method == "labels":
             return {}
-        seeded = found.method in _SEEDED and not self.options.few_labels
+        seeded = found.method in SEEDED and not self.options.few_labels
         others = [self.find(self.options.seed + turn) for turn in range(1, count)] if seeded else []
         result: dict[str, Any] = {}
         if others:

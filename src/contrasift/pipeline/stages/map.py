@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
+from contrasift.fingerprints import fingerprint_of
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_embeddings
 from contrasift.store.atomic import (
@@ -16,9 +16,7 @@ from contrasift.store.tables import read_latent_classes, write_table
 
 def make_map(run: Run) -> StageRecord:
     """Lay a sample of the embeddings out in the plane, and find telling pairs, for the report."""
-    fingerprint = hashlib.sha256(f"map {run.record('classes').fingerprint}".encode()).hexdigest()[
-        :16
-    ]
+    fingerprint = fingerprint_of("map", run.record("classes").fingerprint)
 
     def work() -> dict[str, Any]:
         from contrasift.embedding.projection import project, telling_pairs

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from typing import Any
 
 import numpy as np
 
 from contrasift.arrays import class_codes
+from contrasift.fingerprints import fingerprint_of
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_embeddings
 from contrasift.store.atomic import load_array, write_json
@@ -29,8 +29,11 @@ def measure(run: Run) -> StageRecord:
         RunFolderError: nothing is selected yet.
         DataError: embeddings, classes or ranking are missing or do not belong together.
     """
-    text = f"measures {run.record('select').fingerprint} {FRACTIONS} {RANDOM_RANKINGS} {_PAIRS}"
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    fingerprint = fingerprint_of(
+        "measures",
+        run.record("select").fingerprint,
+        *map(str, (FRACTIONS, RANDOM_RANKINGS, _PAIRS)),
+    )
 
     def work() -> dict[str, Any]:
         from contrasift.selection.diagnostics.curves import coverage_and_centre_curve

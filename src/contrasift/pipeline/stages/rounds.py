@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from contrasift.classes import class_stability, selection_overlap
 from contrasift.errors import UsageError
+from contrasift.fingerprints import fingerprint_of
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import SAME_ENCODER, embed_pool
 from contrasift.pipeline.stages.find_classes import ClassTask
@@ -49,11 +49,11 @@ def refine(run: Run, fingerprint: str) -> tuple[int, str, dict[str, Any]]:
     """
     _check(run)
     select = run.options.select.fingerprint()
-    records = [_round(run, 0, _hash(fingerprint, select))]
+    records = [_round(run, 0, fingerprint_of(fingerprint, select))]
     ended = "rounds"
     for number in range(1, run.options.classes.rounds + 1):
         made_of = [records[-1].fingerprint, _proxy_fingerprint(run)]
-        records.append(_round(run, number, _hash("round", *made_of)))
+        records.append(_round(run, number, fingerprint_of("round", *made_of)))
         if number >= 2 and _ari(records[-1]) <= _ari(records[-2]):
             ended = "stability"
             break
@@ -186,7 +186,3 @@ def _proxy_fingerprint(run: Run) -> str:
 
 def _ari(record: StageRecord) -> float:
     return float(record.facts["ari_to_previous"])
-
-
-def _hash(*parts: str) -> str:
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]

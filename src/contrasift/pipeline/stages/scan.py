@@ -48,6 +48,7 @@ def scan(run: Run) -> StageRecord:
         _report_unreadable(run, bad)
         readable = len(examples.row) - len(bad)
         note = f"{readable:,} examples" + (f", {len(bad)} unreadable" if bad else "")
+        _report_unlabelled(run)
         others = run.pool.passed_over
         for line in others.in_words():
             run.narrator.say(f"  {line}")
@@ -106,6 +107,13 @@ def _report_unreadable(run: Run, bad: list[tuple[str, str]], shown: int = 10) ->
         run.narrator.say(
             f"  ... and {len(bad) - shown} more: see the column `error` of examples.parquet"
         )
+
+
+def _report_unlabelled(run: Run) -> None:
+    labels = run.pool.labels
+    missing = 0 if labels is None else int((labels < 0).sum())
+    if missing:
+        run.narrator.say(f"  note: {missing:,} of {len(run.pool):,} examples have no label")
 
 
 def readable_positions(run: Run) -> np.ndarray:

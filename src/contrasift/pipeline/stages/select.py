@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
-import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from contrasift.arrays import Columns, HeldColumns
+from contrasift.catalogue import OBJECTIVES
 from contrasift.errors import RunFolderError, UsageError
+from contrasift.fingerprints import json_fingerprint
 from contrasift.ids import ids_digest, rows_of_ids
-from contrasift.matrices import LeftOut, Matrix, leave_out_bad, mapped_copy, open_embeddings
-from contrasift.options import MatrixOptions, SelectOptions
+from contrasift.matrices import Matrix
+from contrasift.options import ClassesOptions, MatrixOptions, MatrixReading, SelectOptions
+from contrasift.options.words import RunClassMethod
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.beside_random import beside_random
+from contrasift.pipeline.stages.card import CARD, repeating, write_card
+from contrasift.pipeline.stages.duplicates import near_copies
 from contrasift.pipeline.stages.embed import load_embeddings
+from contrasift.pipeline.stages.matrix_classes import MatrixClasses
+from contrasift.pipeline.stages.matrix_rows import (
+    check_out,
+    held,
+    opened,
+    usable,
+    what_is_there,
+    write_left_out,
+)
 from contrasift.results import Embeddings, Selection
 from contrasift.store.atomic import read_json, sha256_of
 from contrasift.store.columns import MappedColumns
@@ -30,9 +43,9 @@ from contrasift.store.inputs import (
     row_numbers,
 )
 from contrasift.store.remote import local_file
-from contrasift.store.run import RunFolder, StageRecord
+from contrasift.store.run import StageRecord
 from contrasift.store.selections import write_selection
-from contrasift.store.tables import read_latent_classes, write_table
+from contrasift.store.tables import read_latent_classes
 
 if TYPE_CHECKING:
     from contrasift.engines.cluster import Cluster
@@ -94,7 +107,7 @@ def select_from_matrix(
         RunFolderError: a folder that cannot be written or holds something else.
     """
     _require_one_budget(options, beside)
-    _check_out(out)
+    check_out(out)
     if connect is not None and (beside.threads or beside.memory_limit):
         raise UsageError(
             "threads= and memory_limit= for engine='local'",
@@ -102,33 +115,55 @@ def select_from_matrix(
             "Ray's workers have one processor each, and the memory that their nodes give",
         )
     limit = parse_bytes(beside.memory_limit) if beside.memory_limit else None
-    with narrator.progress("copying", "bytes") as progress:
-        matrix = open_embeddings(
-            place,
-            column=beside.column or None,
-            id=beside.id or None,
-            scale=beside.steps(),
-            progress=progress,
-            remote_rows=connect is not None,
+    matrix = opened(place, beside, narrator, remote_rows=connect is not None)
+    asked, beside = beside, _settled(place, options, beside)
+    found = None
+    if beside.classes in ("auto", "graph", "kmeans"):
+        how = ClassesOptions(
+            classes=cast(RunClassMethod, beside.classes),
+            seed=options.seed,
+            memory_limit=beside.memory_limit,
         )
-    for note in matrix.notes:
-        narrator.say(note)
-    if not beside.classes and (Path(place) / "classes.parquet").exists():
-        beside = dataclasses.replace(beside, classes=str(Path(place) / "classes.parquet"))
-    held = HeldColumns() if connect is None else MappedColumns(_what_is_there(out))
-    given = _read_lists(options, beside, matrix, held)
+        found = MatrixClasses(matrix, out, how, skip=beside.skip_bad)
+    columns = HeldColumns() if connect is None else MappedColumns(what_is_there(out))
+    given = _read_lists(options, beside, matrix, columns)
     request, inputs = _request(options, beside), _inputs(options, beside, matrix)
+    if found is not None:
+        inputs["classes"] = found.fingerprint
     fingerprint = _fingerprint(options, request, inputs)
     if not update and _holds_this(out, fingerprint):
+        if not (out / CARD).exists():
+            write_card(out)
         narrator.say(f"{out} holds this selection already; nothing to do")
         return
+    if found is not None:
+        found.refuse_others(update=update)
+    narrator.say(_first_line(found, options, beside))
     with (
-        _held(out, narrator),
+        held(out, narrator),
         _choosing(out, None if connect is None else connect()) as choose,
     ):
-        matrix, left_out = _usable(matrix, out, beside, narrator)
+        zeros = beside.normalize == "rows" or (beside.normalize == "auto" and not matrix.described)
+        matrix, left_out = usable(
+            matrix, out, beside, narrator, zeros=zeros, threads=beside.threads
+        )
         if left_out is not None:
             given = _of_rows_kept(given, matrix)
+        if found is not None:
+            given["classes"] = found.take(matrix, narrator, given["must_drop"])
+        copies = None
+        if beside.drop_duplicates is not None:
+            with narrator.progress("near-copies") as progress:
+                copies = near_copies(
+                    matrix,
+                    given["classes"],
+                    beside.drop_duplicates,
+                    must_keep=given["must_keep"],
+                    must_drop=given["must_drop"],
+                    progress=progress,
+                )
+            given["must_drop"] = copies.must_drop
+            narrator.say(copies.words(len(matrix)))
         with narrator.progress("selecting") as progress:
             chosen = choose(
                 matrix,
@@ -142,35 +177,58 @@ def select_from_matrix(
                 progress=progress,
                 announce=narrator.say,
             )
-        _write_left_out(out, left_out)
-        facts = {**chosen.facts, "source": dict(matrix.source), "left_out": len(left_out or ())}
+        write_left_out(out, left_out)
+        facts = {
+            **chosen.facts,
+            "source": dict(matrix.source),
+            "made_by": dict(matrix.about),
+            "reading": {name: getattr(beside, name) for name in MatrixReading().as_dict()},
+            "command": repeating(place, out, options, asked),
+            "dropped": 0 if chosen.dropped is None else int(chosen.dropped.sum()),
+            "left_out": len(left_out or ()),
+            "left_out_reasons": dict(Counter(left_out.reasons)) if left_out else {},
+            "beside_random": beside_random(matrix, chosen, options.seed),
+            "latent_classes": _kept_of_classes(found, beside),
+            **({} if copies is None else {"duplicates": copies.facts}),
+        }
         chosen = dataclasses.replace(chosen, facts=facts)
         write_selection(out, chosen, options=request, inputs=inputs, fingerprint=fingerprint)
+        write_card(out)
 
 
-def _usable(
-    matrix: Matrix, out: Path, beside: MatrixOptions, narrator: Narrator
-) -> tuple[Matrix, LeftOut | None]:
-    """Rows that any class can be gathered from, without those that are to be left out."""
-    with narrator.progress("copying", "rows") as progress:
-        matrix = mapped_copy(matrix, out / _CACHE, narrator.say, progress)
-    if not beside.skip_bad:
-        return matrix, None
-    zeros = beside.normalize == "rows" or (beside.normalize == "auto" and not matrix.described)
-    with narrator.progress("looking at rows", "rows") as progress:
-        matrix, left_out = leave_out_bad(
-            matrix, zeros=zeros, threads=beside.threads, progress=progress
-        )
-    if left_out:
-        narrator.say(
-            f"{len(left_out):,} rows are left out, listed in {out / _SKIPPED}; the first: "
-            f"{left_out.reasons[0]} in {left_out.places[0]}"
-        )
-    return matrix, left_out
+def _settled(place: str, options: SelectOptions, beside: MatrixOptions) -> MatrixOptions:
+    """Where classes come from, if nothing was said of them."""
+    if beside.classes != "auto":
+        return beside
+    kept = Path(place) / "classes.parquet"
+    if kept.exists():
+        return dataclasses.replace(beside, classes=str(kept))
+    blind = OBJECTIVES[options.objective].blind or options.allocate == "global"
+    return dataclasses.replace(beside, classes="none") if blind else beside
 
 
-_CACHE = "cache"
-_SKIPPED = "skipped.parquet"
+def _kept_of_classes(found: MatrixClasses | None, beside: MatrixOptions) -> dict[str, Any]:
+    """How the classes were come by, as it is kept beside the selection."""
+    if found is None:
+        return {"file": beside.classes_file} if beside.classes_file else {"method": "none"}
+    names = ("method", "n_classes", "resolution", "neighbours", "whiten", "seed", "stability")
+    return {name: found.facts[name] for name in names if name in found.facts}
+
+
+def _first_line(found: MatrixClasses | None, options: SelectOptions, beside: MatrixOptions) -> str:
+    """Within which classes is selected."""
+    if found is not None:
+        return found.words()
+    if beside.classes_file:
+        return f"latent classes: those in {beside.classes}"
+    if OBJECTIVES[options.objective].blind:
+        return f"latent classes: none, the objective {options.objective} looks at none"
+    if options.allocate == "global":
+        return "latent classes: none, one objective ranks the whole pool"
+    return (
+        "latent classes: none; within one class nothing selects better than chance in our "
+        "experiments, classes='auto' finds some"
+    )
 
 
 def _of_rows_kept(given: Mapping[str, Any], matrix: Matrix) -> dict[str, Any]:
@@ -182,15 +240,6 @@ def _of_rows_kept(given: Mapping[str, Any], matrix: Matrix) -> dict[str, Any]:
         name: value[kept] if name in ("classes", "scores") and value is not None else value
         for name, value in given.items()
     }
-
-
-def _write_left_out(out: Path, left_out: LeftOut | None) -> None:
-    path = out / _SKIPPED
-    if not left_out:
-        path.unlink(missing_ok=True)
-        return
-    columns = {"row": left_out.rows, "reason": left_out.reasons, "place": left_out.places}
-    write_table(path, columns)
 
 
 @contextlib.contextmanager
@@ -222,7 +271,7 @@ def _read_lists(
     lists = {name: getattr(beside, name) for name in ("must_keep", "must_drop")}
     index, ids = matrix.index, matrix.ids
     if index is None:
-        used = beside.classes or options.scores or any(lists.values())
+        used = beside.classes_file or options.scores or any(lists.values())
         index = row_numbers(len(matrix) if used else 0, columns)
     examples = {
         name: load_examples_file(path, index, ids) if path else None for name, path in lists.items()
@@ -233,7 +282,7 @@ def _read_lists(
             rows = rows_of_ids(ids, listed, f"{name}=")  # told before anything is copied
             dropped = index[rows] if name == "must_drop" else dropped
     return {
-        "classes": load_classes_file(beside.classes, index, ids) if beside.classes else None,
+        "classes": load_classes_file(beside.classes, index, ids) if beside.classes_file else None,
         **examples,
         "class_weights": load_weights_file(weights) if weights else None,
         "scores": read_scores(options.scores, index, options.scores_column, dropped, ids)
@@ -246,24 +295,28 @@ def _request(options: SelectOptions, beside: MatrixOptions) -> dict[str, Any]:
     """What was asked for, as it is kept beside the selection."""
     fractions = beside.nested_fractions()
     how = {"id": beside.id, "skip_bad": beside.skip_bad}
+    asked = {name: value for name, value in how.items() if value}
+    if beside.drop_duplicates is not None:
+        asked["drop_duplicates"] = beside.drop_duplicates
     return {
         **options.arguments(),
         "fractions": fractions,
         "normalize": beside.normalize,
-        **{name: value for name, value in how.items() if value},
+        **asked,
     }
 
 
 def _inputs(options: SelectOptions, beside: MatrixOptions, matrix: Matrix) -> dict[str, str]:
     """Hashes of all files that are read."""
     named = {} if matrix.ids is None else {"ids": ids_digest(matrix.ids)}
-    files = {name: getattr(beside, name) for name in _FILES} | {"scores": options.scores}
+    files = {name: getattr(beside, name) for name in _FILES}
+    files |= {"classes": beside.classes_file, "scores": options.scores}
     return {"embeddings": matrix.fingerprint, **named} | {
         name: sha256_of(local_file(given)) for name, given in files.items() if given
     }
 
 
-_FILES = ("classes", "must_keep", "must_drop", "class_weights")
+_FILES = ("must_keep", "must_drop", "class_weights")
 
 
 def _fingerprint(
@@ -274,21 +327,7 @@ def _fingerprint(
     asked = {name: value for name, value in request.items() if name not in later}
     if options.scores_column:
         asked["scores_column"] = options.scores_column
-    text = json.dumps([asked, inputs], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _held(out: Path, narrator: Narrator) -> Iterator[None]:
-    """Hold the folder against a second selection; one that stays empty is taken away again."""
-    new = not out.exists()
-    try:
-        with RunFolder(out).locked(narrator.say):
-            yield
-    finally:
-        if new:
-            with contextlib.suppress(OSError):  # it is not empty
-                out.rmdir()
+    return json_fingerprint([asked, inputs])
 
 
 def _require_one_budget(options: SelectOptions, beside: MatrixOptions) -> None:
@@ -306,38 +345,12 @@ def _require_one_budget(options: SelectOptions, beside: MatrixOptions) -> None:
         )
 
 
-def _what_is_there(out: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    while not out.exists() and out != out.parent:
-        out = out.parent
-    return out
-
-
-def _check_out(out: Path) -> None:
-    """Say before the work, not after it, that the result could not be written."""
-    place = out
-    try:
-        place = _what_is_there(out)
-        usable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
-    except OSError:  # a folder on the way may not even be looked into
-        usable = False
-    if not usable:
-        what = "a file" if place.is_file() else "which cannot be written"
-        raise RunFolderError("a folder for out=", f"{place}, {what}", "Choose another out=")
-
-
 def _holds_this(out: Path, fingerprint: str) -> bool:
     """Whether `out` holds this very selection, whole.
 
     Raises:
-        RunFolderError: it holds another selection, or a run.
+        RunFolderError: it holds another selection.
     """
-    if (out / "options.yaml").exists():
-        raise RunFolderError(
-            "a folder of its own for this selection",
-            f"{out}, the folder of a run",
-            "Choose another out=, or leave out= away to select within the run",
-        )
     facts = out / "selection.json"
     if not facts.exists():
         return False

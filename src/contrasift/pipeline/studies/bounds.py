@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from contrasift.errors import RunFolderError
+from contrasift.fingerprints import fingerprint_of
 from contrasift.options.words import Layer
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.evaluate import evaluate, require_evaluation_data, require_labels
@@ -63,8 +63,7 @@ def bound_run(run: Run) -> dict[str, Any]:
 def bound(run: Run, arm: Arm) -> StageRecord:
     """Every term of the bounds for one encoder, on the views of held-out examples."""
     trained = run.record(f"train {arm.name}").fingerprint
-    text = f"bounds {arm.name} {trained} {BATCHES} {VIEWS} {_MOST_EXAMPLES}"
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    fingerprint = fingerprint_of(f"bounds {arm.name} {trained} {BATCHES} {VIEWS} {_MOST_EXAMPLES}")
     result_file = f"bounds/{arm.name}.json"
 
     def work() -> dict[str, Any]:

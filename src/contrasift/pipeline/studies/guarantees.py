@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from contrasift.arrays import class_codes
+from contrasift.fingerprints import fingerprint_of
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.scan import readable_positions
 from contrasift.pipeline.studies.bounds import VIEWS, arm_encoder, unit_views
@@ -61,8 +61,7 @@ def guarantee_run(run: Run) -> dict[str, Any]:
 
 def promise(run: Run) -> StageRecord:
     """ν_align and ν_div of the selection in the proxy's space, and theorems 4.1 and 4.3 there."""
-    text = f"guarantee {run.record('select').fingerprint} {VIEWS}"
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    fingerprint = fingerprint_of(f"guarantee {run.record('select').fingerprint} {VIEWS}")
 
     def work() -> dict[str, Any]:
         from contrasift.theory import guarantees
@@ -115,8 +114,7 @@ def promise(run: Run) -> StageRecord:
 def check_encoder(run: Run, arm: Arm) -> StageRecord:
     """Alignment and centres of a trained encoder on the whole pool, and theorem 4.1 for it (Fig. 8)."""
     records = (run.record("classes").fingerprint, run.record(f"train {arm.name}").fingerprint)
-    text = f"guarantee {arm.name} {records} {VIEWS}"
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    fingerprint = fingerprint_of(f"guarantee {arm.name} {records} {VIEWS}")
     result_file = f"guarantee/{arm.name}.json"
 
     def work() -> dict[str, Any]:

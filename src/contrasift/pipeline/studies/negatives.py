@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 from contrasift.errors import RunFolderError
+from contrasift.fingerprints import fingerprint_of
 from contrasift.options.negatives import NegativesRequest
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.studies.negatives_page import negatives_page
@@ -36,7 +36,7 @@ def analyse_negatives(run: Run, request: NegativesRequest) -> tuple[StageRecord,
         upstream,
         sha256_of(classes) if classes.exists() else "",
     ]
-    fingerprint = hashlib.sha256("\n".join(inputs).encode()).hexdigest()[:16]
+    fingerprint = fingerprint_of("\n".join(inputs))
     files = [f"{stem}{end}" for end in (".json", ".parquet", "-each.parquet", ".html")]
 
     def work() -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from contrasift.arrays import class_codes
 from contrasift.errors import UsageError
 from contrasift.evaluation import METRIC_NAMES
+from contrasift.fingerprints import array_sha256
 from contrasift.options.plan import PlanRequest
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_embeddings
@@ -236,7 +236,7 @@ def _arms(run: Run, request: PlanRequest, short: Run) -> dict[float, tuple[str, 
             scores=scores,
             **{**options.arguments(), "fraction": share, "budget": None},
         ).indices
-        digest = hashlib.sha256(chosen.tobytes()).hexdigest()[:8]
+        digest = array_sha256(chosen)[:8]
         arms[share] = f"fraction-{share:g}-{digest}", chosen
     return arms
 

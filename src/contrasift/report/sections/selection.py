@@ -46,12 +46,12 @@ def coverage(files: RunFiles) -> Topic | None:
     return Topic(
         "coverage",
         "What other fractions would reach",
-        "Two distances that a subset should keep small. Coverage: how far dropped examples are from "
+        "Two distances that a subset should keep small. Nearest: how far dropped examples are from "
         "the nearest kept one of their class. Centre: how far examples are from the kept ones of "
         "their class on average. What seeks the one often pays in the other.",
         charts=[
-            _measure_chart(measures, "nu_align", "Coverage, ν_align / η", own),
-            _measure_chart(measures, "nu_div", "Centre, ν_div", own),
+            _measure_chart(measures, "nu_align", "To the nearest kept, ν_align / η", own),
+            _measure_chart(measures, "nu_div", "To the kept on average, ν_div", own),
         ],
         caption=caption,
     )

@@ -1,0 +1,102 @@
+"""What a run will need is looked at before its first expensive stage."""
+
+from __future__ import annotations
+
+import collections
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from contrasift.cli import app
+from contrasift.pipeline.stages.evaluate import why_not_evaluated
+from contrasift.pools import open_pool
+
+TINY = "--image-size 8 --views 1 --architecture narrow:0.125 --proxy-epochs 1 --epochs 1"
+TINY += " --batch-size 4 --seeds 1 --restarts 1 --fraction 0.5 --against full"
+
+
+def images(n: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (n, 8, 8), dtype=np.uint8)
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photos/DCIM").mkdir(parents=True)
+    for number, image in enumerate(images(20)):
+        Image.fromarray(image).save(f"photos/DCIM/{number}.png")
+
+
+def call(text: str, code: int) -> str:
+    result = CliRunner().invoke(app, text.split())
+    said = " ".join(result.output.split())
+    assert result.exit_code == code, said
+    assert "Traceback" not in said
+    return said
+
+
+def test_a_pool_of_one_class_is_trained_on_and_not_evaluated(photos):
+    said = call(f"run photos --labels folders {TINY} --out run", 0)
+    assert said.index("are of one class") < said.index("proxy ...")
+    assert "trained but not evaluated" in said
+    assert Path("run/training/selected-seed0/encoder.safetensors").exists()
+    assert Path("run/report.html").exists()
+    assert not Path("run/evaluation").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("--encoder proxi", "proxi"),
+        ("--classes-encoder proxy,torchvision:resnet51", "resnet51"),
+        ("--architecture resnet19x", "resnet19x"),
+        ("--negatives difficulty(5", "negatives"),
+        ("--classes labels", "labels"),
+        ("--classes few-labels --few-labels no.csv", "no.csv"),
+        ("--device cuda:77", "device"),
+    ],
+)
+def test_a_mistake_in_a_later_stage_is_found_first(photos, more, said):
+    result = CliRunner().invoke(app, f"run photos {TINY} {more} --out run".split())
+    found = " ".join(result.output.split())
+    assert result.exit_code in (1, 2), found
+    assert said in found
+    assert "Traceback" not in found
+    assert not Path("run/stages.json").exists()  # nothing was done
+
+
+def test_a_disk_that_is_too_small_is_found_first(photos, monkeypatch):
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
+    assert "0 MB free" in call(f"run photos {TINY} --out run", 1)
+    assert not Path("run/stages.json").exists()
+
+
+def test_a_package_of_a_later_stage_is_missed_first(photos, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    said = call(f"run photos {TINY} --classes-encoder open-clip:ViT-B-32/x --out run", 1)
+    assert "contrasift[clip]" in said
+    assert not Path("run/stages.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (None, "no labels"),
+        ([0] * 20, "labels are of one class"),
+        ([-1] * 20, "no held-out part"),
+        ([0, 1] * 10, ""),
+        ([0] * 19 + [1], "held-out labels are of one class"),
+    ],
+)
+def test_why_not(labels, reason):
+    given = "none" if labels is None else labels
+    found = why_not_evaluated(open_pool(images(20), labels=given))
+    assert reason in found
+    assert bool(found) == bool(reason)
