@@ -17,7 +17,6 @@ from contrasift.cli.flags import pick
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.options import GROUPS, ClassesOptions, RunOptions
 from contrasift.options.words import RunClassMethod
-from contrasift.store.objects import is_url
 
 if TYPE_CHECKING:
     from contrasift.cli.engine import Connect
@@ -83,6 +82,8 @@ def classes_given(given: Mapping[str, Any]) -> dict[str, Any]:
     word = flags.get("classes")
     if word is None or word in RUN_METHODS:
         return flags
+    from contrasift.store.objects import is_url
+
     if not (is_url(word) or Path(word).exists()):
         raise UsageError(
             f"classes= as a file, or one of {', '.join(RUN_METHODS)}",

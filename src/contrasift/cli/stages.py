@@ -35,7 +35,6 @@ from contrasift.options import (
     PoolOptions,
     TrainOptions,
 )
-from contrasift.store.objects import is_url
 
 
 @with_options(PoolOptions, EmbedOptions, TrainOptions, hide=["pool"])
@@ -125,7 +124,7 @@ def classes_command(
         _classes_of_matrix(place, out, given, engine, update=update, quiet=quiet, as_json=as_json)
         return
     folder = Path(place)
-    if not is_url(place) and not (folder / "options.yaml").exists():
+    if folder.exists() and not (folder / "options.yaml").exists():
         raise UsageError(
             "a run folder, or out= for classes of embeddings",
             f"{place}, which is no run, without out=",
