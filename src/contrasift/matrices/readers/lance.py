@@ -33,7 +33,7 @@ def open_lance(path: Path | str, column: str | None) -> Stored:
         DataError: no Lance table, without rows or such a column.
         MissingExtraError: pylance is not installed.
     """
-    import lance
+    import lance  # pyright: ignore[reportMissingImports]
 
     try:
         table = lance.dataset(str(path))
