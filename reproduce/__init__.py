@@ -9,7 +9,8 @@
 
 Modules of the product that it uses; a test holds this list against the imports:
 
-    options and messages: contrasift.catalogue, contrasift.errors, contrasift.options
+    options and messages: contrasift.catalogue, contrasift.errors, contrasift.options,
+        contrasift.options.words
     images, and mixtures of them: contrasift.pools, contrasift.pools.base,
         contrasift.pools.prepare
     stages of a run: contrasift.pipeline.run, contrasift.pipeline.stages.classes,

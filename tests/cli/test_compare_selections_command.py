@@ -110,7 +110,9 @@ def test_without_embeddings_there_are_overlap_and_balance(pool):
     assert "coverage" not in result["selections"][0]
     assert result["selections"][1]["name"] == "random"
     assert result["selections"][0]["classes"]["total_variation"] < 0.03
-    assert "coverage" not in run("sas", "random").stdout
+    shown = run("sas", "random").stdout
+    assert "F, coverage, centre and gap need the embeddings" in " ".join(shown.split())
+    assert shown.count("coverage") == 1
 
 
 def test_the_same_selection_shares_everything(pool):

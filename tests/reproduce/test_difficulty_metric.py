@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from contrasift.embedding.embed import embed as embedding
+from contrasift.embedding import embed as embedding
 from contrasift.errors import DataError
 from contrasift.negatives import wordnet
 from reproduce.cell import Cell

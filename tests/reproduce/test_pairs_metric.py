@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from contrasift.embedding.embed import embed as embedding
+from contrasift.embedding import embed as embedding
 from contrasift.evaluation import softmax
 from reproduce.cell import Cell
 from reproduce.metrics.pairs import PAIRS_METRICS, measure_pairs
