@@ -209,6 +209,9 @@ def _of_run(matrix: Matrix, examples: Path | str, id: str | None) -> Matrix:
     if not exists(examples):
         return matrix
     table = read_table(local_file(examples))
+    if not {"row", "index"} <= set(table):
+        note = f"{examples} is passed over: it has no columns `index` and `row`"
+        return replace(matrix, notes=(*matrix.notes, note))
     rows = table["row"] >= 0
     index = table["index"][rows]
     if index.size != len(matrix):
