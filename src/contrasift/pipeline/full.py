@@ -7,6 +7,7 @@ from typing import Any
 from contrasift.pipeline.arms import comparison_arms
 from contrasift.pipeline.beforehand import check_run
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.batch import check_batch
 from contrasift.pipeline.stages.classes import classes
 from contrasift.pipeline.stages.embed import embed
 from contrasift.pipeline.stages.evaluate import evaluate, why_not_evaluated
@@ -15,7 +16,7 @@ from contrasift.pipeline.stages.report import report
 from contrasift.pipeline.stages.scan import readable_positions, scan
 from contrasift.pipeline.stages.select import select
 from contrasift.pipeline.stages.summary import summarise
-from contrasift.pipeline.stages.train import check_batch, train
+from contrasift.pipeline.stages.train import train
 from contrasift.store.arms import Arm
 
 

@@ -94,6 +94,9 @@ class EpochBatches(Sampler[list[int]]):
 
     Attributes:
         first_epoch: how many epochs earlier sittings have finished.
+        positions: places in the pool, by their index.
+        batch_size: examples in a step.
+        seed: of the order.
     """
 
     def __init__(self, source: ImageSource, positions: np.ndarray, batch_size: int, seed: int):
@@ -104,10 +107,10 @@ class EpochBatches(Sampler[list[int]]):
                 f"Pass batch_size={len(positions)} or smaller, or train on more examples",
             )
         # Sorted by index: the same set of examples is the same run, however it was listed.
-        self._positions = positions[np.argsort(source.index[positions], kind="stable")]
-        self._index = source.index[self._positions]
-        self._batch_size = batch_size
-        self._seed = seed
+        self.positions = positions[np.argsort(source.index[positions], kind="stable")]
+        self._index = source.index[self.positions]
+        self.batch_size = batch_size
+        self.seed = seed
         self._epoch = 0
         self.first_epoch = 0
 
@@ -116,14 +119,14 @@ class EpochBatches(Sampler[list[int]]):
         self._epoch = self.first_epoch + epoch
 
     def __len__(self) -> int:
-        return len(self._positions) // self._batch_size
+        return len(self.positions) // self.batch_size
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        order = epoch_order(self._seed, self._epoch, self._index)
-        own = self._batch_size // n_processes()
+        order = epoch_order(self.seed, self._epoch, self._index)
+        own = self.batch_size // n_processes()
         for step in range(len(self)):
-            start = step * self._batch_size + rank() * own
-            yield self._positions[order[start : start + own]]
+            start = step * self.batch_size + rank() * own
+            yield self.positions[order[start : start + own]]
 
 
 class RowBatches(Sampler[list[int]]):

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from contrasift.arrays import class_codes
-from contrasift.errors import UsageError
 from contrasift.options import TrainOptions
 from contrasift.pipeline.arms import arm_positions, arm_upstream
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.batch import check_batch, steps_per_epoch
 from contrasift.pipeline.stages.scan import readable_positions
 from contrasift.store.arms import Arm
 from contrasift.store.run import StageRecord
@@ -38,26 +38,6 @@ def arm_schedule(run: Run, n: int) -> tuple[TrainOptions, int | None]:
     steps = options.epochs * steps_per_epoch(full, options.batch_size)
     epochs = math.ceil(steps / steps_per_epoch(n, options.batch_size))
     return dataclasses.replace(options, epochs=epochs), steps
-
-
-def steps_per_epoch(n: int, batch_size: int) -> int:
-    """Whole batches in a pass over n examples."""
-    return n // batch_size
-
-
-def check_batch(run: Run, n: int) -> None:
-    """Stop early when a subset is too small to fill one batch.
-
-    Raises:
-        UsageError: the batch is larger than the subset.
-    """
-    batch = run.options.train.batch_size
-    if batch > n:
-        raise UsageError(
-            f"a subset of at least one batch ({batch} examples)",
-            f"{n} examples",
-            f"Pass batch_size={n} or less, or select more" if n > 1 else "Select more",
-        )
 
 
 def train(run: Run, arm: Arm) -> StageRecord:

@@ -1,0 +1,209 @@
+"""The selection within a training: the stages `embed`, `classes` and `select`, by its own encoder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from contrasift.errors import UsageError
+from contrasift.fingerprints import fingerprint_of
+from contrasift.options import RunOptions
+from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.batch import check_batch
+from contrasift.pipeline.stages.classes import classes
+from contrasift.pipeline.stages.embed import embed
+from contrasift.pipeline.stages.scan import readable_positions
+from contrasift.pipeline.stages.select import select
+from contrasift.selection.baselines import random_order
+from contrasift.selection.budget import resolve_budget
+from contrasift.store.atomic import load_array, read_json
+from contrasift.store.run import RunFolder
+from contrasift.store.tables import positions_of
+
+if TYPE_CHECKING:
+    from contrasift.training.switching import Choice, Moment, Switch
+
+# Random selections of one training differ.
+_SEEDS_APART = 10_007
+
+
+def check_switch(options: RunOptions, n: int) -> None:
+    """Stop before any work at a selection within a training that cannot be made.
+
+    Args:
+        options: of the run.
+        n: how many examples there are.
+
+    Raises:
+        UsageError: a switch after the end; a fraction that leaves less than a batch; classes or
+            scores that need another encoder or none; an average that the method does not keep.
+    """
+    switch, train = options.switch, options.train
+    if switch.select_after is None:
+        return
+    switch.epochs(train.epochs)
+    for name, value, usual in (
+        ("encoder", options.embed.encoder, "proxy"),
+        ("scores", options.select.scores, ""),
+        ("rounds", options.classes.rounds, 0),
+    ):
+        if value != usual:
+            raise UsageError(
+                "a selection by the encoder that is being trained for select_after=",
+                f"{name}={value!r}",
+                f"Leave {name}= away, or train without select_after=",
+            )
+    if options.classes.classes == "zero-shot":
+        raise UsageError(
+            "classes that are found in embeddings for select_after=", "classes='zero-shot'"
+        )
+    if switch.select_with == "average" and train.method not in ("moco", "byol"):
+        raise UsageError(
+            "method='moco' or method='byol' for select_with='average'", f"method='{train.method}'"
+        )
+    others = round(switch.mix * train.batch_size)
+    for budget in budgets(options, n):
+        for count, there in ((train.batch_size - others, budget), (others, n - budget)):
+            if count > there:
+                raise UsageError(
+                    f"a selection that leaves {count} examples for a batch of {train.batch_size}",
+                    f"{there} of {n}",
+                    "Pass a smaller batch_size=, or another fraction=",
+                )
+
+
+def budgets(options: RunOptions, n: int) -> list[int]:
+    """How many are kept at each selection of a training on n examples."""
+    return [
+        _budget(options, number, n)
+        for number in range(1, len(options.switch.epochs(options.train.epochs)) + 1)
+    ]
+
+
+def _budget(options: RunOptions, number: int, n: int) -> int:
+    select = options_at(options, number).select
+    return resolve_budget(n, fraction=select.fraction, budget=select.budget)
+
+
+def options_at(options: RunOptions, number: int) -> RunOptions:
+    """The options of a run whose selection is number 1, 2, … of a training."""
+    select = options.select
+    fraction = options.switch.fraction_at(number, select.fraction)
+    if fraction != select.fraction:
+        select = dataclasses.replace(select, fraction=fraction, budget=None)
+    found = options.classes
+    if found.stability is None:  # no second set of classes while a training waits
+        found = dataclasses.replace(found, stability=0)
+    return dataclasses.replace(options, select=select, classes=found)
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Selects for a training, in a run folder of its own for each time.
+
+    Attributes:
+        run: scanned; whose options hold.
+        seed: of the training; random selections differ by it.
+        last: keep the end of the ranking in place of its beginning, to see what the order is worth.
+    """
+
+    run: Run
+    seed: int
+    last: bool = False
+
+    def switch(self) -> Switch:
+        """What `pretrain` takes."""
+        from contrasift.training.switching import Switch
+
+        options = self.run.options
+        what = (options.embed, options_at(options, 1).classes, options.select)
+        parts = [self.run.record("scan").fingerprint, *(group.fingerprint() for group in what)]
+        if self._random:
+            parts = [self.run.record("scan").fingerprint, options.select.fingerprint(), "random"]
+        return Switch(options.switch, self._choose, fingerprint_of(*parts, str(self.last)))
+
+    @property
+    def _random(self) -> bool:
+        return self.run.options.select.objective == "random"
+
+    def _choose(self, moment: Moment) -> Choice:
+        from contrasift.training.switching import Choice
+
+        everything = readable_positions(self.run)
+        budget = _budget(self.run.options, moment.number, everything.size)
+        if self._random:
+            seed = self.seed + _SEEDS_APART * (moment.number - 1)
+            rows = random_order(everything.size, seed=seed)[:budget]
+            return Choice(np.sort(everything[rows]), {"objective": "random"})
+        nested = self.nested(moment)
+        for stage in (embed, classes, select):
+            stage(nested)
+        ranking = load_array(nested.folder.path / "ranking.npy", memory_map=False)
+        chosen = ranking[-budget:] if self.last else ranking[:budget]
+        return Choice(positions_of(np.sort(chosen), self.run.pool.index), _told(nested))
+
+    def nested(self, moment: Moment) -> Run:
+        """The run folder of a moment, with the parent's scan."""
+        options = options_at(self.run.options, moment.number)
+        embedding = dataclasses.replace(options.embed, encoder=str(moment.encoder))
+        options = dataclasses.replace(options, embed=embedding)
+        nested = Run(RunFolder(moment.folder), options, Quiet(self.run.narrator), self.run.device)
+        nested.pool = self.run.pool
+        nested.folder.write_options(options)
+        _lend_scan(self.run.folder, nested.folder)
+        return nested
+
+
+class Quiet:
+    """Keeps the lines of a selection within a training, whose own bar is on the screen."""
+
+    quiet = True
+
+    def __init__(self, narrator: Any) -> None:
+        self.narrator = narrator
+
+    def say(self, text: str) -> None:
+        """Nothing: the training tells one line at its end."""
+
+    @contextlib.contextmanager
+    def progress(self, title: str, unit: str = "examples") -> Iterator[Callable[[int, int], None]]:
+        """No bar within a bar."""
+        yield lambda done, total: None
+
+
+def _lend_scan(source: RunFolder, target: RunFolder) -> None:
+    record = source.records()["scan"]
+    if target.is_finished("scan", record.fingerprint):
+        return
+    for name in record.files:
+        if not (target.path / name).exists():
+            try:
+                os.link(source.path / name, target.path / name)
+            except OSError:  # another disk, or none that knows links
+                shutil.copy2(source.path / name, target.path / name)
+    target.finish("scan", record.fingerprint, 0.0, record.files, **record.facts)
+
+
+def _told(nested: Run) -> dict[str, Any]:
+    """What a training tells of a selection."""
+    facts = read_json(nested.folder.path / "selection.json")
+    found = read_json(nested.folder.path / "classes.json")
+    records = nested.folder.records()
+    return {
+        "objective": facts["objective"],
+        "certificate": facts["certificate"],
+        "n_classes": found["n_classes"],
+        **({"agreement": found["agreement"]} if "agreement" in found else {}),
+        "stages": {
+            name: records[name].seconds
+            for name in ("embed", "embed-classes", "classes", "select")
+            if name in records
+        },
+    }
