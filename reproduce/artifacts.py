@@ -308,7 +308,8 @@ class ArtifactCache:
             shared = self._before_switch(cell, run)
             own.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(shared / CHECKPOINT, own)
-        switch = Selector(run, cell.seed, last=cell.arm.kept == "last").switch()
+        last = cell.arm.kept == "last"
+        switch = Selector(run, cell.options, cell.seed, last=last).switch()
         self._pretrain(cell, run, folder / "training", switch)
 
     def _before_switch(self, cell: Cell, run: Run) -> Path:

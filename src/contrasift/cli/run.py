@@ -21,6 +21,7 @@ from contrasift.options import (
     PoolOptions,
     RunOptions,
     SelectOptions,
+    SwitchOptions,
     TrainOptions,
 )
 
@@ -31,6 +32,7 @@ from contrasift.options import (
     ClassesOptions,
     SelectOptions,
     TrainOptions,
+    SwitchOptions,
     CompareOptions,
     hide=["pool"],
 )
@@ -72,10 +74,15 @@ def run_command(
 
         contrasift run photos/ --labels folders --fraction 0.4 --epochs 100 --out runs/photos
 
+        contrasift run photos/ --select-after 5 --fraction 0.4 --epochs 20
+
         contrasift run --recipe recipe.yaml --out runs/again
     """
     if pool is not None:
         given["pool"] = pool
+    if "select_after" in given:
+        # One training, which needs no other beside it; flags may ask for more.
+        given = {"seeds": 1, "against": ""} | given
     options = merge_options(recipe, given)
     if not options.pool.pool:
         raise UsageError(

@@ -33,6 +33,7 @@ from contrasift.options import (
     EmbedOptions,
     MatrixReading,
     PoolOptions,
+    SwitchOptions,
     TrainOptions,
 )
 
@@ -179,7 +180,7 @@ def _classes_of_matrix(
     print(f"{facts['n_classes']:,} classes by {facts['method']} -> {table}")
 
 
-@with_options(TrainOptions, CompareOptions, hide=["seeds"])
+@with_options(TrainOptions, SwitchOptions, CompareOptions, hide=["seeds"])
 def train_command(
     folder: RunArgument,
     subset: Annotated[

@@ -17,6 +17,7 @@ from contrasift.pipeline.stages.scan import readable_positions, scan
 from contrasift.pipeline.stages.select import select
 from contrasift.pipeline.stages.summary import summarise
 from contrasift.pipeline.stages.train import train
+from contrasift.pipeline.stages.within import adopt, check_switch
 from contrasift.store.arms import Arm
 
 
@@ -28,22 +29,32 @@ def run_all(run: Run) -> dict[str, Any]:
     scan(run)
     n = run.record("scan").facts["n"]
     options = run.options.select
-    check_batch(run, resolve_budget(n, fraction=options.fraction, budget=options.budget))
+    check_switch(run.options, n)
+    if run.options.switch.select_after is None:
+        check_batch(run, resolve_budget(n, fraction=options.fraction, budget=options.budget))
     reason = why_not_evaluated(run.pool, readable_positions(run))
     evaluated = not reason
     if reason:
         run.narrator.say(f"  note: {reason}, so encoders are trained but not evaluated")
-    embed(run)
-    classes(run)
-    select(run)
+    within = run.options.switch.select_after is not None
+    if not within:
+        for stage in (embed, classes, select):
+            stage(run)
     for arm in comparison_arms(run):
         train(run, arm)
+        if within and arm == comparison_arms(run)[0] and _by_embeddings(run):
+            adopt(run, run.folder.path / "training" / arm.name)
         if evaluated:
             evaluate(run, arm)
     if evaluated:
         for seed in run.options.compare.training_seeds:
             evaluate(run, Arm("untrained", seed))
-    make_map(run)
+    if "classes" in run.folder.records():
+        make_map(run)
     summary = summarise(run)
     report(run)
     return summary
+
+
+def _by_embeddings(run: Run) -> bool:
+    return run.options.select.objective != "random"

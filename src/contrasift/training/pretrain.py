@@ -268,7 +268,8 @@ def _fit(work: _Work, batches: EpochBatches, selections: Selections | None) -> l
                 continue
             order: EpochBatches | SelectedBatches = batches
             if number:
-                assert selections is not None and checkpoint is not None
+                assert selections is not None
+                assert checkpoint is not None
                 order = selections.batches(
                     number, checkpoint, encoder, work.pool, batches, first_step=starts[number - 1]
                 )

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from contrasift.errors import UsageError
 from contrasift.fingerprints import fingerprint_of
 from contrasift.options import RunOptions
 from contrasift.pipeline.run import Run
-from contrasift.pipeline.stages.batch import check_batch
 from contrasift.pipeline.stages.classes import classes
 from contrasift.pipeline.stages.embed import embed
 from contrasift.pipeline.stages.scan import readable_positions
@@ -109,12 +109,14 @@ class Selector:
     """Selects for a training, in a run folder of its own for each time.
 
     Attributes:
-        run: scanned; whose options hold.
+        run: scanned.
+        options: of embedding, classes, selection and switch.
         seed: of the training; random selections differ by it.
         last: keep the end of the ranking in place of its beginning, to see what the order is worth.
     """
 
     run: Run
+    options: RunOptions
     seed: int
     last: bool = False
 
@@ -122,52 +124,69 @@ class Selector:
         """What `pretrain` takes."""
         from contrasift.training.switching import Switch
 
-        options = self.run.options
-        what = (options.embed, options_at(options, 1).classes, options.select)
-        parts = [self.run.record("scan").fingerprint, *(group.fingerprint() for group in what)]
-        if self._random:
-            parts = [self.run.record("scan").fingerprint, options.select.fingerprint(), "random"]
-        return Switch(options.switch, self._choose, fingerprint_of(*parts, str(self.last)))
+        options = self.options
+        how = [options.select.fingerprint(), str(self.last), str(self.seed)]
+        if not self._random:
+            how = [options.embed.fingerprint(), options_at(options, 1).classes.fingerprint(), *how]
+        scanned = self.run.record("scan").fingerprint
+        return Switch(options.switch, self._choose, fingerprint_of(scanned, *how))
 
     @property
     def _random(self) -> bool:
-        return self.run.options.select.objective == "random"
+        return self.options.select.objective == "random"
 
     def _choose(self, moment: Moment) -> Choice:
         from contrasift.training.switching import Choice
 
         everything = readable_positions(self.run)
-        budget = _budget(self.run.options, moment.number, everything.size)
+        budget = _budget(self.options, moment.number, everything.size)
         if self._random:
             seed = self.seed + _SEEDS_APART * (moment.number - 1)
             rows = random_order(everything.size, seed=seed)[:budget]
             return Choice(np.sort(everything[rows]), {"objective": "random"})
-        nested = self.nested(moment)
+        nested = self._nested(moment)
         for stage in (embed, classes, select):
             stage(nested)
         ranking = load_array(nested.folder.path / "ranking.npy", memory_map=False)
         chosen = ranking[-budget:] if self.last else ranking[:budget]
         return Choice(positions_of(np.sort(chosen), self.run.pool.index), _told(nested))
 
-    def nested(self, moment: Moment) -> Run:
+    def _nested(self, moment: Moment) -> Run:
         """The run folder of a moment, with the parent's scan."""
-        options = options_at(self.run.options, moment.number)
+        options = options_at(self.options, moment.number)
         embedding = dataclasses.replace(options.embed, encoder=str(moment.encoder))
         options = dataclasses.replace(options, embed=embedding)
-        nested = Run(RunFolder(moment.folder), options, Quiet(self.run.narrator), self.run.device)
+        nested = Run(RunFolder(moment.folder), options, Quiet(), self.run.device)
         nested.pool = self.run.pool
         nested.folder.write_options(options)
-        _lend_scan(self.run.folder, nested.folder)
+        _lend(self.run.folder, nested.folder, "scan")
         return nested
+
+
+def adopt(run: Run, training: Path) -> None:
+    """Make the last selection of a training the run's own, for its report, exports and extensions.
+
+    Args:
+        run: whose folder gets the stages.
+        training: the folder of a finished training that selected by embeddings.
+
+    Raises:
+        RunFolderError: the run has other stages of these names.
+    """
+    told = read_json(training / "result.json")["selections"]
+    nested = RunFolder(training / "selections" / str(told[-1]["number"]))
+    for stage in ("embed", "embed-classes", "classes", "select"):
+        if (record := nested.records().get(stage)) is None:
+            continue
+        run.folder.refuse_other(stage, record.fingerprint, update=run.update)
+        seconds = sum(one["stages"][stage] for one in told)
+        _lend(nested, run.folder, stage, seconds)
 
 
 class Quiet:
     """Keeps the lines of a selection within a training, whose own bar is on the screen."""
 
     quiet = True
-
-    def __init__(self, narrator: Any) -> None:
-        self.narrator = narrator
 
     def say(self, text: str) -> None:
         """Nothing: the training tells one line at its end."""
@@ -178,17 +197,30 @@ class Quiet:
         yield lambda done, total: None
 
 
-def _lend_scan(source: RunFolder, target: RunFolder) -> None:
-    record = source.records()["scan"]
-    if target.is_finished("scan", record.fingerprint):
+# Files of a stage that its record does not name.
+_BESIDE = {"select": ("ranking.npy", "rule.npz")}
+
+
+def _lend(source: RunFolder, target: RunFolder, stage: str, seconds: float = 0.0) -> None:
+    """A finished stage of one folder as that of another, without a second copy of its files."""
+    record = source.records()[stage]
+    if target.is_finished(stage, record.fingerprint):
         return
-    for name in record.files:
-        if not (target.path / name).exists():
-            try:
-                os.link(source.path / name, target.path / name)
-            except OSError:  # another disk, or none that knows links
-                shutil.copy2(source.path / name, target.path / name)
-    target.finish("scan", record.fingerprint, 0.0, record.files, **record.facts)
+    for name in (*record.files, *_BESIDE.get(stage, ())):
+        if (source.path / name).exists():
+            _link(source.path / name, target.path / name)
+    facts = {name: value for name, value in record.facts.items() if name != "scan"}
+    if stage != "scan":
+        facts["scan"] = target.records()["scan"].fingerprint
+    target.finish(stage, record.fingerprint, seconds, record.files, **facts)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or none that knows links
+        shutil.copy2(source, target)
 
 
 def _told(nested: Run) -> dict[str, Any]:
