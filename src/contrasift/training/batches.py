@@ -129,6 +129,56 @@ class EpochBatches(Sampler[list[int]]):
             yield self.positions[order[start : start + own]]
 
 
+class Passes:
+    """Pass after pass over some places, so many a step; each pass leaves out what fills no step.
+
+    A pass has a new order, a function of the seed and of the step at which it begins.
+
+    Args:
+        places: int64 [m].
+        index: int64 [m]; their stable indices.
+        count: how many a step takes, at least 1.
+        seed: of the order.
+        first_step: at which the first pass begins.
+
+    Raises:
+        UsageError: fewer than a step takes.
+    """
+
+    def __init__(
+        self, places: np.ndarray, index: np.ndarray, count: int, seed: int, first_step: int = 0
+    ):
+        if len(places) < count:
+            raise UsageError(
+                f"at least {count} examples, as many as a batch takes of them",
+                f"{len(places)}",
+                "Select more, or pass a smaller batch_size= or another mix=",
+            )
+        by_index = np.argsort(index, kind="stable")
+        self._places, self._index = places[by_index], index[by_index]
+        self._count, self._seed, self._first = count, seed, first_step
+        self._steps = len(places) // count
+        self._begun, self._order = -1, self._places
+
+    def at(self, step: int) -> np.ndarray:
+        """The places of a step, `first_step` or a later one."""
+        place = (step - self._first) % self._steps
+        if step - place != self._begun:
+            self._begun = step - place
+            self._order = self._places[epoch_order(self._seed, self._begun, self._index)]
+        return self._order[place * self._count : (place + 1) * self._count]
+
+
+def spread_among(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Both together, the second spread evenly, so that equal shares of a batch have as many of it."""
+    size = len(first) + len(second)
+    theirs = np.zeros(size, dtype=bool)
+    theirs[np.arange(len(second)) * size // max(len(second), 1)] = True
+    joined = np.empty(size, dtype=first.dtype)
+    joined[theirs], joined[~theirs] = second, first
+    return joined
+
+
 class RowBatches(Sampler[list[int]]):
     """Consecutive batches in the order given, from batch number `first` on; the last may be short."""
 

@@ -17,12 +17,19 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Sampler
 
+from contrasift.classes.agreement import selection_overlap
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.fingerprints import array_sha256
 from contrasift.negatives.processes import n_processes, rank
 from contrasift.options import SwitchOptions
 from contrasift.store.atomic import atomic_path, load_array, read_json, write_json
-from contrasift.training.batches import EpochBatches, ImageSource, check_positions, epoch_order
+from contrasift.training.batches import (
+    EpochBatches,
+    ImageSource,
+    Passes,
+    check_positions,
+    spread_among,
+)
 from contrasift.training.encoders import Encoder, save_encoder
 from contrasift.training.splitting import joined_statistics
 
@@ -111,15 +118,10 @@ class SelectedBatches(Sampler[np.ndarray]):
     ):
         others = round(mix * batch_size)
         rest = np.setdiff1d(everything, selected)
-        self._parts = [
-            _Passes(source, selected, batch_size - others, seed, first_step, "selected examples"),
-            *(
-                [_Passes(source, rest, others, seed, first_step, "others for mix=")]
-                if others
-                else []
-            ),
-        ]
-        self._places = np.arange(others) * batch_size // max(others, 1)
+        index = np.asarray(source.index)
+        first = Passes(selected, index[selected], batch_size - others, seed, first_step)
+        second = Passes(rest, index[rest], others, seed, first_step) if others else None
+        self._parts = (first, second)
         self._batch_size, self._steps = batch_size, steps
         self._epoch = 0
         self.first_epoch = 0
@@ -133,53 +135,13 @@ class SelectedBatches(Sampler[np.ndarray]):
 
     def batch(self, step: int) -> np.ndarray:
         """The places of a step of the run, those of all processes."""
-        selected, *others = (part.at(step) for part in self._parts)
-        if not others:
-            return selected
-        # Spread evenly, so that every process gets its share of them.
-        joined = np.empty(self._batch_size, dtype=np.int64)
-        mask = np.zeros(self._batch_size, dtype=bool)
-        mask[self._places] = True
-        joined[mask], joined[~mask] = others[0], selected
-        return joined
+        first, second = self._parts
+        return first.at(step) if second is None else spread_among(first.at(step), second.at(step))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         own = self._batch_size // n_processes()
         for step in range(self._epoch * self._steps, (self._epoch + 1) * self._steps):
             yield self.batch(step)[rank() * own : (rank() + 1) * own]
-
-
-class _Passes:
-    """Pass after pass over some places, so many a step."""
-
-    def __init__(
-        self,
-        source: ImageSource,
-        places: np.ndarray,
-        count: int,
-        seed: int,
-        first_step: int,
-        what: str,
-    ):
-        if len(places) < count:
-            raise UsageError(
-                f"at least {count} {what}, as many as a batch takes of them",
-                str(len(places)),
-                "Select more, or pass a smaller batch_size=",
-            )
-        self._places = places[np.argsort(source.index[places], kind="stable")]
-        self._index = source.index[self._places]
-        self._count, self._seed, self._first = count, seed, first_step
-        self._steps = len(places) // count
-        self._begun, self._order = -1, self._places
-
-    def at(self, step: int) -> np.ndarray:
-        place = (step - self._first) % self._steps
-        if step - place != self._begun:
-            self._begun = step - place
-            # The step is above the number of any epoch before the switch: no order comes twice.
-            self._order = self._places[epoch_order(self._seed, self._begun, self._index)]
-        return self._order[place * self._count : (place + 1) * self._count]
 
 
 class Selections:
@@ -302,7 +264,7 @@ class Selections:
         }
         if number > 1:
             before = load_array(self._home(number - 1) / _CHOSEN, memory_map=False)
-            facts["overlap_with_previous"] = _overlap(before, index)
+            facts["overlap_with_previous"] = selection_overlap([before, index])
         write_json(home / _FACTS, facts)
         with atomic_path(home / _CHOSEN) as temporary, open(temporary, "wb") as out:
             np.save(out, index, allow_pickle=False)
@@ -333,9 +295,3 @@ def _encoder_at(checkpoint: Mapping[str, Any], encoder: Encoder, options: Switch
     plain = copy.deepcopy(encoder)
     plain.load_state_dict(joined_statistics(weights, plain.state_dict()))
     return plain
-
-
-def _overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """|A ∩ B| / min(|A|, |B|)."""
-    both = np.intersect1d(first, second, assume_unique=True).size
-    return both / min(first.size, second.size)

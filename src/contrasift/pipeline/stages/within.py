@@ -156,7 +156,8 @@ class Selector:
         options = options_at(self.options, moment.number)
         embedding = dataclasses.replace(options.embed, encoder=str(moment.encoder))
         options = dataclasses.replace(options, embed=embedding)
-        nested = Run(RunFolder(moment.folder), options, Quiet(), self.run.device)
+        # A folder that was moved has its encoder at another place: what differs is done again.
+        nested = Run(RunFolder(moment.folder), options, Quiet(), self.run.device, update=True)
         nested.pool = self.run.pool
         nested.folder.write_options(options)
         _lend(self.run.folder, nested.folder, "scan")
