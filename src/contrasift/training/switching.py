@@ -25,7 +25,7 @@ from contrasift.options import SwitchOptions
 from contrasift.store.atomic import atomic_path, load_array, read_json, write_json
 from contrasift.training.batches import (
     EpochBatches,
-    ImageSource,
+    ImagePool,
     Passes,
     check_positions,
     spread_among,
@@ -106,7 +106,7 @@ class SelectedBatches(Sampler[np.ndarray]):
 
     def __init__(
         self,
-        source: ImageSource,
+        source: ImagePool,
         everything: np.ndarray,
         selected: np.ndarray,
         *,
@@ -161,7 +161,7 @@ class Selections:
         number: int,
         checkpoint: Mapping[str, Any],
         encoder: Encoder,
-        source: ImageSource,
+        source: ImagePool,
         before: EpochBatches,
         *,
         first_step: int,
@@ -206,7 +206,7 @@ class Selections:
         number: int,
         checkpoint: Mapping[str, Any],
         encoder: Encoder,
-        source: ImageSource,
+        source: ImagePool,
         everything: np.ndarray,
     ) -> np.ndarray:
         """The places that a selection goes on with.
@@ -234,7 +234,7 @@ class Selections:
         number: int,
         checkpoint: Mapping[str, Any],
         encoder: Encoder,
-        source: ImageSource,
+        source: ImagePool,
         everything: np.ndarray,
     ) -> None:
         epoch, home = self.moments[number - 1], self._home(number)
