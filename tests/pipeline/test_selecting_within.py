@@ -73,17 +73,13 @@ def test_every_arm_has_the_steps_of_the_whole_pool(whole):
     assert not (random / "1" / "embeddings.npy").exists()
 
 
-class Stopped(Exception):
-    pass
-
-
 def raising_at(call: int, function):
     """The function, which raises at a call."""
     calls = iter(range(call))
 
     def wrapper(*arguments, **options):
         if next(calls, None) is None:
-            raise Stopped
+            raise OSError("stopped")
         return function(*arguments, **options)
 
     return wrapper
@@ -103,7 +99,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_weights(
     for holder, name, call in stops.values():
         with monkeypatch.context() as patch:
             patch.setattr(holder, name, raising_at(call, getattr(holder, name)))
-            with pytest.raises(Stopped):
+            with pytest.raises(OSError, match="stopped"):
                 from typer.testing import CliRunner
 
                 from contrasift.cli import app

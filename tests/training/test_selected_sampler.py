@@ -17,7 +17,7 @@ def epoch(sampler) -> np.ndarray:
     return np.array(list(sampler)).reshape(-1, sampler._batch_size // sampler._replicas)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     size=st.integers(1, 30),
     batch_size=st.integers(1, 8),
@@ -69,7 +69,7 @@ def test_processes_share_every_batch():
 
 
 @pytest.mark.parametrize("weights", [None, np.arange(20.0)])
-@pytest.mark.parametrize("at", [0, 3, 5])
+@pytest.mark.parametrize("at", [0, 3, 4])
 def test_it_goes_on_where_its_state_was_taken(weights, at):
     def new():
         return cs.SelectedSampler(40, batch_size=7, seed=1)
@@ -85,7 +85,7 @@ def test_it_goes_on_where_its_state_was_taken(weights, at):
     list(sampler)
     given = iter(sampler)
     got = [next(given) for _ in range(7 * at)]
-    state = torch_round_trip(sampler.state_dict(at))
+    state = torch_round_trip(sampler.state_dict(at or None))  # 0: between two epochs
     other = new()
     other.load_state_dict(state)
     assert [got + list(other), list(other)] == expected

@@ -129,7 +129,7 @@ class EpochBatches(Sampler[list[int]]):
             yield self.positions[order[start : start + own]]
 
 
-class Passes:
+class OrderedPasses:
     """Pass after pass over some places, so many a step; each pass leaves out what fills no step.
 
     A pass has a new order, a function of the seed and of the step at which it begins.

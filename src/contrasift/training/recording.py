@@ -11,12 +11,12 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from contrasift.narration import Progress
 from contrasift.negatives.processes import gathered_rows, n_processes
 from contrasift.store.atomic import atomic_path
-from contrasift.training.batches import EpochBatches, ImagePool, load_batches
+from contrasift.training.batches import ImagePool, load_batches
 from contrasift.training.checkpoints import save_state
 from contrasift.training.encoders import Encoder, save_encoder
 from contrasift.training.joining import average_statistics
@@ -32,7 +32,7 @@ class LoaderInPlace(lightning.LightningDataModule):
     And says what of a batch goes to the device.
     """
 
-    def __init__(self, source: ImagePool, batches: EpochBatches, workers: int):
+    def __init__(self, source: ImagePool, batches: Sampler[Any], workers: int):
         super().__init__()
         self._about = source, batches, workers
 

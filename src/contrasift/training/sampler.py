@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, Sampler
 from contrasift.errors import DataError, UsageError
 from contrasift.negatives.processes import n_processes
 from contrasift.negatives.processes import rank as process_rank
-from contrasift.training.batches import Passes, check_positions, spread_among
+from contrasift.training.batches import OrderedPasses, check_positions, spread_among
 
 
 class SelectedSampler(Sampler[int]):
@@ -51,7 +51,7 @@ class SelectedSampler(Sampler[int]):
 
     def __init__(
         self,
-        data: Sized | int,
+        data: object,
         *,
         batch_size: int = 1,
         seed: int = 0,
@@ -133,14 +133,14 @@ class SelectedSampler(Sampler[int]):
         count = self._batch_size - self._others
         rest = np.setdiff1d(np.arange(self.size), chosen.rows, assume_unique=True)
         others = (
-            Passes(rest, rest, self._others, self._seed, chosen.first_step)
+            OrderedPasses(rest, rest, self._others, self._seed, chosen.first_step)
             if self._others and len(chosen.rows) < self.size
             else None
         )
         if others is None:
             count = self._batch_size
         if chosen.weights is None:
-            first = Passes(chosen.rows, chosen.rows, count, self._seed, chosen.first_step).at
+            first = OrderedPasses(chosen.rows, chosen.rows, count, self._seed, chosen.first_step).at
         else:
             first = _Drawn(chosen.rows, chosen.weights, count, self._seed).at
         if others is None:

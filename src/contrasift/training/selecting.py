@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -49,7 +48,7 @@ class SelectWithin:
     def __init__(
         self,
         sampler: SelectedSampler,
-        embed: Callable[[Any], object],
+        embed: Any,
         *,
         after: int,
         every: int | None = None,
@@ -111,7 +110,7 @@ class SelectWithin:
 
         within = self
 
-        class SelectionWithin(pytorch_lightning.Callback):
+        class SelectsInLightning(pytorch_lightning.Callback):
             def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
                 within.epoch_ended(trainer.current_epoch, pl_module)
 
@@ -121,7 +120,7 @@ class SelectWithin:
             def load_state_dict(self, state_dict: dict[str, Any]) -> None:
                 within._sampler.load_state_dict(state_dict)
 
-        return SelectionWithin()
+        return SelectsInLightning()
 
     def transformers(self) -> Any:
         """A callback for Hugging Face's `Trainer` and for that of sentence-transformers."""
@@ -133,11 +132,11 @@ class SelectWithin:
             ) from error
         within = self
 
-        class SelectionWithin(TrainerCallback):
+        class SelectsInTransformers(TrainerCallback):
             def on_epoch_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
                 within.epoch_ended(round(state.epoch) - 1, given["model"])
 
-        return SelectionWithin()
+        return SelectsInTransformers()
 
 
 def _of_the_first(rows: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from contrasift.store.atomic import atomic_path, load_array, read_json, write_js
 from contrasift.training.batches import (
     EpochBatches,
     ImagePool,
-    Passes,
+    OrderedPasses,
     check_positions,
     spread_among,
 )
@@ -119,8 +119,8 @@ class SelectedBatches(Sampler[np.ndarray]):
         others = round(mix * batch_size)
         rest = np.setdiff1d(everything, selected)
         index = np.asarray(source.index)
-        first = Passes(selected, index[selected], batch_size - others, seed, first_step)
-        second = Passes(rest, index[rest], others, seed, first_step) if others else None
+        first = OrderedPasses(selected, index[selected], batch_size - others, seed, first_step)
+        second = OrderedPasses(rest, index[rest], others, seed, first_step) if others else None
         self._parts = (first, second)
         self._batch_size, self._steps = batch_size, steps
         self._epoch = 0
