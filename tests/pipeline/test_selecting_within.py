@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,11 +10,17 @@ import numpy as np
 import pytest
 
 import contrasift.embedding.embed as embedding
-from contrasift.embedding import embed as _  # noqa: F401  (the module, before it is patched)
+from contrasift.cli.console import ConsoleNarrator
+from contrasift.errors import UsageError
+from contrasift.options import RunOptions
+from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages import within
 from contrasift.pipeline.stages.find_classes import ClassTask
+from contrasift.pipeline.stages.scan import scan
+from contrasift.pipeline.stages.train import train
+from contrasift.store.arms import Arm
 from contrasift.store.atomic import sha256_of
-from contrasift.store.run import RunFolder
+from contrasift.store.run import RunFolder, read_recipe_mapping
 from contrasift.store.tables import read_table
 
 TINY = [
@@ -36,7 +42,7 @@ def whole(tmp_path_factory):
     from contrasift.cli import app
 
     folder = tmp_path_factory.mktemp("within") / "run"
-    more = ["--against", "random,full", "--out", str(folder)]
+    more = ["--against", "random", "--out", str(folder)]
     result = CliRunner().invoke(app, ["run", *TINY, *more])
     assert result.exit_code == 0, result.output
     return folder
@@ -63,12 +69,15 @@ def test_the_last_selection_is_the_runs_own(whole):
 def test_every_arm_has_the_steps_of_the_whole_pool(whole):
     summary = json.loads((whole / "evaluation.json").read_text())
     assert {row["subset"]: row["steps"] for row in summary["table"]} == {
-        "selected": 16, "random": 16, "full": 16, "untrained": 0,
+        "selected": 20, "random": 20, "untrained": 0,
     }  # fmt: skip
-    assert set(summary["selected_minus"]) == {"random", "full"}
+    assert set(summary["selected_minus"]) == {"random"}
+    one = summary["one_training"]
+    assert one["epochs"] == 4
+    assert min(one.values()) > 0
     random = whole / "training/random-seed0/selections"
     first, second = (np.load(random / number / "selected.npy") for number in "12")
-    assert len(first) == len(second) == 29
+    assert len(first) == len(second) == 36
     assert set(first) != set(second)
     assert not (random / "1" / "embeddings.npy").exists()
 
@@ -85,10 +94,19 @@ def raising_at(call: int, function):
     return wrapper
 
 
-def test_interrupted_anywhere_it_ends_with_the_same_weights(
-    whole, contrasift, tmp_path, monkeypatch
-):
-    run = ["run", *TINY, "--out", tmp_path / "run"]
+def opened(whole: Path, folder: Path, **changes) -> Run:
+    """The same run in another folder, scanned."""
+    options = RunOptions.from_mapping(read_recipe_mapping(whole / "options.yaml"))
+    train_options = dataclasses.replace(options.train, **changes)
+    options = dataclasses.replace(options, train=train_options)
+    run = Run(RunFolder(folder), options, ConsoleNarrator(quiet=True))
+    run.folder.path.mkdir(exist_ok=True)
+    run.folder.write_options(options)
+    scan(run)
+    return run
+
+
+def test_interrupted_anywhere_it_ends_with_the_same_weights(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(embedding, "_JOURNAL_SECONDS", 0.0)
     stops = {
         "in the embedding": (embedding, "_embed_batch", 2),
@@ -100,26 +118,21 @@ def test_interrupted_anywhere_it_ends_with_the_same_weights(
         with monkeypatch.context() as patch:
             patch.setattr(holder, name, raising_at(call, getattr(holder, name)))
             with pytest.raises(OSError, match="stopped"):
-                from typer.testing import CliRunner
-
-                from contrasift.cli import app
-
-                CliRunner().invoke(app, [str(a) for a in run], catch_exceptions=False)
-    half = tmp_path / "run" / ARM / "selections" / "1" / "embeddings.npy.partial"
-    assert not half.exists()
-    contrasift(*run)
-    assert weights(tmp_path / "run") == weights(whole)
-    assert (tmp_path / "run" / ARM / "metrics.csv").read_text().count("\n") == 5
+                train(opened(whole, tmp_path), Arm("selected", 0))
+    train(opened(whole, tmp_path), Arm("selected", 0))
+    assert weights(tmp_path) == weights(whole)
+    assert (tmp_path / ARM / "metrics.csv").read_text().count("\n") == 5
 
 
-def test_a_training_by_itself(whole, contrasift, tmp_path):
-    contrasift("run", *TINY, "--out", tmp_path / "run", "--epochs", 2, "--reselect-every", 1)
-    rows = list(csv.DictReader((tmp_path / "run" / ARM / "metrics.csv").open()))
-    assert [row["examples"] for row in rows] == ["96", "29"]
-    contrasift("train", tmp_path / "run", "--subset", "random", "--seed", 3, "--quiet")
-    assert (tmp_path / "run/training/random-seed3/selections/1/selected.npy").is_file()
-    result = contrasift("train", tmp_path / "run", "--subset", "0.1", code=2)
-    assert "for --select-after" in result.output
+def test_other_subsets_are_refused(whole, tmp_path):
+    with pytest.raises(UsageError, match="random-per-class or full for select_after="):
+        train(opened(whole, tmp_path), Arm("top-0.1", 0))
+
+
+def test_a_training_on_everything_does_not_switch(whole, tmp_path):
+    record = train(opened(whole, tmp_path, epochs=2), Arm("full", 1))
+    assert "selections" not in record.facts
+    assert not (tmp_path / "training/full-seed1/selections").exists()
 
 
 @pytest.mark.parametrize(
@@ -127,9 +140,9 @@ def test_a_training_by_itself(whole, contrasift, tmp_path):
     [
         (["--select-after", 4], "--select-after below the 4 epochs"),
         (["--fraction", 0.1], "leaves 24 examples for a batch of 24"),
-        (["--fraction", 0.9, "--mix", 0.5], "leaves 12 examples for a batch of 24"),
-        (["--encoder", "resnet18"], "encoder='resnet18'"),
-        (["--rounds", 1], "rounds=1"),
+        (["--fraction", 0.95, "--mix", 0.5], "leaves 12 examples for a batch of 24"),
+        (["--encoder", "resnet18"], "got --encoder resnet18"),
+        (["--rounds", 1], "got --rounds 1"),
         (["--select-with", "average"], "--method moco or --method byol"),
         (["--reselect-every", 0], "--reselect-every of at least 1"),
     ],

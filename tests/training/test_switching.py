@@ -167,7 +167,8 @@ def test_what_was_trained_on_is_logged(whole):
 def test_interrupted_anywhere_it_ends_with_the_same_weights(tmp_path, whole, method):
     options = {"method": method, **({"queue_size": 32} if method == "moco" else {})}
     expected = whole if method == "simclr" else train(tmp_path / "whole", **options)
-    for stop in (Stop(2), Stop(choice=1), Stop(1), Stop(6), Stop(choice=2), Stop(7)):
+    stops = (Stop(2), Stop(choice=1), Stop(6), Stop(choice=2), Stop(3))
+    for stop in stops if method == "simclr" else stops[1:3]:
         with pytest.raises(OSError, match="stopped"):
             train(tmp_path / "run", stop, **options)
     last = Stop()
