@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageE
 from contrasift.matrices import Matrix
 from contrasift.narration import Narrator
 from contrasift.options import ClassesOptions, MatrixReading
+from contrasift.options.selecting import LEAST_ROWS_FOR_CLASSES
 from contrasift.options.words import ClassMethod
 from contrasift.pipeline.stages.find_classes import SEEDED, default_seeds, remove_pieces, searching
 from contrasift.pipeline.stages.matrix_rows import check_out, held, opened, usable, write_left_out
@@ -51,6 +53,7 @@ class MatrixClasses:
             skip: rows that cannot be used will be left out.
         """
         self.out, self.options = out, options
+        self._n = len(matrix)
         self.source = f"{matrix.fingerprint}{' usable' if skip else ''}"
         files = [local_file(name) for name in (options.few_labels, options.classes_file) if name]
         self.fingerprint = options.fingerprint(self.source, *(sha256_of(file) for file in files))
@@ -105,6 +108,11 @@ class MatrixClasses:
                 f"latent classes: the {count:,} by {self.facts['method']} in {table}, found before"
             )
         how = "" if self.options.classes == "auto" else f" {self.options.classes}"
+        if self._by_graph and self._n < LEAST_ROWS_FOR_CLASSES:
+            return (
+                f"latent classes: one; among fewer than {LEAST_ROWS_FOR_CLASSES} rows nearly all are "
+                "each other's neighbours"
+            )
         method = _WORDS["graph" if self._by_graph else self.options.classes]
         return f"latent classes{how}: finding them, {method}; they are kept in {table}"
 
@@ -126,6 +134,7 @@ class MatrixClasses:
         if self.found_before:
             return read_latent_classes(self.out / _TABLE, index)
         write_json(self.out / _FACTS, {"embeddings": self.source, "fingerprint": self.fingerprint})
+        begun = time.perf_counter()
         try:
             with narrator.progress("latent classes") as progress:
                 progress(0, len(matrix))
@@ -140,12 +149,16 @@ class MatrixClasses:
             "method": found.method,
             "n_classes": len(found.names),
             **found.facts,
+            "seconds": time.perf_counter() - begun,
             **({"stability": stability} if stability else {}),
         }
         write_json(self.out / _FACTS, self.facts)
         remove_pieces(self.out)
         agreed = f"; between seeds: ARI {stability['ari']:.2f}" if stability else ""
-        narrator.say(f"{len(found.names):,} latent classes by {found.method}{agreed}")
+        count = (
+            f"{len(found.names):,} latent classes" if len(found.names) > 1 else "one latent class"
+        )
+        narrator.say(f"{count} by {found.method}{agreed}" if found.method != "none" else count)
         return found.labels
 
     def _found(
