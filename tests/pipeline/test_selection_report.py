@@ -117,7 +117,7 @@ def pictured(rng, tmp_path, monkeypatch):
     return Path("o")
 
 
-@pytest.mark.parametrize("column", [None, "image", "where", "url"])
+@pytest.mark.parametrize("column", [None, "where", "url"])
 def test_a_gallery_where_the_source_has_images(pictured, column):
     said = run("report", "o", *(() if column is None else ("--images", column))).output
     page = (pictured / "report.html").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -121,7 +122,11 @@ class MatrixClasses:
         return self.options.classes == "auto" and self.options.n_classes is None
 
     def take(
-        self, matrix: Matrix, narrator: Narrator, dropped: np.ndarray | None = None
+        self,
+        matrix: Matrix,
+        narrator: Narrator,
+        dropped: np.ndarray | None = None,
+        announce: Callable[[str], None] | None = None,
     ) -> np.ndarray:
         """The class of every row, found now or before.
 
@@ -129,14 +134,20 @@ class MatrixClasses:
             matrix: the usable rows.
             narrator: who tells of it.
             dropped: indices of rows that may hold anything.
+            announce: told that something is compiled, which is not counted; default: the narrator.
         """
+        from contrasift.selection.compiling import compiling
+
         index = _index_of(matrix)
         if self.found_before:
             return read_latent_classes(self.out / _TABLE, index)
         write_json(self.out / _FACTS, {"embeddings": self.source, "fingerprint": self.fingerprint})
         begun = time.perf_counter()
         try:
-            with narrator.progress("latent classes") as progress:
+            with (
+                compiling(announce or narrator.say) as compiled,
+                narrator.progress("latent classes") as progress,
+            ):
                 progress(0, len(matrix))
                 found, stability = self._found(matrix, index, dropped, narrator)
         except ContrasiftError as error:
@@ -149,7 +160,7 @@ class MatrixClasses:
             "method": found.method,
             "n_classes": len(found.names),
             **found.facts,
-            "seconds": time.perf_counter() - begun,
+            "seconds": max(0.0, time.perf_counter() - begun - compiled.seconds),
             **({"stability": stability} if stability else {}),
         }
         write_json(self.out / _FACTS, self.facts)

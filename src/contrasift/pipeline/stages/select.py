@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -150,11 +151,12 @@ def select_from_matrix(
         )
         if left_out is not None:
             given = _of_rows_kept(given, matrix)
+        announce = functools.cache(narrator.say)  # that something is compiled is said once
         # Rows that are dropped may leave others under other numbers.
         by_name = contextlib.nullcontext if given["must_drop"] is not None else rows_named
         if found is not None:
             with by_name(matrix):
-                given["classes"] = found.take(matrix, narrator, given["must_drop"])
+                given["classes"] = found.take(matrix, narrator, given["must_drop"], announce)
         copies = None
         if beside.drop_duplicates is not None:
             with narrator.progress("near-copies") as progress:
@@ -179,7 +181,7 @@ def select_from_matrix(
                 threads=beside.threads,
                 memory_limit=limit,
                 progress=progress,
-                announce=narrator.say,
+                announce=announce,
             )
         write_left_out(out, left_out)
         facts = {

@@ -89,7 +89,7 @@ def plan_selection(folder: Path, request: PlanRequest, narrator: Narrator) -> di
         raise UsageError(
             "a run, with images to train on, for accuracy=True",
             f"{folder}, a selection from embeddings",
-            "Train your own model on a few fractions: select with --fractions",
+            "Train your own model on a few fractions: select with fractions=",
         )
     chosen = read_selection(folder)
     rows = SelectionRows(read_facts(folder), chosen.index, narrator)
