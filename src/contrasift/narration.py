@@ -24,7 +24,7 @@ class Narrator(Protocol):
         ...
 
 
-class Silent:
+class SilentNarrator:
     """A narrator who says nothing."""
 
     quiet = True

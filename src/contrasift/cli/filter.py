@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contrasift.cli.common import Device, Json, Quiet
-from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.console import ConsoleNarrator, print_json
 from contrasift.cli.flags import with_options
 from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageError
 from contrasift.narration import Progress
@@ -78,7 +78,7 @@ def filter_command(
         raise UsageError("one of --rule and --run", "none" if rule is None else "both")
     if out.is_dir():
         raise RunFolderError("a .parquet file for --out", f"{out}, a folder")
-    narrator = Narrator(quiet=quiet or as_json)
+    narrator = ConsoleNarrator(quiet=quiet or as_json)
     reading = MatrixReading(**given)
     if run is not None and not _is_matrix(new, reading):
         if classes is not None:
@@ -128,7 +128,7 @@ def _is_matrix(new: str, reading: MatrixReading) -> bool:
 
 
 def _rule_of(
-    rule: Path | None, run: Path | None, narrator: Narrator, threads: int | None
+    rule: Path | None, run: Path | None, narrator: ConsoleNarrator, threads: int | None
 ) -> LinearRule:
     if rule is not None:
         from contrasift.store.selections import read_rule
@@ -144,7 +144,7 @@ def _rule_of(
 
 
 def _load(
-    place: str, reading: MatrixReading, rule: LinearRule, narrator: Narrator
+    place: str, reading: MatrixReading, rule: LinearRule, narrator: ConsoleNarrator
 ) -> tuple[Matrix, np.ndarray, bool]:
     """The matrix, the index of its rows, and whether it is the pool of the rule."""
     import numpy as np

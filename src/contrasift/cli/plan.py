@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from contrasift.cli.common import Device, Json, PoolPlace, Quiet, Update, continue_run
-from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.console import ConsoleNarrator, print_json
 from contrasift.cli.flags import pick, with_options
 from contrasift.errors import UsageError
 from contrasift.options import MatrixOptions, MatrixReading, SelectOptions
@@ -55,7 +55,7 @@ def plan_command(
     """
     request = PlanRequest(**pick(given, PlanRequest))
     reading = MatrixReading(**pick(given, MatrixReading))
-    folder, narrator = Path(place), Narrator(quiet=quiet or as_json)
+    folder, narrator = Path(place), ConsoleNarrator(quiet=quiet or as_json)
     if (folder / "options.yaml").exists() or (
         folder.is_dir() and (folder / "stages.json").exists()
     ):
@@ -97,7 +97,7 @@ def _select_a_fifth(
     place: str,
     out: Path | None,
     reading: MatrixReading,
-    narrator: Narrator,
+    narrator: ConsoleNarrator,
     request: PlanRequest,
     *,
     update: bool,

@@ -85,7 +85,7 @@ class Part(Protocol):
 
 
 @dataclass(frozen=True)
-class Table:
+class SourceTable:
     """All columns of what is a table.
 
     Attributes:
@@ -113,7 +113,7 @@ class Stored:
     parts: Sequence[Part]
     digest: Callable[[], str]
     ids: IdColumns | None = None
-    table: Table | None = None
+    table: SourceTable | None = None
 
     @property
     def n(self) -> int:

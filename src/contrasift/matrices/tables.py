@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from contrasift.matrices.matrix import Matrix
-from contrasift.matrices.parts import Table
+from contrasift.matrices.parts import SourceTable
 from contrasift.matrices.readers.parquet import parquet_table
 from contrasift.store.objects import RemoteFile, file_name, is_url
 
 
-def source_tables(matrix: Matrix) -> list[tuple[str, int, Table]]:
+def source_tables(matrix: Matrix) -> list[tuple[str, int, SourceTable]]:
     """The tables that run beside the stored rows, in order: a file's name, its rows, its columns.
 
     Args:

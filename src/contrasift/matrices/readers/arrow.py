@@ -12,7 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from contrasift.errors import DataError
-from contrasift.matrices.parts import MappedPart, Part, Stored, StreamedPart, Table, file_digest
+from contrasift.matrices.parts import (
+    MappedPart,
+    Part,
+    Stored,
+    StreamedPart,
+    SourceTable,
+    file_digest,
+)
 
 _FLOATS = (pa.types.is_float16, pa.types.is_float32, pa.types.is_float64)
 _BYTES = (pa.types.is_int8, pa.types.is_uint8)
@@ -257,7 +264,7 @@ def _opened_ipc(path: Path, source: Any, column: str | None) -> Stored:
     return Stored(where, parts, file_digest(path), ids, _ipc_table(reader, batches, schema))
 
 
-def _ipc_table(reader: Any, batches: Sequence[Any], schema: pa.Schema) -> Table:
+def _ipc_table(reader: Any, batches: Sequence[Any], schema: pa.Schema) -> SourceTable:
     def some(columns: Sequence[str] | None) -> Iterator[Any]:
         found = (
             iter(batches)
@@ -266,17 +273,17 @@ def _ipc_table(reader: Any, batches: Sequence[Any], schema: pa.Schema) -> Table:
         )
         return (batch if columns is None else batch.select(columns) for batch in found)
 
-    return Table(schema, some)
+    return SourceTable(schema, some)
 
 
-def held_table(table: pa.Table, rows: int = 16_384) -> Table:
+def held_table(table: pa.Table, rows: int = 16_384) -> SourceTable:
     """All columns of a table in memory, or in a map."""
 
     def batches(columns: Sequence[str] | None) -> Iterator[Any]:
         some = table if columns is None else table.select(columns)
         return iter(some.to_batches(rows))
 
-    return Table(table.schema, batches)
+    return SourceTable(table.schema, batches)
 
 
 def _batch(source: Any, schema: pa.Schema, name: str, number: int) -> Any:
@@ -411,7 +418,7 @@ def as_table(frame: Any) -> pa.Table:
 
 
 def stored_rows(
-    name: str, parts: Sequence[Part], ids: Any = None, table: Table | None = None
+    name: str, parts: Sequence[Part], ids: Any = None, table: SourceTable | None = None
 ) -> Stored:
     """Rows that lie in no file of their own: their hash is that of their entries."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import DataError, MissingExtraError, UsageError
-from contrasift.matrices.parts import Stored, StreamedPart, Table
+from contrasift.matrices.parts import Stored, StreamedPart, SourceTable
 from contrasift.matrices.readers.arrow import (
     ArrowIds,
     entry_type,
@@ -101,7 +101,7 @@ def dataset_part(dataset: Any, column: str | None, where: str = "the data set") 
     arrow = dataset.with_format("arrow")
     ids = ArrowIds(where, schema, lambda wanted: arrow.select_columns([wanted])[:].column(0))
     only = arrow.select_columns([name])
-    table = Table(schema, lambda columns: _batches(arrow, columns))
+    table = SourceTable(schema, lambda columns: _batches(arrow, columns))
 
     if getattr(dataset, "_indices", None) is None:
         chunks = [chunk for chunk in dataset.data.column(name).chunks if len(chunk)]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import DataError
-from contrasift.matrices.parts import Stored, StreamedPart, Table
+from contrasift.matrices.parts import Stored, StreamedPart, SourceTable
 from contrasift.matrices.readers.arrow import (
     ArrowIds,
     entry_type,
@@ -80,7 +80,7 @@ def open_lance(path: Path | str, column: str | None) -> Stored:
         [part],
         lambda: hashlib.sha256(label.encode()).hexdigest(),
         ids,
-        Table(
+        SourceTable(
             schema,
             lambda columns: table.scanner(columns=columns, scan_in_order=True).to_batches(),
         ),

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contrasift.errors import DataError
-from contrasift.matrices.parts import Stored, StreamedPart, Table, file_digest
+from contrasift.matrices.parts import Stored, StreamedPart, SourceTable, file_digest
 from contrasift.matrices.readers.arrow import (
     ArrowIds,
     entry_type,
@@ -126,7 +126,7 @@ def read_column(path: Path | RemoteFile, name: str) -> pa.ChunkedArray:
         return file.read(columns=[name]).column(0)
 
 
-def parquet_table(path: Path | RemoteFile, schema: pa.Schema | None = None) -> Table:
+def parquet_table(path: Path | RemoteFile, schema: pa.Schema | None = None) -> SourceTable:
     """All columns of a Parquet file.
 
     Raises:
@@ -140,7 +140,7 @@ def parquet_table(path: Path | RemoteFile, schema: pa.Schema | None = None) -> T
         with _explained(path), opened(path) as file:
             yield from file.iter_batches(_ROWS_AT_ONCE, columns=columns)
 
-    return Table(schema, batches)
+    return SourceTable(schema, batches)
 
 
 def parquet_ids(path: Path | RemoteFile) -> tuple[ArrowIds, int]:

@@ -16,7 +16,7 @@ import numpy as np
 from contrasift.arrays import class_codes, unit_rows
 from contrasift.errors import ContrasiftError, DataError, UsageError
 from contrasift.matrices import Matrix, open_embeddings
-from contrasift.narration import Silent
+from contrasift.narration import SilentNarrator
 from contrasift.pipeline.stages.selection_rows import source_of
 from contrasift.selection.diagnostics.overlap import (
     class_balance,
@@ -181,7 +181,7 @@ def _embeddings_of(paths: Sequence[Path]) -> Matrix | None:
             return open_embeddings(folder)
         if (folder / "selection.json").exists():
             with contextlib.suppress(ContrasiftError, OSError, KeyError):
-                return source_of(read_facts(folder), Silent())
+                return source_of(read_facts(folder), SilentNarrator())
     return None
 
 
