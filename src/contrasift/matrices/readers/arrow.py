@@ -15,9 +15,9 @@ from contrasift.errors import DataError
 from contrasift.matrices.parts import (
     MappedPart,
     Part,
+    SourceTable,
     Stored,
     StreamedPart,
-    SourceTable,
     file_digest,
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import DataError, MissingExtraError, UsageError
-from contrasift.matrices.parts import Stored, StreamedPart, SourceTable
+from contrasift.matrices.parts import SourceTable, Stored, StreamedPart
 from contrasift.matrices.readers.arrow import (
     ArrowIds,
     entry_type,

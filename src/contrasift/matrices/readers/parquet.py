@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contrasift.errors import DataError
-from contrasift.matrices.parts import Stored, StreamedPart, SourceTable, file_digest
+from contrasift.matrices.parts import SourceTable, Stored, StreamedPart, file_digest
 from contrasift.matrices.readers.arrow import (
     ArrowIds,
     entry_type,
