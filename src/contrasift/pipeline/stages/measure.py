@@ -35,7 +35,7 @@ def measure(run: Run) -> StageRecord:
     fingerprint = fingerprint_of(
         "measures",
         run.record("select").fingerprint,
-        *map(str, (FRACTIONS, RANDOM_RANKINGS, _PAIRS, _MEASURES)),
+        *map(str, (FRACTIONS, RANDOM_RANKINGS, _PAIRS)),
     )
 
     def work() -> dict[str, Any]:
