@@ -143,7 +143,7 @@ def show_pools(*, as_json: bool = False) -> None:
         }
         print_json(json.dumps(rows, indent=2))
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), highlight=False, emoji=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), highlight=False)
     for name in ("name", "here", "what it is"):
         table.add_column(name, no_wrap=name != "what it is")
     for pool in pools:

@@ -82,6 +82,8 @@ def open_lance(path: Path | str, column: str | None) -> Stored:
         ids,
         SourceTable(
             schema,
-            lambda columns: table.scanner(columns=columns, scan_in_order=True).to_batches(),
+            lambda columns: table.scanner(
+                columns=None if columns is None else list(columns), scan_in_order=True
+            ).to_batches(),
         ),
     )
