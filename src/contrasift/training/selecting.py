@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -34,8 +35,10 @@ class SelectWithin:
             without gradients and with the model in evaluation mode.
         after: epochs on everything.
         every: select anew after so many further epochs each; default: once.
+        fraction: share of the rows that is kept, in (0, 1].
+        budget: how many rows are kept, instead of a fraction.
         classes: how latent classes are found, as in `contrasift.latent_classes`.
-        **options: of `contrasift.select`: `fraction`, `budget`, `objective`, ...
+        options: further arguments of `contrasift.select`.
 
     Raises:
         UsageError: numbers below 1, or neither a fraction nor a budget.
@@ -52,8 +55,10 @@ class SelectWithin:
         *,
         after: int,
         every: int | None = None,
+        fraction: float | None = None,
+        budget: int | None = None,
         classes: str = "auto",
-        **options: Any,
+        options: Mapping[str, Any] | None = None,
     ):
         if after < 1 or (every is not None and every < 1):
             raise UsageError("after= and every= of at least 1", f"{after} and {every}")
@@ -63,11 +68,12 @@ class SelectWithin:
                 type(embed).__name__,
                 "For example: lambda model: torch.cat([model(x) for x in loader])",
             )
-        if options.get("fraction") is None and options.get("budget") is None:
+        if fraction is None and budget is None:
             raise UsageError("fraction= or budget=", "neither", "A fifth is fraction=0.2")
         self._sampler, self._embed = sampler, embed
         self._after, self._every = after, every
-        self._classes, self._options = classes, options
+        self._classes = classes
+        self._options = {"fraction": fraction, "budget": budget, **(options or {})}
         self.selections: dict[int, Selection] = {}
         self.overlaps: dict[int, float] = {}
 
