@@ -342,11 +342,12 @@ class _Quiet:
 
 
 def schedule(cell: Cell, n: int, full: int) -> tuple[TrainOptions, int | None]:
-    """Options and step limit of a training on n of `full` examples, under `compare.match`."""
-    options = cell.options.train
-    if cell.options.compare.match == "epochs" or n == full:
-        return options, None
-    steps = options.epochs * steps_per_epoch(full, options.batch_size)
+    """Options and step limit of a training on n of `full` examples, by `arm.steps` or `compare.match`."""
+    options, steps = cell.options.train, cell.arm.steps
+    if not steps:
+        if cell.options.compare.match == "epochs" or n == full:
+            return options, None
+        steps = options.epochs * steps_per_epoch(full, options.batch_size)
     epochs = math.ceil(steps / max(1, steps_per_epoch(n, options.batch_size)))
     return dataclasses.replace(options, epochs=epochs), steps
 
