@@ -202,9 +202,9 @@ WHOLE_POOL = Experiment(
             "pool.limit": None,
             "embed.proxy_epochs": 1,
             "embed.views": 2,
-            "arm.steps": 500,
-            "measure.train_limit": 20_000,
-            "measure.draws": 3,
+            "arm.steps": 300,
+            "measure.train_limit": 10_000,
+            "measure.draws": 2,
         }
     },
     axes={"fraction": FRACTIONS},
