@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from contrasift.arrays import row_blocks
+from contrasift.classes.neighbours import EXACT_ROWS
+from contrasift.engines.cluster import Cluster
 from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageError
 from contrasift.matrices import Matrix
 from contrasift.narration import Narrator
@@ -113,7 +116,11 @@ class MatrixClasses:
         return self.options.classes == "auto" and self.options.n_classes is None
 
     def take(
-        self, matrix: Matrix, narrator: Narrator, dropped: np.ndarray | None = None
+        self,
+        matrix: Matrix,
+        narrator: Narrator,
+        dropped: np.ndarray | None = None,
+        cluster: Cluster | None = None,
     ) -> np.ndarray:
         """The class of every row, found now or before.
 
@@ -121,6 +128,7 @@ class MatrixClasses:
             matrix: the usable rows.
             narrator: who tells of it.
             dropped: indices of rows that may hold anything.
+            cluster: where neighbours of many rows are searched; None: in this process.
         """
         index = _index_of(matrix)
         if self.found_before:
@@ -129,7 +137,8 @@ class MatrixClasses:
         try:
             with narrator.progress("latent classes") as progress:
                 progress(0, len(matrix))
-                found, stability = self._found(matrix, index, dropped, narrator)
+                how = (narrator, cluster if len(matrix) > EXACT_ROWS else None)
+                found, stability = self._found(matrix, index, dropped, *how)
         except ContrasiftError as error:
             (self.out / _FACTS).unlink()
             raise _with_remedy(error) from error
@@ -149,7 +158,7 @@ class MatrixClasses:
         return found.labels
 
     def _found(
-        self, matrix: Matrix, index: np.ndarray, dropped: np.ndarray | None, narrator: Narrator
+        self, matrix: Matrix, index: np.ndarray, dropped: np.ndarray | None, *how: Any
     ) -> tuple[LatentClasses, dict[str, Any]]:
         from contrasift.classes import class_stability
 
@@ -157,7 +166,7 @@ class MatrixClasses:
         bad = _without_direction(matrix, index, dropped)
         if bad.size:
             rows = matrix.keeping(np.setdiff1d(np.arange(len(matrix)), bad))
-        found = self._find(rows, self.options.seed, narrator)
+        found = self._find(rows, self.options.seed, *how)
         count = (
             default_seeds(len(rows)) if self.options.stability is None else self.options.stability
         )
@@ -165,11 +174,13 @@ class MatrixClasses:
         stability: dict[str, Any] = {}
         if seeded and count > 1:
             seeds = range(self.options.seed + 1, self.options.seed + count)
-            others = [self._find(rows, seed, narrator).codes for seed in seeds]
+            others = [self._find(rows, seed, *how).codes for seed in seeds]
             stability = class_stability([found.codes, *others])
         return _with_rows(found, bad, len(matrix)), stability
 
-    def _find(self, matrix: Matrix, seed: int, narrator: Narrator) -> LatentClasses:
+    def _find(
+        self, matrix: Matrix, seed: int, narrator: Narrator, cluster: Cluster | None
+    ) -> LatentClasses:
         from contrasift.classes import latent_classes
 
         options, index = self.options, _index_of(matrix)
@@ -179,7 +190,7 @@ class MatrixClasses:
         if options.few_labels:
             known, names = load_few_labels_file(options.few_labels, index)
         resolution = options.resolution
-        with searching(matrix.values, options, seed, self.out, narrator) as how:
+        with searching(matrix.values, options, seed, self.out, narrator, cluster) as how:
             return latent_classes(
                 matrix.values,
                 method=cast(ClassMethod, options.classes),
@@ -208,6 +219,7 @@ def classes_from_matrix(
     reading: MatrixReading,
     *,
     narrator: Narrator,
+    connect: Callable[[], Cluster] | None = None,
     update: bool = False,
 ) -> None:
     """Find latent classes of a matrix, and keep them where `select_from_matrix` looks for them.
@@ -218,6 +230,7 @@ def classes_from_matrix(
         options: how they are found.
         reading: how the matrix is read.
         narrator: who tells of it.
+        connect: what reaches the cluster where neighbours are searched; None for this process.
         update: replace other classes in the folder.
 
     Raises:
@@ -237,7 +250,7 @@ def classes_from_matrix(
         matrix, left_out = usable(
             matrix, out, reading, narrator, zeros=options.metric == "spherical"
         )
-        held_classes.take(matrix, narrator)
+        held_classes.take(matrix, narrator, cluster=None if connect is None else connect())
         if reading.skip_bad:
             write_left_out(out, left_out)
 
