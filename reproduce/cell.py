@@ -41,7 +41,9 @@ class ArmOptions(Options):
         choices=KEPT,
     )
     proxy_share: float = option(1.0, "Share of the proxy's epochs that it is really trained for.")
-    steps: int = option(0, "Steps of every training, whatever its epochs; 0: as epochs say.")
+    steps: int = option(
+        0, "Steps of every training, the proxy's too, whatever its epochs; 0: as epochs say."
+    )
 
 
 @dataclass(frozen=True)
