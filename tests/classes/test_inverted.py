@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -123,6 +127,45 @@ class TestResuming:
         assert (found == whole).all()
         assert facts == other
         assert max(told) == (3000, 3000)
+
+
+class TestKilled:
+    def test_goes_on_with_the_same_bytes(self, tmp_path, monkeypatch):
+        """SIGKILL when a piece is written, and not yet vouched for."""
+        from contrasift.store.pieces import KeptPieces
+        from contrasift.store.shards import ShardFolder
+
+        points, _ = clustered(3000)
+        np.save("points.npy", points)
+        done = subprocess.run([sys.executable, "-c", _DYING], check=False, timeout=120)
+        assert done.returncode == -signal.SIGKILL
+        folder = ShardFolder(tmp_path / "pieces", "x")
+        assert len(list((tmp_path / "pieces").glob("*.json"))) >= 3
+        whole, facts = nearest_neighbours(points, 6)
+        found, other = nearest_neighbours(points, 6, 0, Searching(pieces=KeptPieces(folder)))
+        assert (found == whole).all()
+        assert facts == other
+
+
+_DYING = """
+import os, pathlib, signal
+import numpy as np
+from contrasift.classes import inverted, neighbours
+from contrasift.store.pieces import KeptPieces
+from contrasift.store.shards import ShardFolder
+
+class Dying(ShardFolder):
+    left = [3]
+    def finish(self, *given):
+        if self.left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left[0] -= 1
+        super().finish(*given)
+
+neighbours.EXACT_ROWS, inverted.ROWS_A_LIST, inverted.PIECE = 500, 64, 4
+pieces = KeptPieces(Dying(pathlib.Path("pieces"), "x"))
+neighbours.nearest_neighbours(np.load("points.npy"), 6, 0, neighbours.Searching(pieces=pieces, threads=1))
+"""
 
 
 class TestClasses:
