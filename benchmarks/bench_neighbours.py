@@ -8,7 +8,7 @@ not installed is left out.
 labels, and the overlap of what SAS selects. MATRIX is a `.npy` with its labels beside it
 (`NAME.labels.npy`), or the folder of a run.
 
-Run: python benchmarks/bench_neighbours.py peers [--rows 200000] [--exact-rows 50000] [--threads 1]
+Run: python benchmarks/bench_neighbours.py peers [MATRIX] [--rows 200000] [--exact-rows 50000] [--threads 1]
      python benchmarks/bench_neighbours.py agreement MATRIX [--rows 131072] [--seeds 2]
 
 Both write benchmarks/results/neighbours-*.json and .md.
@@ -35,18 +35,23 @@ K, RECALL, SAMPLE = 10, 0.98, 1024
 Searched = tuple[str, float, float, np.ndarray]  # settings, seconds to build, to search, neighbours
 
 
-def pool_of(n: int, d: int) -> np.ndarray:
-    """The rows that `bench_classes` uses, too."""
-    from bench_classes import mixture
+def pool_of(given: argparse.Namespace) -> np.ndarray:
+    """Rows of the matrix as the graph sees them, whitened; or those of `bench_classes`."""
+    if given.matrix is None:
+        from bench_classes import mixture
 
-    return mixture(n, d)
+        return mixture(given.rows, given.dim)
+    from contrasift.classes.rows import prepare_rows
+
+    values, _ = read_matrix(given.matrix, given.rows)
+    return prepare_rows(values, whiten=given.dim, metric="spherical", seed=0).gather()
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what came out."""
-    begun = time.perf_counter()
+    """Seconds of processors, which a busy machine changes little, and what came out."""
+    begun = time.process_time()
     found = work()
-    return time.perf_counter() - begun, found
+    return time.process_time() - begun, found
 
 
 def ours(rows: np.ndarray, threads: int) -> Iterator[Searched]:
@@ -130,11 +135,12 @@ def recall_of(found: np.ndarray, which: np.ndarray, true: np.ndarray) -> float:
     return float(hits / true.size)
 
 
-def search_with(name: str, n: int, d: int, threads: int) -> dict[str, Any]:
+def search_with(given: argparse.Namespace) -> dict[str, Any]:
     """One library until it reaches the recall, or has nothing more to try."""
     from contrasift.selection.kernels.nearest_rows import nearest_rows
 
-    rows = pool_of(n, d)
+    name, threads, rows = given.name, given.threads, pool_of(given)
+    n = len(rows)
     which = np.sort(np.random.default_rng(5).choice(n, min(n, SAMPLE), replace=False))
     true = nearest_rows(rows[which], rows, K, own=which, threads=threads)
     last: dict[str, Any] = {}
@@ -149,7 +155,7 @@ def search_with(name: str, n: int, d: int, threads: int) -> dict[str, Any]:
     return last
 
 
-def exact(n: int, d: int, threads: int) -> dict[str, Any]:
+def exact(given: argparse.Namespace) -> dict[str, Any]:
     """Every pair: ours, faiss's flat index, and the bare product, in turn."""
     import faiss
     from threadpoolctl import threadpool_limits
@@ -157,13 +163,14 @@ def exact(n: int, d: int, threads: int) -> dict[str, Any]:
     from bench_classes import bare_product
     from contrasift.selection.kernels.nearest_rows import nearest_rows
 
+    threads, rows = given.threads, pool_of(given)
+    n, d = rows.shape
     faiss.omp_set_num_threads(threads)
-    rows = pool_of(n, d)
     nearest_rows(rows[:500], rows[:500], K, own=np.arange(500))
     index = faiss.IndexFlatL2(d)
     index.add(rows)
     with threadpool_limits(threads):
-        bare = bare_product(rows)
+        bare, _ = timed(lambda: bare_product(rows))
         mine, found = timed(lambda: nearest_rows(rows, rows, K, own=np.arange(n), threads=threads))
         theirs, (_, other) = timed(lambda: index.search(rows, K + 1))
     which = np.arange(0, n, max(1, n // SAMPLE))
@@ -185,6 +192,7 @@ def peers(given: argparse.Namespace) -> None:
         found.append(_alone("one", name, given))
         print(line_of(found[-1]), flush=True)
     results = {
+        "matrix": given.label or "noisy, around n / 500 centres",
         "rows": given.rows, "dim": given.dim, "threads": given.threads, "neighbours": K,
         "wished": RECALL, "approximate": found, "exact": _alone("exact", "", given),
         "processor": platform.processor() or platform.machine(),
@@ -194,7 +202,8 @@ def peers(given: argparse.Namespace) -> None:
 
 def _alone(what: str, name: str, given: argparse.Namespace) -> dict[str, Any]:
     rows = given.exact_rows if what == "exact" else given.rows
-    command = [sys.executable, __file__, what, "--rows", str(rows), "--dim", str(given.dim)]
+    command = [sys.executable, __file__, what, *([str(given.matrix)] if given.matrix else [])]
+    command += ["--rows", str(rows), "--dim", str(given.dim)]
     command += ["--threads", str(given.threads), "--name", name]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -214,9 +223,9 @@ def peers_text(results: dict[str, Any]) -> str:
     exactly, threads = results["exact"], results["threads"]
     return "\n".join(
         [
-            f"The {K} nearest others of {results['rows']:,} × {results['dim']} rows, {threads} "
-            f"thread(s): seconds until {RECALL:.0%} of the true ones are found. Written by "
-            "`benchmarks/bench_neighbours.py peers`.",
+            f"The {K} nearest others of {results['rows']:,} × {results['dim']} rows "
+            f"({results['matrix']}), {threads} thread(s): seconds of a processor until {RECALL:.0%} of "
+            "the true ones are found. Written by `benchmarks/bench_neighbours.py peers`.",
             "",
             "| library | settings | build, s | search, s | all, s | recall |",
             "|---|---|---|---|---|---|",
@@ -356,6 +365,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--name", default="", help="of the results")
+    parser.add_argument("--label", default="", help="what the matrix holds, in words")
     given = parser.parse_args()
     given.rows = given.rows or {"peers": 200_000, "agreement": 131_072}.get(given.what, 0)
     if given.what == "peers":
@@ -363,9 +373,9 @@ def main() -> None:
     elif given.what == "agreement":
         agreement(given)
     elif given.what == "one":
-        print(json.dumps(search_with(given.name, given.rows, given.dim, given.threads)))
+        print(json.dumps(search_with(given)))
     else:
-        print(json.dumps(exact(given.rows, given.dim, given.threads)))
+        print(json.dumps(exact(given)))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from contrasift.classes.agreement import class_agreement
 from contrasift.classes.assign import fit_assigner
 from contrasift.classes.neighbours import Searching, check_memory, nearest_neighbours
 from contrasift.errors import UsageError
+from contrasift.selection.kernels import dots
 from contrasift.selection.kernels.nearest_rows import nearest_rows
 
 
@@ -179,6 +180,18 @@ class TestClasses:
         assert near.facts["neighbours_search"]["recall"] >= 0.95
         seeds = class_agreement(exact.codes, other.codes)["ari"]
         assert class_agreement(near.codes, exact.codes)["ari"] >= seeds - 0.02
+
+    @pytest.mark.parametrize("exact_rows", [500, 10_000])
+    def test_are_the_same_for_any_number_of_threads(self, monkeypatch, exact_rows):
+        monkeypatch.setattr(module, "EXACT_ROWS", exact_rows)
+        rows, _ = clustered(2500)
+        found = []
+        for threads in (1, 2, 4):
+            monkeypatch.setattr(dots, "available_threads", lambda asked, count=threads: count)
+            one = latent_classes(rows, resolutions=(1.0, 8.0))
+            arrays = [one.codes, one.score, *(one.levels[level] for level in (1.0, 8.0))]
+            found.append(([array.tobytes() for array in arrays], one.facts))
+        assert found[0] == found[1] == found[2]
 
     def test_propagation_uses_the_same_graph(self):
         rows, labels = clustered()
