@@ -96,7 +96,7 @@ def faiss_lists(rows: np.ndarray, threads: int) -> Iterator[Searched]:
 
 def usearch(rows: np.ndarray, threads: int) -> Iterator[Searched]:
     """usearch, HNSW: searched ever wider."""
-    from usearch.index import Index
+    from usearch.index import Index  # pyright: ignore[reportMissingImports]
 
     index = Index(ndim=rows.shape[1], metric="l2sq", connectivity=16, expansion_add=80)
     built, _ = timed(lambda: index.add(np.arange(len(rows)), rows, threads=threads))
@@ -108,7 +108,7 @@ def usearch(rows: np.ndarray, threads: int) -> Iterator[Searched]:
 
 def pynndescent(rows: np.ndarray, threads: int) -> Iterator[Searched]:
     """pynndescent: the graph that it builds is the answer; ever more neighbours are kept in it."""
-    from pynndescent import NNDescent
+    from pynndescent import NNDescent  # pyright: ignore[reportMissingImports]
 
     NNDescent(rows[:5_000], n_neighbors=K + 1, n_jobs=threads)  # compiles
     for kept in (11, 15, 20, 30, 45):

@@ -11,6 +11,7 @@ import re
 import tomllib
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -53,7 +54,7 @@ def megabytes(package: Distribution) -> float:
 
 def licence(package: Distribution) -> str:
     """As the package names it, in a word."""
-    about = package.metadata
+    about: Any = package.metadata
     classified = [
         line.rpartition(" :: ")[2]
         for line in about.get_all("Classifier", [])

@@ -96,6 +96,16 @@ class TestLists:
             assert share_found(found, points) == pytest.approx(facts["recall"], abs=0.02)
         assert facts["probed"] < facts["lists"] / 2
 
+    def test_the_last_neighbours_are_not_worth_every_list(self, monkeypatch):
+        points = np.random.default_rng(0).normal(size=(4000, 40)).astype(np.float32)
+        _, dear = nearest_neighbours(points, 8, 0, Searching(recall=0.99))
+        monkeypatch.setattr(inverted, "MOST_LISTS", 5)
+        found, cheap = nearest_neighbours(points, 8, 0, Searching(recall=0.99))
+        assert dear["recall"] >= 0.99
+        assert dear["probed"] > cheap["probed"] > 5
+        assert cheap["recall"] == pytest.approx(0.9, abs=0.01)
+        assert share_found(found, points) == pytest.approx(cheap["recall"], abs=0.02)
+
     def test_all_lists_are_all_rows(self):
         points, _ = clustered(800)
         found, _ = nearest_neighbours(points, 8, 0, Searching(recall=1.0))

@@ -36,8 +36,11 @@ def test_only_what_is_missing_is_searched(rows):
     kept, asked = {}, []
 
     class Pieces:
-        get = kept.get
-        put = kept.__setitem__
+        def get(self, number):
+            return kept.get(number)
+
+        def put(self, number, arrays):
+            kept[number] = arrays
 
     def elsewhere(points, lists, k, probed, pieces):
         asked.extend(pieces)

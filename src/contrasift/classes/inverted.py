@@ -21,8 +21,8 @@ from contrasift.classes.rows import sample_of
 from contrasift.selection.kernels import products
 from contrasift.selection.kernels.dots import compiled
 from contrasift.selection.kernels.nearest_rows import (
-    Columns,
     Frame,
+    PackedColumns,
     half_squares,
     keep_nearest,
     nearest_rows,
@@ -33,6 +33,8 @@ ROWS_A_LIST = 512
 _FIT_ROWS_A_LIST = 32
 _ITERATIONS = 8
 SAMPLE = 1024
+# Where so many lists a row do not hold the wished share, less must do, but never less than this.
+MOST_LISTS, LEAST_RECALL = 64, 0.9
 # Lists whose rows are done as one piece of work, and kept as one.
 PIECE = 16
 _GROUP_PANELS = 64
@@ -60,7 +62,7 @@ class Lists:
     home: np.ndarray
     order: np.ndarray
     starts: np.ndarray
-    columns: Columns
+    columns: PackedColumns
     panels: np.ndarray
 
     @property
@@ -132,7 +134,7 @@ def _fit(points: np.ndarray, count: int, seed: int, threads: int | None) -> np.n
 
 def _packed(
     points: np.ndarray, frame: Frame, order: np.ndarray, starts: np.ndarray
-) -> tuple[Columns, np.ndarray]:
+) -> tuple[PackedColumns, np.ndarray]:
     """Lists one after the other, each in whole panels."""
     width, d = products.TILE.columns, points.shape[1]
     sizes = np.diff(starts)
@@ -148,7 +150,7 @@ def _packed(
         products.pack(rows, 0, rows.shape[0], packed[block])
         there = some >= 0
         halves[block].reshape(-1)[there] = half_squares(rows)[there]
-    return Columns(packed, halves, names), panels
+    return PackedColumns(packed, halves, names), panels
 
 
 def lists_needed(
@@ -160,6 +162,9 @@ def lists_needed(
     threads: int | None = None,
 ) -> tuple[int, float]:
     """The fewest lists that hold this share of the true neighbours of a sample, and the share.
+
+    If that takes more than 64, then 64, or as many as hold 0.9: in rows of many directions the last
+    neighbours lie in lists all over, and cost more than all others.
 
     Args:
         points: float32 [n, d].
@@ -173,7 +178,7 @@ def lists_needed(
     which = sample_of(n, SAMPLE, seed + 1)
     which = np.arange(n) if which is None else which
     true = nearest_rows(points[which], points, k, own=which, threads=threads)
-    near = Columns.of(lists.centroids, np.arange(lists.count))
+    near = PackedColumns.of(lists.centroids, np.arange(lists.count))
     rank = np.empty(true.shape, dtype=np.int64)
     for some in row_blocks(which.size, 64 * lists.count):
         left = np.ascontiguousarray(lists.frame.put(points[which[some]]))
@@ -185,9 +190,15 @@ def lists_needed(
             own = np.take_along_axis(similar, lists.home[true[some, turn], None], axis=1)
             rank[some, turn] = (similar > own).sum(axis=1)
     ranks = np.sort(rank, axis=None)
-    place = min(int(np.ceil(recall * ranks.size)), ranks.size) - 1
-    probed = int(ranks[place]) + 1
+    probed = _lists_for(ranks, recall)
+    if probed > MOST_LISTS:
+        probed = max(MOST_LISTS, _lists_for(ranks, min(recall, LEAST_RECALL)))
     return probed, float((ranks < probed).mean())
+
+
+def _lists_for(ranks: np.ndarray, recall: float) -> int:
+    """Lists within which this share of ascending ranks lies."""
+    return int(ranks[min(int(np.ceil(recall * ranks.size)), ranks.size) - 1]) + 1
 
 
 def search_lists(

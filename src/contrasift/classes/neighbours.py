@@ -49,7 +49,8 @@ class Searching:
     """How neighbours among many rows are searched.
 
     Attributes:
-        recall: share of the true neighbours that is wished.
+        recall: share of the true neighbours that is wished; less, but at least 0.9, where it takes
+            more than 64 lists a row.
         pieces: keeps what is done; None: nothing is kept.
         told: is told how many rows of all are done.
         threads: None for all processors; the result is the same for every number.
