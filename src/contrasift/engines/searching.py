@@ -13,7 +13,7 @@ from contrasift.classes.inverted import Lists, search_lists
 from contrasift.engines.cluster import Cluster, check_versions, versions_here
 from contrasift.engines.tasks import in_tasks
 from contrasift.errors import DataError
-from contrasift.selection.kernels.nearest_rows import Columns, Frame
+from contrasift.selection.kernels.nearest_rows import Frame, PackedColumns
 from contrasift.store.atomic import atomic_path
 
 _PIECES_A_TASK = 4
@@ -59,7 +59,7 @@ class SharedLists:
         points, packed, halves, names, centroids, order, starts, panels = (
             _mapped(self.folder / f"{name}.npy") for name in _ARRAYS
         )
-        columns = Columns(packed, halves, names)
+        columns = PackedColumns(packed, halves, names)
         nobody = np.empty(0, np.int32)  # which list a row is in says the order
         return points, Lists(self.frame, centroids, nobody, order, starts, columns, panels)
 
