@@ -12,6 +12,7 @@ was any difference, traceback or other failure.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import sys
@@ -40,12 +41,16 @@ def make_rows() -> None:
 
 
 def outcome() -> dict[str, bytes]:
-    """The files of the folder."""
-    return {
-        str(path.relative_to("out")): path.read_bytes()
-        for path in sorted(Path("out").rglob("*"))
-        if path.is_file()
-    }
+    """The files of the folder; what they say of time left out."""
+    found = {}
+    for path in sorted(Path("out").rglob("*")):
+        if path.is_file():
+            found[str(path.relative_to("out"))] = path.read_bytes()
+    if "classes.json" in found:
+        facts = json.loads(found["classes.json"])
+        facts.pop("seconds", None)
+        found["classes.json"] = json.dumps(facts).encode()
+    return found
 
 
 def at_work() -> str:
