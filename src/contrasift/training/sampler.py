@@ -59,7 +59,7 @@ class SelectedSampler(Sampler[int]):
         num_replicas: int | None = None,
         rank: int | None = None,
     ):
-        self.size = data if isinstance(data, int) else _rows_of(data)
+        self.size: int = data if isinstance(data, int) else _rows_of(data)
         self._replicas = n_processes() if num_replicas is None else num_replicas
         self._rank = process_rank() if rank is None else rank
         if not 1 <= batch_size <= self.size:
