@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
@@ -169,6 +170,11 @@ def check_finite_rows(values: np.ndarray, name: str = "embeddings", first_row: i
             f"NaN or infinity in {bad.size} row(s), the first of them row {first_row + bad[0]}",
             "Leave these examples out, or embed them again",
         )
+
+
+def finite_or_none(value: float) -> float | None:
+    """A number as JSON may hold it: None for NaN and infinity."""
+    return value if math.isfinite(value) else None
 
 
 def check_fraction(fraction: float) -> float:
