@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import shutil
 import time
@@ -31,7 +30,7 @@ from contrasift.pipeline.stages.embed import SAME_ENCODER, embed_for_classes, lo
 from contrasift.pipeline.stages.embed import embed as embed_stage
 from contrasift.pipeline.stages.proxy import proxy_options
 from contrasift.pipeline.stages.scan import readable_positions, scan
-from contrasift.pipeline.stages.train import pool_latent_classes, steps_per_epoch
+from contrasift.pipeline.stages.train import arm_schedule, pool_latent_classes
 from contrasift.pools import Pool, scan_pool
 from contrasift.store.atomic import load_array, read_json, write_json
 from contrasift.store.lock import held
@@ -343,12 +342,9 @@ class _Quiet:
 
 def schedule(cell: Cell, n: int, full: int) -> tuple[TrainOptions, int | None]:
     """Options and step limit of a training on n of `full` examples, under `compare.match`."""
-    options = cell.options.train
-    if cell.options.compare.match == "epochs" or n == full:
-        return options, None
-    steps = options.epochs * steps_per_epoch(full, options.batch_size)
-    epochs = math.ceil(steps / max(1, steps_per_epoch(n, options.batch_size)))
-    return dataclasses.replace(options, epochs=epochs), steps
+    # On everything both rules are the same training, which is done once.
+    match = "epochs" if n == full else cell.options.compare.match
+    return arm_schedule(cell.options.train, match, n, full)
 
 
 @contextlib.contextmanager

@@ -184,6 +184,15 @@ def sha256_of(path: Path) -> str:
         raise DataError("a file that can be read", f"{path}: {error.strerror}") from error
 
 
+def no_array(place: object, error: Exception) -> DataError:
+    """What is said of a file that is no whole `.npy` file."""
+    return DataError(
+        "a whole .npy file without Python objects",
+        f"{place}: {error}",
+        "Write it again with numpy.save",
+    )
+
+
 def load_array(path: Path, *, memory_map: bool = True) -> np.ndarray:
     """A `.npy` file, memory-mapped; never a pickle.
 
@@ -196,11 +205,7 @@ def load_array(path: Path, *, memory_map: bool = True) -> np.ndarray:
     except FileNotFoundError as error:
         raise DataError("an existing .npy file", f"{path}, which does not exist") from error
     except Exception as error:  # a damaged header is parsed as Python and fails in many ways
-        raise DataError(
-            "a whole .npy file without Python objects",
-            f"{path}: {error}",
-            "Write it again with numpy.save",
-        ) from error
+        raise no_array(path, error) from error
     if not isinstance(array, np.ndarray):
         array.close()
         raise DataError("one array in a .npy file", f"{path}, an archive of several")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from contrasift.errors import ContrasiftError, DataError, UsageError
+from contrasift.errors import ContrasiftError, DataError, UsageError, first_line
 from contrasift.training.encoders import (
     ARCHITECTURES,
     Encoder,
@@ -68,7 +68,9 @@ def _read_plain_pickle(path: Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         raise refused_pickle(path, error) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise DataError("a readable file of weights", f"{path}: {_first_line(error)}") from None
+        raise DataError(
+            "a readable file of weights", f"{path}: {type(error).__name__}: {first_line(error)}"
+        ) from None
     for name in _NESTED:
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
             found = found[name]
@@ -88,14 +90,9 @@ def refused_pickle(path: Path | str, error: Exception) -> UsageError:
     """What to say of a pickle that holds more than plain tensors; it was not executed."""
     return UsageError(
         "weights: plain tensors by name",
-        f"{path}, a pickle with other objects, which could run any code ({_first_line(error)})",
+        f"{path}, a pickle with other objects, which could run any code ({type(error).__name__}: {first_line(error)})",
         "Convert it where you trust it: safetensors.torch.save_file(model.state_dict(), ...)",
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _load(backbone: nn.Module, weights: Mapping[str, torch.Tensor], classifier: str, what: str):

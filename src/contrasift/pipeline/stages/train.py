@@ -29,14 +29,24 @@ def pool_latent_classes(run: Run) -> np.ndarray:
     return codes
 
 
-def arm_schedule(run: Run, n: int) -> tuple[TrainOptions, int | None]:
-    """Options and step limit of a training on n examples, under `--match`."""
-    options = run.options.train
-    if run.options.compare.match == "epochs":
+def arm_schedule(
+    options: TrainOptions, match: str, n: int, full: int
+) -> tuple[TrainOptions, int | None]:
+    """Options and step limit of a training on n of `full` examples.
+
+    Args:
+        options: of a training on all of them.
+        match: `epochs`, or `steps`: as many as a training on all of them takes.
+        n: examples trained on.
+        full: examples of the pool.
+
+    Returns:
+        The options, and the steps after which it ends; None: at the end of its epochs.
+    """
+    if match == "epochs":
         return options, None
-    full = readable_positions(run).size
     steps = options.epochs * steps_per_epoch(full, options.batch_size)
-    epochs = math.ceil(steps / steps_per_epoch(n, options.batch_size))
+    epochs = math.ceil(steps / max(1, steps_per_epoch(n, options.batch_size)))
     return dataclasses.replace(options, epochs=epochs), steps
 
 
@@ -65,7 +75,9 @@ def train(run: Run, arm: Arm) -> StageRecord:
     upstream = arm_upstream(run, arm)
     positions = arm_positions(run, arm)
     check_batch(run, positions.size)
-    options, max_steps = arm_schedule(run, positions.size)
+    options, max_steps = arm_schedule(
+        run.options.train, run.options.compare.match, positions.size, readable_positions(run).size
+    )
     latent_classes = None
     if "same_latent_class" in options.negatives + options.negatives_schedule:
         latent_classes = pool_latent_classes(run)
