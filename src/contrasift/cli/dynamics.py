@@ -25,7 +25,7 @@ from contrasift.errors import UsageError
 from contrasift.options import DynamicsOptions, PoolOptions
 
 
-@with_options(DynamicsOptions, PoolOptions, hide=["pool"])
+@with_options(DynamicsOptions, PoolOptions, hide=["pool"], first=["epochs"])
 def dynamics_command(
     source: Annotated[
         str,

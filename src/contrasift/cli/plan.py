@@ -11,7 +11,7 @@ from contrasift.cli.flags import with_options
 from contrasift.options.plan import PlanRequest
 
 
-@with_options(PlanRequest)
+@with_options(PlanRequest, first=["accuracy", "metric", "fractions"])
 def plan_command(
     folder: RunArgument,
     moved_to: PoolPlace = None,

@@ -62,23 +62,8 @@ def evaluate(
         The record of the stage.
     """
     reading = reading or Reading()
-    if encoder is not None:
-        from contrasift.training.encoders import weights_sha256
-
-        upstream = run.record("scan").fingerprint + weights_sha256(encoder)
-    elif arm.subset == "untrained":
-        upstream = run.options.train.fingerprint(run.record("scan").fingerprint, str(arm.seed))
-    else:
-        upstream = run.record(f"train {arm.name}").fingerprint
-    stage = f"evaluate {arm.name}{reading.suffix}"
-    compare = run.options.compare
-    # Version 0.1 had no judge with few labels: what it evaluated stays, without.
-    settings = {
-        "labels_per_class": compare.labels_per_class,
-        "regularisation": compare.regularisation if reading.probe == "logistic" else None,
-    }
-    told = "" if settings == _SETTINGS else f" {settings}"
-    fingerprint = fingerprint_of(f"{stage} {upstream}{told}")
+    stage, settings = f"evaluate {arm.name}{reading.suffix}", _settings(run, reading)
+    fingerprint = _fingerprint(run, arm, reading, encoder)
     result_file = f"{reading.folder}/{arm.name}.json"
 
     def work() -> dict[str, Any]:
@@ -110,6 +95,35 @@ def evaluate(
         return {"note": ", ".join(told)}
 
     return run.do(stage, fingerprint, [result_file], work)
+
+
+def is_evaluated(run: Run, arm: Arm) -> bool:
+    """Whether the first reading of an arm's encoder is finished under the run's options."""
+    stage = f"evaluate {arm.name}"
+    return run.folder.is_finished(stage, _fingerprint(run, arm, Reading(), None))
+
+
+def _settings(run: Run, reading: Reading) -> dict[str, Any]:
+    compare = run.options.compare
+    return {
+        "labels_per_class": compare.labels_per_class,
+        "regularisation": compare.regularisation if reading.probe == "logistic" else None,
+    }
+
+
+def _fingerprint(run: Run, arm: Arm, reading: Reading, encoder: Any) -> str:
+    if encoder is not None:
+        from contrasift.training.encoders import weights_sha256
+
+        upstream = run.record("scan").fingerprint + weights_sha256(encoder)
+    elif arm.subset == "untrained":
+        upstream = run.options.train.fingerprint(run.record("scan").fingerprint, str(arm.seed))
+    else:
+        upstream = run.record(f"train {arm.name}").fingerprint
+    settings = _settings(run, reading)
+    # Version 0.1 had no judge with few labels: what it evaluated stays, without.
+    told = "" if settings == _SETTINGS else f" {settings}"
+    return fingerprint_of(f"evaluate {arm.name}{reading.suffix} {upstream}{told}")
 
 
 def evaluate_encoder(
