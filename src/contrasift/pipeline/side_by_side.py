@@ -17,6 +17,7 @@ from typing import Any
 
 from contrasift.errors import ContrasiftError
 from contrasift.narration import Progress
+from contrasift.options import RunOptions
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.evaluate import evaluate, is_evaluated
 from contrasift.pipeline.stages.train import begin_training, is_trained, steps_of, train
@@ -64,13 +65,13 @@ def _run_in_processes(run: Run, arms: list[Arm], jobs: int, evaluated: bool) -> 
     context = multiprocessing.get_context("spawn")  # threads do not live through a fork
     told = context.SimpleQueue()
     threads = max(1, torch.get_num_threads() // jobs)
-    asked = (str(run.folder.path), run.options, run.device, run.update, evaluated)
+    asked = (told, threads, run.folder.path, run.options, run.device, run.update)
     with (
-        _workers(ProcessPoolExecutor(jobs, context, _begin, (told, threads))) as workers,
+        _workers(ProcessPoolExecutor(jobs, context, _begin, asked)) as workers,
         run.narrator.working(title),
         run.narrator.progress(title, "steps") as report,
     ):
-        waiting = {workers.submit(_one, *asked, arm): arm for arm in arms}
+        waiting = {workers.submit(_one, arm, evaluated): arm for arm in arms}
         while waiting:
             finished, _ = wait(waiting, _LOOK_SECONDS, FIRST_COMPLETED)
             _tell(told, done, sum(steps.values()), report)
@@ -117,21 +118,23 @@ def _workers(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
             child.kill()
 
 
-_told: Any = None
+# Of a process: its view of the run, whose pool is opened once for all arms.
+_run: Run
 
 
-def _begin(told: Any, threads: int) -> None:
+def _begin(
+    told: Any, threads: int, folder: Path, options: RunOptions, device: str, update: bool
+) -> None:
     """What a process does first: its share of the cores, and an end when its parent ends."""
-    global _told
-    import numpy  # noqa: F401  (its threads are limited below)
+    global _run
     import torch
     from threadpoolctl import threadpool_limits
 
-    _told = told
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, and ends this process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     threadpool_limits(threads, "blas")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _run = Run(_Noted(folder), options, _Teller(told), device=device, update=update)
 
 
 def _end_with_parent() -> None:
@@ -141,16 +144,15 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _one(
-    folder: str, options: Any, device: str, update: bool, evaluated: bool, arm: Arm
-) -> dict[str, StageRecord]:
+def _one(arm: Arm, evaluated: bool) -> dict[str, StageRecord]:
     """One arm in a process of its own; the records of its stages."""
-    noted = _Noted(Path(folder))
-    run = Run(noted, options, _Teller(arm.name), device=device, update=update)
-    train(run, arm)
+    assert isinstance(_run.folder, _Noted)
+    assert isinstance(_run.narrator, _Teller)
+    _run.folder.noted, _run.narrator.name = {}, arm.name
+    train(_run, arm)
     if evaluated:
-        evaluate(run, arm)
-    return noted.noted
+        evaluate(_run, arm)
+    return _run.folder.noted
 
 
 class _Noted(RunFolder):
@@ -179,8 +181,9 @@ class _Teller:
 
     quiet = True
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, told: Any) -> None:
+        self._told = told
+        self.name = ""
 
     def say(self, text: str) -> None:
         """Nothing: stages are told where they are recorded."""
@@ -192,4 +195,4 @@ class _Teller:
     @contextlib.contextmanager
     def progress(self, title: str, unit: str = "examples") -> Iterator[Progress]:
         """Send the steps."""
-        yield lambda done, total: _told.put((self._name, done))
+        yield lambda done, total: self._told.put((self.name, done))
