@@ -4,12 +4,12 @@ import io
 
 from rich.console import Console
 
-from contrasift.cli.console import Narrator
+from contrasift.cli.console import ConsoleNarrator
 
 
-def on_terminal() -> tuple[Narrator, io.StringIO]:
+def on_terminal() -> tuple[ConsoleNarrator, io.StringIO]:
     shown = io.StringIO()
-    narrator = Narrator()
+    narrator = ConsoleNarrator()
     narrator._console = Console(file=shown, force_terminal=True, width=100, highlight=False)
     return narrator, shown
 
@@ -28,14 +28,14 @@ def test_a_stage_and_its_work_share_one_line_which_goes():
 
 
 def test_elsewhere_a_stage_is_a_plain_line(capsys):
-    narrator = Narrator()
+    narrator = ConsoleNarrator()
     with narrator.working("embed"), narrator.progress("embedding") as report:
         report(1, 2)
     assert capsys.readouterr().err == "embed ...\n"
 
 
 def test_quiet_is_quiet(capsys):
-    narrator = Narrator(quiet=True)
+    narrator = ConsoleNarrator(quiet=True)
     with narrator.working("embed"), narrator.progress("embedding") as report:
         report(1, 2)
     assert capsys.readouterr().err == ""

@@ -25,7 +25,7 @@ _SETTINGS = {"labels_per_class": _LABELS_PER_CLASS, "regularisation": None}
 
 
 @dataclass(frozen=True)
-class Reading:
+class EvaluationProtocol:
     """One way to read an encoder's worth.
 
     Attributes:
@@ -38,33 +38,37 @@ class Reading:
 
     @property
     def suffix(self) -> str:
-        """What its stages are called beside those of the first reading."""
-        return "" if self == Reading() else f" {self.layer}-{self.probe}"
+        """What its stages are called beside those of the first protocol."""
+        return "" if self == EvaluationProtocol() else f" {self.layer}-{self.probe}"
 
     @property
     def folder(self) -> str:
         """Where its results are in a run."""
-        return "evaluation" if self == Reading() else f"evaluation/{self.layer}-{self.probe}"
+        return (
+            "evaluation"
+            if self == EvaluationProtocol()
+            else f"evaluation/{self.layer}-{self.probe}"
+        )
 
 
 def evaluate(
-    run: Run, arm: Arm, reading: Reading | None = None, encoder: Any = None
+    run: Run, arm: Arm, protocol: EvaluationProtocol | None = None, encoder: Any = None
 ) -> StageRecord:
     """What one arm's encoder is worth, by every judge.
 
     Args:
         run: whose pool and held-out data are used.
         arm: a trained one, or `untrained`.
-        reading: layer and probe; default: the backbone, by logistic regression.
+        protocol: layer and probe; default: the backbone, by logistic regression.
         encoder: another encoder, from elsewhere, which the arm only names.
 
     Returns:
         The record of the stage.
     """
-    reading = reading or Reading()
-    stage, settings = f"evaluate {arm.name}{reading.suffix}", _settings(run, reading)
-    fingerprint = _fingerprint(run, arm, reading, encoder)
-    result_file = f"{reading.folder}/{arm.name}.json"
+    protocol = protocol or EvaluationProtocol()
+    stage, settings = f"evaluate {arm.name}{protocol.suffix}", _settings(run, protocol)
+    fingerprint = _fingerprint(run, arm, protocol, encoder)
+    result_file = f"{protocol.folder}/{arm.name}.json"
 
     def work() -> dict[str, Any]:
         require_evaluation_data(run)
@@ -73,7 +77,7 @@ def evaluate(
             readable_positions(run),
             run.test_positions,
             encoder or _arm_encoder(run, arm),
-            reading,
+            protocol,
             seed=arm.seed,
             **settings,
             device=run.device,
@@ -83,8 +87,8 @@ def evaluate(
             {
                 "subset": arm.subset,
                 "seed": arm.seed,
-                "layer": reading.layer,
-                "probe": reading.probe,
+                "layer": protocol.layer,
+                "probe": protocol.probe,
                 "train_examples": result.details["train"],
                 "test_examples": result.details["test"],
                 **dataclasses.asdict(result),
@@ -100,18 +104,18 @@ def evaluate(
 def is_evaluated(run: Run, arm: Arm) -> bool:
     """Whether the first reading of an arm's encoder is finished under the run's options."""
     stage = f"evaluate {arm.name}"
-    return run.folder.is_finished(stage, _fingerprint(run, arm, Reading(), None))
+    return run.folder.is_finished(stage, _fingerprint(run, arm, EvaluationProtocol(), None))
 
 
-def _settings(run: Run, reading: Reading) -> dict[str, Any]:
+def _settings(run: Run, protocol: EvaluationProtocol) -> dict[str, Any]:
     compare = run.options.compare
     return {
         "labels_per_class": compare.labels_per_class,
-        "regularisation": compare.regularisation if reading.probe == "logistic" else None,
+        "regularisation": compare.regularisation if protocol.probe == "logistic" else None,
     }
 
 
-def _fingerprint(run: Run, arm: Arm, reading: Reading, encoder: Any) -> str:
+def _fingerprint(run: Run, arm: Arm, protocol: EvaluationProtocol, encoder: Any) -> str:
     if encoder is not None:
         from contrasift.training.encoders import weights_sha256
 
@@ -120,10 +124,10 @@ def _fingerprint(run: Run, arm: Arm, reading: Reading, encoder: Any) -> str:
         upstream = run.options.train.fingerprint(run.record("scan").fingerprint, str(arm.seed))
     else:
         upstream = run.record(f"train {arm.name}").fingerprint
-    settings = _settings(run, reading)
+    settings = _settings(run, protocol)
     # Version 0.1 had no judge with few labels: what it evaluated stays, without.
     told = "" if settings == _SETTINGS else f" {settings}"
-    return fingerprint_of(f"evaluate {arm.name}{reading.suffix} {upstream}{told}")
+    return fingerprint_of(f"evaluate {arm.name}{protocol.suffix} {upstream}{told}")
 
 
 def evaluate_encoder(
@@ -131,7 +135,7 @@ def evaluate_encoder(
     positions: np.ndarray,
     held_out: np.ndarray,
     encoder: Any,
-    reading: Reading,
+    protocol: EvaluationProtocol,
     *,
     seed: int,
     labels_per_class: int = _LABELS_PER_CLASS,
@@ -145,7 +149,7 @@ def evaluate_encoder(
         positions: readable examples of the pool; those without a label are left out.
         held_out: readable examples of the held-out part.
         encoder: images to vectors.
-        reading: layer and probe.
+        protocol: layer and probe.
         seed: of the probes.
         labels_per_class: of the probe with few labels; 0: none.
         regularisation: λ of the linear probe with all labels; default: chosen.
@@ -161,21 +165,21 @@ def evaluate_encoder(
     from contrasift.embedding.embed import features
     from contrasift.evaluation import evaluate as evaluate_features
 
-    if reading.layer == "head" and not encoder.description["projection_dim"]:
+    if protocol.layer == "head" and not encoder.description["projection_dim"]:
         raise UsageError(
-            "layer='backbone' for an encoder without a projection head", f"layer='{reading.layer}'"
+            "layer='backbone' for an encoder without a projection head", f"layer='{protocol.layer}'"
         )
     labels, test = labels_and_test(pool)
     positions = positions[labels[positions] >= 0]
     test_labels = require_labels(test)
     held_out = held_out[test_labels[held_out] >= 0]
     return evaluate_features(
-        features(pool, positions, encoder, reading.layer, device=device),
+        features(pool, positions, encoder, protocol.layer, device=device),
         labels[positions],
-        features(test, held_out, encoder, reading.layer, device=device),
+        features(test, held_out, encoder, protocol.layer, device=device),
         test_labels[held_out],
         seed=seed,
-        probe=reading.probe,
+        probe=protocol.probe,
         labels_per_class=labels_per_class,
         regularisation=regularisation,
     )
