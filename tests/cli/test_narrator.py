@@ -19,8 +19,10 @@ def test_a_stage_and_its_work_share_one_line_which_goes():
     with narrator.working("embed"):
         with narrator.progress("embedding", "examples") as report:
             report(50, 100)
-            narrator._live.refresh()
-        assert len(narrator._live.tasks) == 1
+            live = narrator._live
+            assert live is not None
+            live.refresh()
+        assert len(live.tasks) == 1
     narrator.say("embed  1.0 s")
     assert narrator._live is None
     assert "50 of 100" in shown.getvalue()
