@@ -19,7 +19,7 @@ $(VENV)/%.stamp: pyproject.toml
 	@$(EXTRA_INSTALL) --editable '.[$*]'
 	@touch $@
 
-demo: $(VENV)/demo.stamp  ## the whole idea on real images, in three minutes
+demo: $(VENV)/demo.stamp  ## the whole idea on real images, in a few minutes
 	$(BIN)/contrasift run --recipe demo --out runs/demo
 
 demo-check: $(VENV)/demo.stamp  ## the demo with ten further seeds, and how many hold (half an hour)
