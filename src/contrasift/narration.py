@@ -27,6 +27,10 @@ class Narrator(Protocol):
     def say(self, text: str) -> None:
         """One line."""
 
+    def working(self, stage: str) -> AbstractContextManager[None]:
+        """A stage that goes on until the end of the block."""
+        ...
+
     def progress(self, title: str, unit: str = "examples") -> AbstractContextManager[Progress]:
         """A callback `(done, total)` for long work."""
         ...

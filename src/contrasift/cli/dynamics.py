@@ -26,7 +26,7 @@ from contrasift.narration import NO_NUMBER, shown
 from contrasift.options import DynamicsOptions, PoolOptions
 
 
-@with_options(DynamicsOptions, PoolOptions, hide=["pool"])
+@with_options(DynamicsOptions, PoolOptions, hide=["pool"], first=["epochs"])
 def dynamics_command(
     source: Annotated[
         str,

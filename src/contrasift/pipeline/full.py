@@ -7,6 +7,7 @@ from typing import Any
 from contrasift.pipeline.arms import comparison_arms
 from contrasift.pipeline.beforehand import check_run
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.side_by_side import train_and_evaluate
 from contrasift.pipeline.stages.classes import classes
 from contrasift.pipeline.stages.embed import embed
 from contrasift.pipeline.stages.evaluate import evaluate, why_not_evaluated
@@ -15,7 +16,7 @@ from contrasift.pipeline.stages.report import report
 from contrasift.pipeline.stages.scan import readable_positions, scan
 from contrasift.pipeline.stages.select import select
 from contrasift.pipeline.stages.summary import summarise
-from contrasift.pipeline.stages.train import check_batch, train
+from contrasift.pipeline.stages.train import check_batch
 from contrasift.store.arms import Arm
 
 
@@ -35,13 +36,9 @@ def run_all(run: Run) -> dict[str, Any]:
     embed(run)
     classes(run)
     select(run)
-    for arm in comparison_arms(run):
-        train(run, arm)
-        if evaluated:
-            evaluate(run, arm)
+    train_and_evaluate(run, comparison_arms(run), evaluated=evaluated)
     if evaluated:
-        for seed in run.options.compare.training_seeds:
-            evaluate(run, Arm("untrained", seed))
+        evaluate(run, Arm("untrained", run.options.compare.first_seed))
     make_map(run)
     summary = summarise(run)
     report(run)

@@ -132,13 +132,17 @@ class RunFolder:
         Returns:
             The versions under which it was first begun.
         """
+        if earlier := self.first_versions(stage, fingerprint):
+            return earlier
         begun = self._begun()
-        earlier = begun.get(stage, {})
-        if earlier.get("fingerprint") == fingerprint:
-            return earlier["versions"]
         begun[stage] = {"fingerprint": fingerprint, "versions": dict(versions)}
         write_json(self.path / _BEGUN, begun)
         return dict(versions)
+
+    def first_versions(self, stage: str, fingerprint: str) -> dict[str, str]:
+        """The versions under which a stage that is not finished was begun; none if it was not."""
+        earlier = self._begun().get(stage, {})
+        return earlier["versions"] if earlier.get("fingerprint") == fingerprint else {}
 
     def _begun(self) -> dict[str, Any]:
         path = self.path / _BEGUN

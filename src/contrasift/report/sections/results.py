@@ -117,7 +117,7 @@ def _accuracy(interval: Mapping[str, Any] | None) -> str:
 
 
 def training_curves(files: RunFiles) -> list[TrainingCurve]:
-    """The loss by epoch of every training that is finished."""
+    """The loss by epoch of every training that is finished; none where all had one epoch."""
     trainings = [("proxy", "proxy")] if "proxy" in files.records else []
     trainings += [(arm.subset, arm.name) for arm in trained_arms(files.run.folder)]
     curves = []
@@ -131,7 +131,8 @@ def training_curves(files: RunFiles) -> list[TrainingCurve]:
                 [float(row["loss"]) for row in rows],
             )
             curves.append(TrainingCurve(subset, name, epochs, losses))
-    return curves
+    # A point is no curve: after one epoch there is nothing to draw.
+    return curves if any(len(curve.epoch) > 1 for curve in curves) else []
 
 
 def negatives(files: RunFiles) -> Topic | None:
