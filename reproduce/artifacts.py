@@ -333,6 +333,10 @@ class _Quiet:
     def say(self, text: str) -> None:
         """Nothing: a cell tells one line when it is done."""
 
+    def working(self, stage: str) -> contextlib.AbstractContextManager[None]:
+        """Nothing either."""
+        return contextlib.nullcontext()
+
     def progress(
         self, title: str, unit: str = "examples"
     ) -> contextlib.AbstractContextManager[Callable[[int, int], None]]:

@@ -44,6 +44,10 @@ class SilentNarrator:
     def say(self, text: str) -> None:
         """Nothing."""
 
+    def working(self, stage: str) -> AbstractContextManager[None]:
+        """Nothing either."""
+        return nullcontext()
+
     def progress(self, title: str, unit: str = "examples") -> AbstractContextManager[Progress]:
         """A callback that does nothing."""
         return nullcontext(lambda done, total: None)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import pickle
+
+import numba
 import numpy as np
 import pytest
 
@@ -148,3 +152,15 @@ def test_a_folder_that_cannot_hold_a_cache_is_no_reason_to_fail(monkeypatch):
         return 2 * x
 
     assert kernels.compiled(double)(4) == 8
+
+
+def test_code_kept_by_a_version_whose_types_had_other_names_is_compiled_anew(tmp_path, monkeypatch):
+    (tmp_path / "kept.py").write_text("def twice(x):\n    return 2 * x\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    twice = importlib.import_module("kept").twice
+    assert kernels.compiled(twice)(3) == 6
+    (index,) = tmp_path.rglob("*.nbi")
+    version = pickle.dumps(numba.__version__)
+    index.write_bytes(version + b"ccontrasift.selection.kernels.dots\nGone\n.")
+    assert kernels.compiled(twice)(3) == 6
+    assert index.read_bytes() != version + b"ccontrasift.selection.kernels.dots\nGone\n."

@@ -15,12 +15,14 @@ import inspect
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.caching import IndexDataCacheFile
 from numba.extending import intrinsic
 
 from contrasift.errors import DataError, UsageError
@@ -42,9 +44,24 @@ def compiled(function: Callable[..., Any]) -> Any:
     """Compile with numba, without the interpreter lock, kept on disk where that is possible."""
     plain = inspect.unwrap(function)
     try:
-        return njit(nogil=True, cache=True, error_model="numpy")(plain)
+        made: Any = njit(nogil=True, cache=True, error_model="numpy")(plain)
     except RuntimeError:  # no folder that a cache could be written to
         return njit(nogil=True, error_model="numpy")(plain)
+    made._cache._cache_file.__class__ = _Index
+    return made
+
+
+class _Index(IndexDataCacheFile):
+    """What is kept of one function; kept by a version whose types have other names, it is stale.
+
+    Numba looks into an index before it compares dates, and ends where a type is gone.
+    """
+
+    def _load_index(self) -> dict[Any, str]:
+        try:
+            return super()._load_index()
+        except (AttributeError, ImportError, EOFError, UnpicklingError):
+            return {}
 
 
 def _loop(builder: ir.IRBuilder, start: Any, stop: Any, step: int) -> Any:
