@@ -30,7 +30,7 @@ from contrasift.pipeline.stages.embed import SAME_ENCODER, embed_for_classes, lo
 from contrasift.pipeline.stages.embed import embed as embed_stage
 from contrasift.pipeline.stages.proxy import proxy_options
 from contrasift.pipeline.stages.scan import readable_positions, scan
-from contrasift.pipeline.stages.train import arm_schedule, pool_latent_classes
+from contrasift.pipeline.stages.train import arm_schedule, in_steps, pool_latent_classes
 from contrasift.pools import Pool, scan_pool
 from contrasift.store.atomic import load_array, read_json, write_json
 from contrasift.store.lock import held
@@ -131,12 +131,15 @@ class ArtifactCache:
         options = run.options
         trains = "proxy" in (options.embed.encoder, options.embed.classes_encoder)
         trained = proxy_options(run.options).resolved().as_dict() if trains else None
-        folder = self._part("embedded", run.pool.fingerprint, options.embed.as_dict(), trained)
+        steps = [cell.arm.steps] if trains and cell.arm.steps else []
+        folder = self._part(
+            "embedded", run.pool.fingerprint, options.embed.as_dict(), trained, *steps
+        )
 
         def make(run: Run) -> None:
             scan(run)
             if trains:
-                self._lend_proxy(run)
+                self._lend_proxy(run, cell.arm.steps or None)
             embed_stage(run)
             if run.options.embed.classes_encoder == SAME_ENCODER:
                 embed_for_classes(run)
@@ -146,7 +149,7 @@ class ArtifactCache:
             self.used["proxy"] = read_json(folder / _PROXY)
         return made
 
-    def _lend_proxy(self, run: Run) -> None:
+    def _lend_proxy(self, run: Run, max_steps: int | None) -> None:
         """Train the proxy as any other encoder, so that a full-pool training may be the same one."""
         positions = readable_positions(run)
         source = self.training(
@@ -154,6 +157,7 @@ class ArtifactCache:
             positions,
             proxy_options(run.options),
             run.options.embed.seed,
+            max_steps=max_steps,
             kind="proxy",
         )
         _clone(source, run.folder.path / "training" / "proxy")
@@ -345,10 +349,12 @@ class _Quiet:
 
 
 def schedule(cell: Cell, n: int, full: int) -> tuple[TrainOptions, int | None]:
-    """Options and step limit of a training on n of `full` examples, under `compare.match`."""
+    """Options and step limit of a training on n of `full` examples, by `arm.steps` or `compare.match`."""
+    options, steps = cell.options.train, cell.arm.steps
+    if steps:
+        return in_steps(options, steps, n)
     # On everything both rules are the same training, which is done once.
-    match = "epochs" if n == full else cell.options.compare.match
-    return arm_schedule(cell.options.train, match, n, full)
+    return arm_schedule(options, "epochs" if n == full else cell.options.compare.match, n, full)
 
 
 @contextlib.contextmanager

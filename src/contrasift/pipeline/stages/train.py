@@ -47,7 +47,11 @@ def arm_schedule(
     """
     if match == "epochs":
         return options, None
-    steps = options.epochs * steps_per_epoch(full, options.batch_size)
+    return in_steps(options, options.epochs * steps_per_epoch(full, options.batch_size), n)
+
+
+def in_steps(options: TrainOptions, steps: int, n: int) -> tuple[TrainOptions, int]:
+    """The options with as many epochs on n examples as these steps take, and the steps."""
     epochs = math.ceil(steps / max(1, steps_per_epoch(n, options.batch_size)))
     return dataclasses.replace(options, epochs=epochs), steps
 
