@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +232,7 @@ def soak(kills: int, minutes: float, first_seed: int, keep: Path | None, result:
             if keep != folder:
                 shutil.rmtree(folder)
             print(f"round {number}: {tally.kills} kills so far", flush=True)
-            fuzz_inputs.write_result(result, {"seed": first_seed, **asdict(tally)})
+            fuzz_inputs.write_result(result, {"seed": first_seed, **vars(tally)})
             number += 1
     finally:
         os.chdir(home)
