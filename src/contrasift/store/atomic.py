@@ -45,7 +45,7 @@ def atomic_path(path: Path, then: str = "or choose another place") -> Iterator[P
     handle = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(_found_beside(path.parent).get(path.name, ()))
+        remove_abandoned(_found_beside(path.parent.absolute()).get(path.name, ()))
         handle, temporary = _new_beside(path)
         yield temporary
         with open(temporary, "rb") as written:

@@ -237,8 +237,10 @@ def width_of(source: Source) -> int:
     """Features of an encoder of timm, torchvision or OpenCLIP, of which no weight is made; 0 unknown.
 
     Args:
-        source: which.
+        source: which; of a model on the hub only the network would tell.
     """
+    if source.name.startswith(HUB):
+        return 0
     try:
         if source.kind == "open-clip":
             import open_clip
