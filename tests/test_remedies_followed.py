@@ -86,7 +86,7 @@ SELECT = {
         lambda: cs.select(rows(N, 6).reshape(N, 2, 3).reshape(N, -1), **HALF),
     ),
     "a fifth": (
-        lambda: cs.select(rows(), fraction=20),
+        lambda: cs.select(rows(), fraction=20.0),
         "0.2",
         lambda: cs.select(rows(), fraction=0.2),
     ),
@@ -150,7 +150,7 @@ SELECT = {
         ),
     ),
     "centre has none": (
-        lambda: cs.select(rows(), **HALF, objective="coverage-centre", coverage_weight=0),
+        lambda: cs.select(rows(), **HALF, objective="coverage-centre", coverage_weight=0.0),
         "objective='centre'",
         lambda: cs.select(rows(), **HALF, objective="centre"),
     ),
@@ -172,7 +172,7 @@ CLASSES = {
         lambda: cs.latent_classes(rows(), method="labels", labels=LABELS, label_names=["a", "b"]),
     ),
     "one in a hundred": (
-        lambda: cs.latent_classes(rows(), method="few-labels", labels=LABELS, label_share=50),
+        lambda: cs.latent_classes(rows(), method="few-labels", labels=LABELS, label_share=50.0),
         "0.01",
         lambda: cs.latent_classes(rows(), method="few-labels", labels=LABELS, label_share=0.5),
     ),
@@ -208,9 +208,9 @@ FILES = {
         lambda: load_classes_file(text("a\xff\n" * N), INDEX),
     ),
     "classes of the same pool": (
-        lambda: load_classes_file(table(index=INDEX + 1, **{"class": LABELS}), INDEX),
+        lambda: load_classes_file(table(index=INDEX + 1, latent_class=LABELS), INDEX),
         "same pool",
-        lambda: load_classes_file(table(index=INDEX, **{"class": LABELS}), INDEX),
+        lambda: load_classes_file(table(index=INDEX, latent_class=LABELS), INDEX),
     ),
     "few labels by index": (
         lambda: load_few_labels_file(text("0,a\n99,b\n"), INDEX),
