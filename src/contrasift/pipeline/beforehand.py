@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from contrasift.arrays import class_codes
 from contrasift.errors import ContrasiftError, DataError, UsageError
 from contrasift.options import EmbedOptions
 from contrasift.pipeline.arms import comparison_arms
@@ -60,7 +61,7 @@ def check_read_run(run: Run, index: np.ndarray) -> None:
     """
     classes, select = run.options.classes, run.options.select
     if classes.classes_file:
-        load_classes_file(classes.classes_file, index)
+        class_codes(load_classes_file(classes.classes_file, index), index.size)
     if classes.few_labels:
         load_few_labels_file(classes.few_labels, index)
     if select.scores:
