@@ -311,6 +311,16 @@ def report_command(
         Path,
         typer.Argument(metavar="RUN|SELECTION", help="A run folder, or the folder of a selection."),
     ],
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--images",
+            metavar="COLUMN",
+            help="Of a selection: the column of its source that holds images, their files or their "
+            "addresses, for the gallery. [default: one that is called so and lies here]",
+            show_default=False,
+        ),
+    ] = None,
     moved_to: PoolPlace = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -321,8 +331,12 @@ def report_command(
         contrasift report runs/photos
 
         contrasift report chosen/
+
+        contrasift report chosen/ --images url
     """
     if (folder / "options.yaml").exists() or not (folder / "selection.json").exists():
+        if images is not None:
+            raise UsageError("the folder of a selection for images=", f"{folder}")
         with continue_run(folder, {}, quiet=quiet or as_json, moved_to=moved_to) as run:
             from contrasift.pipeline.stages.map import make_map
             from contrasift.pipeline.stages.report import report
@@ -335,7 +349,7 @@ def report_command(
 
         if moved_to is not None:
             raise UsageError("a run folder for pool=", f"{folder}, a selection")
-        page = report_selection(folder, ConsoleNarrator(quiet=quiet or as_json))
+        page = report_selection(folder, ConsoleNarrator(quiet=quiet or as_json), images)
     if as_json:
         print_json(json.dumps({"run": str(folder), "report": str(page)}))
     else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +15,7 @@ from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageE
 from contrasift.matrices import Matrix
 from contrasift.narration import Narrator
 from contrasift.options import ClassesOptions, MatrixReading
+from contrasift.options.selecting import LEAST_ROWS_FOR_CLASSES
 from contrasift.options.words import ClassMethod
 from contrasift.pipeline.stages.find_classes import SEEDED, default_seeds, remove_pieces, searching
 from contrasift.pipeline.stages.matrix_rows import check_out, held, opened, usable, write_left_out
@@ -51,6 +54,7 @@ class MatrixClasses:
             skip: rows that cannot be used will be left out.
         """
         self.out, self.options = out, options
+        self._n = len(matrix)
         self.source = f"{matrix.fingerprint}{' usable' if skip else ''}"
         files = [local_file(name) for name in (options.few_labels, options.classes_file) if name]
         self.fingerprint = options.fingerprint(self.source, *(sha256_of(file) for file in files))
@@ -105,6 +109,11 @@ class MatrixClasses:
                 f"latent classes: the {count:,} by {self.facts['method']} in {table}, found before"
             )
         how = "" if self.options.classes == "auto" else f" {self.options.classes}"
+        if self._by_graph and self._n < LEAST_ROWS_FOR_CLASSES:
+            return (
+                f"latent classes: one; among fewer than {LEAST_ROWS_FOR_CLASSES} rows nearly all are "
+                "each other's neighbours"
+            )
         method = _WORDS["graph" if self._by_graph else self.options.classes]
         return f"latent classes{how}: finding them, {method}; they are kept in {table}"
 
@@ -113,7 +122,11 @@ class MatrixClasses:
         return self.options.classes == "auto" and self.options.n_classes is None
 
     def take(
-        self, matrix: Matrix, narrator: Narrator, dropped: np.ndarray | None = None
+        self,
+        matrix: Matrix,
+        narrator: Narrator,
+        dropped: np.ndarray | None = None,
+        announce: Callable[[str], None] | None = None,
     ) -> np.ndarray:
         """The class of every row, found now or before.
 
@@ -121,13 +134,20 @@ class MatrixClasses:
             matrix: the usable rows.
             narrator: who tells of it.
             dropped: indices of rows that may hold anything.
+            announce: told that something is compiled, which is not counted; default: the narrator.
         """
+        from contrasift.selection.compiling import compiling
+
         index = _index_of(matrix)
         if self.found_before:
             return read_latent_classes(self.out / _TABLE, index)
         write_json(self.out / _FACTS, {"embeddings": self.source, "fingerprint": self.fingerprint})
+        begun = time.perf_counter()
         try:
-            with narrator.progress("latent classes") as progress:
+            with (
+                compiling(announce or narrator.say) as compiled,
+                narrator.progress("latent classes") as progress,
+            ):
                 progress(0, len(matrix))
                 found, stability = self._found(matrix, index, dropped, narrator)
         except ContrasiftError as error:
@@ -140,12 +160,16 @@ class MatrixClasses:
             "method": found.method,
             "n_classes": len(found.names),
             **found.facts,
+            "seconds": max(0.0, time.perf_counter() - begun - compiled.seconds),
             **({"stability": stability} if stability else {}),
         }
         write_json(self.out / _FACTS, self.facts)
         remove_pieces(self.out)
         agreed = f"; between seeds: ARI {stability['ari']:.2f}" if stability else ""
-        narrator.say(f"{len(found.names):,} latent classes by {found.method}{agreed}")
+        count = (
+            f"{len(found.names):,} latent classes" if len(found.names) > 1 else "one latent class"
+        )
+        narrator.say(f"{count} by {found.method}{agreed}" if found.method != "none" else count)
         return found.labels
 
     def _found(
