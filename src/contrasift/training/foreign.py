@@ -249,7 +249,8 @@ def width_of(source: Source) -> int:
             return int(config["embed_dim"])
         with torch.device("meta"):
             if source.kind == "timm":
-                return int(timm_backbone(source.name, 3, None).num_features)
+                backbone: Any = timm_backbone(source.name, 3, None)
+                return int(backbone.num_features)
             from torchvision import models
 
             layers = models.get_model(source.name, weights=None).modules()
