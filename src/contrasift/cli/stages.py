@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -35,6 +35,9 @@ from contrasift.options import (
     PoolOptions,
     TrainOptions,
 )
+
+if TYPE_CHECKING:
+    from contrasift.cli.engine import Connect
 
 
 @with_options(PoolOptions, EmbedOptions, TrainOptions, hide=["pool"])
@@ -121,7 +124,10 @@ def classes_command(
     """
     quiet = quiet or as_json
     if out is not None:
-        _classes_of_matrix(place, out, given, engine, update=update, quiet=quiet, as_json=as_json)
+        with reached(engine, address, ConsoleNarrator(quiet=quiet).say) as connect:
+            _classes_of_matrix(
+                place, out, given, connect, update=update, quiet=quiet, as_json=as_json
+            )
         return
     folder = Path(place)
     if folder.exists() and not (folder / "options.yaml").exists():
@@ -152,7 +158,7 @@ def _classes_of_matrix(
     place: str,
     out: Path,
     given: dict[str, Any],
-    engine: EngineName,
+    connect: Connect | None,
     *,
     update: bool,
     quiet: bool,
@@ -161,14 +167,13 @@ def _classes_of_matrix(
     from contrasift.pipeline.stages.matrix_classes import classes_from_matrix
     from contrasift.store.atomic import read_json
 
-    if engine is not EngineName.local:
-        raise UsageError("engine='local' for classes of embeddings", f"engine='{engine}'")
     classes_from_matrix(
         place,
         out,
         ClassesOptions(**classes_given(given)),
         MatrixReading(**pick(given, MatrixReading)),
         narrator=ConsoleNarrator(quiet=quiet),
+        connect=connect,
         update=update,
     )
     table, facts = out / "classes.parquet", read_json(out / "classes.json")

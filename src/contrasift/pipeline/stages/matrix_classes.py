@@ -11,6 +11,8 @@ from typing import Any, cast
 import numpy as np
 
 from contrasift.arrays import row_blocks
+from contrasift.classes.neighbours import EXACT_ROWS
+from contrasift.engines.cluster import Cluster
 from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageError
 from contrasift.matrices import Matrix
 from contrasift.narration import Narrator
@@ -127,6 +129,7 @@ class MatrixClasses:
         narrator: Narrator,
         dropped: np.ndarray | None = None,
         announce: Callable[[str], None] | None = None,
+        cluster: Cluster | None = None,
     ) -> np.ndarray:
         """The class of every row, found now or before.
 
@@ -135,6 +138,7 @@ class MatrixClasses:
             narrator: who tells of it.
             dropped: indices of rows that may hold anything.
             announce: told that something is compiled, which is not counted; default: the narrator.
+            cluster: where neighbours of many rows are searched; None: in this process.
         """
         from contrasift.selection.compiling import compiling
 
@@ -149,7 +153,8 @@ class MatrixClasses:
                 narrator.progress("latent classes") as progress,
             ):
                 progress(0, len(matrix))
-                found, stability = self._found(matrix, index, dropped, narrator)
+                how = (narrator, cluster if len(matrix) > EXACT_ROWS else None)
+                found, stability = self._found(matrix, index, dropped, *how)
         except ContrasiftError as error:
             (self.out / _FACTS).unlink()
             raise _with_remedy(error) from error
@@ -173,7 +178,7 @@ class MatrixClasses:
         return found.labels
 
     def _found(
-        self, matrix: Matrix, index: np.ndarray, dropped: np.ndarray | None, narrator: Narrator
+        self, matrix: Matrix, index: np.ndarray, dropped: np.ndarray | None, *how: Any
     ) -> tuple[LatentClasses, dict[str, Any]]:
         from contrasift.classes import class_stability
 
@@ -181,7 +186,7 @@ class MatrixClasses:
         bad = _without_direction(matrix, index, dropped)
         if bad.size:
             rows = matrix.keeping(np.setdiff1d(np.arange(len(matrix)), bad))
-        found = self._find(rows, self.options.seed, narrator)
+        found = self._find(rows, self.options.seed, *how)
         count = (
             default_seeds(len(rows)) if self.options.stability is None else self.options.stability
         )
@@ -189,11 +194,13 @@ class MatrixClasses:
         stability: dict[str, Any] = {}
         if seeded and count > 1:
             seeds = range(self.options.seed + 1, self.options.seed + count)
-            others = [self._find(rows, seed, narrator).codes for seed in seeds]
+            others = [self._find(rows, seed, *how).codes for seed in seeds]
             stability = class_stability([found.codes, *others])
         return _with_rows(found, bad, len(matrix)), stability
 
-    def _find(self, matrix: Matrix, seed: int, narrator: Narrator) -> LatentClasses:
+    def _find(
+        self, matrix: Matrix, seed: int, narrator: Narrator, cluster: Cluster | None
+    ) -> LatentClasses:
         from contrasift.classes import latent_classes
 
         options, index = self.options, _index_of(matrix)
@@ -203,7 +210,7 @@ class MatrixClasses:
         if options.few_labels:
             known, names = load_few_labels_file(options.few_labels, index)
         resolution = options.resolution
-        with searching(matrix.values, options, seed, self.out, narrator) as how:
+        with searching(matrix.values, options, seed, self.out, narrator, cluster) as how:
             return latent_classes(
                 matrix.values,
                 method=cast(ClassMethod, options.classes),
@@ -232,6 +239,7 @@ def classes_from_matrix(
     reading: MatrixReading,
     *,
     narrator: Narrator,
+    connect: Callable[[], Cluster] | None = None,
     update: bool = False,
 ) -> None:
     """Find latent classes of a matrix, and keep them where `select_from_matrix` looks for them.
@@ -242,6 +250,7 @@ def classes_from_matrix(
         options: how they are found.
         reading: how the matrix is read.
         narrator: who tells of it.
+        connect: what reaches the cluster where neighbours are searched; None for this process.
         update: replace other classes in the folder.
 
     Raises:
@@ -261,7 +270,7 @@ def classes_from_matrix(
         matrix, left_out = usable(
             matrix, out, reading, narrator, zeros=options.metric == "spherical"
         )
-        held_classes.take(matrix, narrator)
+        held_classes.take(matrix, narrator, cluster=None if connect is None else connect())
         if reading.skip_bad:
             write_left_out(out, left_out)
 

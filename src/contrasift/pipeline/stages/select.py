@@ -141,10 +141,10 @@ def select_from_matrix(
     if found is not None:
         found.refuse_others(update=update)
     narrator.say(_first_line(found, options, beside))
-    with (
-        held(out, narrator),
-        _choosing(out, None if connect is None else connect()) as choose,
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(held(out, narrator))
+        cluster = None if connect is None else connect()
+        choose = stack.enter_context(_choosing(out, cluster))
         zeros = beside.normalize == "rows" or (beside.normalize == "auto" and not matrix.described)
         matrix, left_out = usable(
             matrix, out, beside, narrator, zeros=zeros, threads=beside.threads
@@ -156,7 +156,9 @@ def select_from_matrix(
         by_name = contextlib.nullcontext if given["must_drop"] is not None else rows_named
         if found is not None:
             with by_name(matrix):
-                given["classes"] = found.take(matrix, narrator, given["must_drop"], announce)
+                given["classes"] = found.take(
+                    matrix, narrator, given["must_drop"], announce, cluster
+                )
         copies = None
         if beside.drop_duplicates is not None:
             with narrator.progress("near-copies") as progress:
