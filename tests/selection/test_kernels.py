@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+import os
 import pickle
+import subprocess
+import sys
 
-import numba
 import numpy as np
 import pytest
 
@@ -154,13 +155,31 @@ def test_a_folder_that_cannot_hold_a_cache_is_no_reason_to_fail(monkeypatch):
     assert kernels.compiled(double)(4) == 8
 
 
-def test_code_kept_by_a_version_whose_types_had_other_names_is_compiled_anew(tmp_path, monkeypatch):
-    (tmp_path / "kept.py").write_text("def twice(x):\n    return 2 * x\n", encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    twice = importlib.import_module("kept").twice
-    assert kernels.compiled(twice)(3) == 6
-    (index,) = tmp_path.rglob("*.nbi")
-    version = pickle.dumps(numba.__version__)
-    index.write_bytes(version + b"ccontrasift.selection.kernels.dots\nGone\n.")
-    assert kernels.compiled(twice)(3) == 6
-    assert index.read_bytes() != version + b"ccontrasift.selection.kernels.dots\nGone\n."
+def test_what_an_earlier_version_compiled_is_compiled_anew(tmp_path):
+    """Types that are gone by now, or a damaged file, in the cache on disk."""
+    module = tmp_path / "kept.py"
+    module.write_text(
+        "from contrasift.selection.kernels.dots import compiled\n"
+        "@compiled\ndef twice(x):\n    return 2 * x\n"
+    )
+    code = "import kept; assert kept.twice(3) == 6; print(len(kept.twice._cache_hits))"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run()
+    assert run() == "1\n"
+    (index,) = (tmp_path / "cache").rglob("*.nbi")
+    version = pickle.dumps(pickle.loads(index.read_bytes()))
+    index.write_bytes(version + b"cno_such_module\nSetting\n.")
+    assert run() == "0\n"
+    assert run() == "1\n"

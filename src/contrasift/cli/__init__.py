@@ -219,4 +219,7 @@ def main() -> None:
         # What an old terminal has no sign for must not end a command whose work is done.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before the command had begun: nothing is to be explained
+        sys.exit(130)

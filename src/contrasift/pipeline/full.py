@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from contrasift.pipeline.arms import comparison_arms
-from contrasift.pipeline.beforehand import check_run
+from contrasift.pipeline.beforehand import check_read_run, check_run
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.side_by_side import train_and_evaluate
 from contrasift.pipeline.stages.classes import classes
@@ -29,7 +29,9 @@ def run_all(run: Run) -> dict[str, Any]:
     n = run.record("scan").facts["n"]
     options = run.options.select
     check_batch(run, resolve_budget(n, fraction=options.fraction, budget=options.budget))
-    reason = why_not_evaluated(run.pool, readable_positions(run))
+    readable = readable_positions(run)
+    check_read_run(run, run.pool.index[readable])
+    reason = why_not_evaluated(run.pool, readable)
     evaluated = not reason
     if reason:
         run.narrator.say(f"  note: {reason}, so encoders are trained but not evaluated")

@@ -19,6 +19,7 @@ from contrasift.store.atomic import (
     is_temporary,
     local_output,
     read_json,
+    remove_abandoned,
     write_json,
     write_text,
 )
@@ -182,7 +183,7 @@ class RunFolder:
     def locked(self, say: Callable[[str], None] | None = None) -> Iterator[None]:
         """Hold the folder against a second run at the same time; see `contrasift.store.lock`.
 
-        What a killed process had begun to write is removed.
+        What a killed process had begun to write is removed, and nothing of one that lives.
 
         Args:
             say: told that a stale lock was taken over, and whose.
@@ -205,9 +206,9 @@ class RunFolder:
 
     def _remove_leftovers(self) -> None:
         for folder, _, names in os.walk(self.path):
-            for name in names:
-                if is_temporary(name):
-                    Path(folder, name).unlink(missing_ok=True)
+            remove_abandoned(
+                (Path(folder, name) for name in names if is_temporary(name)), unknown=True
+            )
 
 
 def _is_leftover(path: Path) -> bool:

@@ -230,6 +230,32 @@ def torchvision_encoder(source: Source) -> Encoder:
     )
 
 
+def width_of(source: Source) -> int:
+    """Features of an encoder of timm, torchvision or OpenCLIP, of which no weight is made; 0 unknown.
+
+    Args:
+        source: which; of a model on the hub only the network would tell.
+    """
+    if source.name.startswith(HUB):
+        return 0
+    try:
+        if source.kind == "open-clip":
+            import open_clip
+
+            config: Any = open_clip.get_model_config(source.name.partition("/")[0])
+            return int(config["embed_dim"])
+        with torch.device("meta"):
+            if source.kind == "timm":
+                backbone: Any = timm_backbone(source.name, 3, None)
+                return int(backbone.num_features)
+            from torchvision import models
+
+            layers = models.get_model(source.name, weights=None).modules()
+        return [layer.in_features for layer in layers if isinstance(layer, nn.Linear)][-1]
+    except Exception:  # a bound from below is all that is wanted, and loading says what is wrong
+        return 0
+
+
 def _without_branches(name: str) -> dict[str, Any]:
     """Two old networks have further classifiers for training."""
     if name in ("googlenet", "inception_v3"):

@@ -15,14 +15,13 @@ import inspect
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.core.caching import IndexDataCacheFile
+from numba.core.caching import NullCache
 from numba.extending import intrinsic
 
 from contrasift.errors import DataError, UsageError
@@ -42,26 +41,35 @@ Result = TypeVar("Result")
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile with numba, without the interpreter lock, kept on disk where that is possible."""
+    return compiled_with(function, nogil=True, error_model="numpy")
+
+
+def compiled_with(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile with numba's options, kept on disk where that is possible."""
     plain = inspect.unwrap(function)
     try:
-        made: Any = njit(nogil=True, cache=True, error_model="numpy")(plain)
+        made = njit(cache=True, **options)(plain)
     except RuntimeError:  # no folder that a cache could be written to
-        return njit(nogil=True, error_model="numpy")(plain)
-    made._cache._cache_file.__class__ = _Index
+        return njit(**options)(plain)
+    _forgive(made)
     return made
 
 
-class _Index(IndexDataCacheFile):
-    """What is kept of one function; kept by a version whose types have other names, it is stale.
+def _forgive(made: Any) -> None:
+    """Compile anew where what is kept cannot be read: an earlier version's types may be gone by now."""
+    load = made._cache.load_overload
 
-    Numba looks into an index before it compares dates, and ends where a type is gone.
-    """
-
-    def _load_index(self) -> dict[Any, str]:
+    def load_or_forget(*key: Any) -> Any:
         try:
-            return super()._load_index()
-        except (AttributeError, ImportError, EOFError, UnpicklingError):
-            return {}
+            return load(*key)
+        except Exception:  # unpickling fails in many ways
+            try:
+                made._cache.flush()
+            except OSError:  # a folder that may only be read
+                made._cache = NullCache()
+            return None
+
+    made._cache.load_overload = load_or_forget
 
 
 def _loop(builder: ir.IRBuilder, start: Any, stop: Any, step: int) -> Any:
