@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from contrasift.pipeline.arms import comparison_arms
-from contrasift.pipeline.beforehand import check_run
+from contrasift.pipeline.beforehand import check_read_run, check_run
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.side_by_side import train_and_evaluate
 from contrasift.pipeline.stages.batch import check_batch
 from contrasift.pipeline.stages.classes import classes
 from contrasift.pipeline.stages.embed import embed
@@ -16,7 +17,6 @@ from contrasift.pipeline.stages.report import report
 from contrasift.pipeline.stages.scan import readable_positions, scan
 from contrasift.pipeline.stages.select import select
 from contrasift.pipeline.stages.summary import summarise
-from contrasift.pipeline.stages.train import train
 from contrasift.pipeline.stages.within import adopt, check_switch
 from contrasift.store.arms import Arm
 
@@ -30,31 +30,30 @@ def run_all(run: Run) -> dict[str, Any]:
     n = run.record("scan").facts["n"]
     options = run.options.select
     check_switch(run.options, n)
-    if run.options.switch.select_after is None:
+    within = run.options.switch.select_after is not None
+    if not within:
         check_batch(run, resolve_budget(n, fraction=options.fraction, budget=options.budget))
-    reason = why_not_evaluated(run.pool, readable_positions(run))
+    readable = readable_positions(run)
+    check_read_run(run, run.pool.index[readable])
+    reason = why_not_evaluated(run.pool, readable)
     evaluated = not reason
     if reason:
         run.narrator.say(f"  note: {reason}, so encoders are trained but not evaluated")
-    within = run.options.switch.select_after is not None
-    if not within:
+    arms = comparison_arms(run)
+    if within:
+        # Its last selection becomes the run's own; the others need nothing of it.
+        train_and_evaluate(run, arms[:1], evaluated=evaluated)
+        if options.objective != "random":
+            adopt(run, run.folder.path / "training" / arms[0].name)
+        arms = arms[1:]
+    else:
         for stage in (embed, classes, select):
             stage(run)
-    for arm in comparison_arms(run):
-        train(run, arm)
-        if within and arm == comparison_arms(run)[0] and _by_embeddings(run):
-            adopt(run, run.folder.path / "training" / arm.name)
-        if evaluated:
-            evaluate(run, arm)
+    train_and_evaluate(run, arms, evaluated=evaluated)
     if evaluated:
-        for seed in run.options.compare.training_seeds:
-            evaluate(run, Arm("untrained", seed))
+        evaluate(run, Arm("untrained", run.options.compare.first_seed))
     if "classes" in run.folder.records():
         make_map(run)
     summary = summarise(run)
     report(run)
     return summary
-
-
-def _by_embeddings(run: Run) -> bool:
-    return run.options.select.objective != "random"

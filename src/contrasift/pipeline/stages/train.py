@@ -21,6 +21,7 @@ from contrasift.pipeline.stages.batch import check_batch, steps_per_epoch
 from contrasift.pipeline.stages.scan import readable_positions
 from contrasift.pipeline.stages.within import Selector, check_switch
 from contrasift.store.arms import Arm
+from contrasift.store.provenance import makers
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import read_latent_classes
 
@@ -35,44 +36,29 @@ def pool_latent_classes(run: Run) -> np.ndarray:
     return codes
 
 
-def arm_schedule(run: Run, n: int) -> tuple[TrainOptions, int | None]:
-    """Options and step limit of a training on n examples, under `--match`."""
-    options = run.options.train
-    if run.options.compare.match == "epochs":
+def arm_schedule(
+    options: TrainOptions, match: str, n: int, full: int
+) -> tuple[TrainOptions, int | None]:
+    """Options and step limit of a training on n of `full` examples.
+
+    Args:
+        options: of a training on all of them.
+        match: `epochs`, or `steps`: as many as a training on all of them takes.
+        n: examples trained on.
+        full: examples of the pool.
+
+    Returns:
+        The options, and the steps after which it ends; None: at the end of its epochs.
+    """
+    if match == "epochs":
         return options, None
-    full = readable_positions(run).size
-    steps = options.epochs * steps_per_epoch(full, options.batch_size)
-    epochs = math.ceil(steps / steps_per_epoch(n, options.batch_size))
+    return in_steps(options, options.epochs * steps_per_epoch(full, options.batch_size), n)
+
+
+def in_steps(options: TrainOptions, steps: int, n: int) -> tuple[TrainOptions, int]:
+    """The options with as many epochs on n examples as these steps take, and the steps."""
+    epochs = math.ceil(steps / max(1, steps_per_epoch(n, options.batch_size)))
     return dataclasses.replace(options, epochs=epochs), steps
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What one arm is trained on, for how long, and what decides it."""
-
-    positions: np.ndarray
-    options: TrainOptions
-    upstream: str
-    max_steps: int | None = None
-    selector: Selector | None = None
-
-
-def _plan(run: Run, arm: Arm) -> _Plan:
-    if run.options.switch.select_after is None:
-        positions = arm_positions(run, arm)
-        check_batch(run, positions.size)
-        options, max_steps = arm_schedule(run, positions.size)
-        return _Plan(positions, options, arm_upstream(run, arm), max_steps)
-    everything = readable_positions(run)
-    check_switch(run.options, everything.size)
-    check_batch(run, everything.size)
-    upstream = run.record("scan").fingerprint
-    if arm.subset == "full":
-        return _Plan(everything, run.options.train, upstream)
-    selector = Selector(run, _options_of(run, arm), arm.seed)
-    switch = selector.switch()
-    upstream += json_fingerprint(switch.describe())
-    return _Plan(everything, run.options.train, upstream, selector=selector)
 
 
 def _options_of(run: Run, arm: Arm) -> RunOptions:
@@ -92,14 +78,62 @@ def _options_of(run: Run, arm: Arm) -> RunOptions:
     return dataclasses.replace(run.options, select=select)
 
 
-def train(run: Run, arm: Arm) -> StageRecord:
-    """Pre-train on one arm's subset, or on everything up to a selection within the training."""
-    plan = _plan(run, arm)
-    options, upstream, latent_classes = plan.options, plan.upstream, None
+@dataclass(frozen=True)
+class _Training:
+    """What decides an arm's training, and its fingerprint."""
+
+    positions: np.ndarray
+    options: TrainOptions
+    max_steps: int | None
+    latent_classes: np.ndarray | None
+    fingerprint: str
+    selector: Selector | None = None
+
+
+def _training(run: Run, arm: Arm) -> _Training:
+    selector, max_steps = None, None
+    options, everything = run.options.train, readable_positions(run)
+    if run.options.switch.select_after is None:
+        upstream, positions = arm_upstream(run, arm), arm_positions(run, arm)
+        check_batch(run, positions.size)
+        match = run.options.compare.match
+        options, max_steps = arm_schedule(options, match, positions.size, everything.size)
+    else:
+        upstream, positions = run.record("scan").fingerprint, everything
+        check_switch(run.options, positions.size)
+        check_batch(run, positions.size)
+        if arm.subset != "full":
+            selector = Selector(run, _options_of(run, arm), arm.seed)
+            upstream += json_fingerprint(selector.switch().describe())
+    latent_classes = None
     if "same_latent_class" in options.negatives + options.negatives_schedule:
         latent_classes = pool_latent_classes(run)
         upstream += run.record("classes").fingerprint
-    fingerprint = options.fingerprint(upstream, arm.name, str(plan.max_steps))
+    fingerprint = options.fingerprint(upstream, arm.name, str(max_steps))
+    return _Training(positions, options, max_steps, latent_classes, fingerprint, selector)
+
+
+def is_trained(run: Run, arm: Arm) -> bool:
+    """Whether an arm's encoder is finished under the run's options."""
+    return run.folder.is_finished(f"train {arm.name}", _training(run, arm).fingerprint)
+
+
+def begin_training(run: Run, arm: Arm) -> None:
+    """Note that an arm's training begins, and under which versions."""
+    stage = f"train {arm.name}"
+    run.folder.begin(stage, _training(run, arm).fingerprint, makers(stage))
+
+
+def steps_of(run: Run, arm: Arm) -> int:
+    """How many steps an arm's training has."""
+    asked = _training(run, arm)
+    epoch = steps_per_epoch(asked.positions.size, asked.options.batch_size)
+    return asked.max_steps or asked.options.epochs * epoch
+
+
+def train(run: Run, arm: Arm) -> StageRecord:
+    """Pre-train on one arm's subset."""
+    asked = _training(run, arm)
 
     def work() -> dict[str, Any]:
         from contrasift.training.pretrain import pretrain
@@ -107,22 +141,23 @@ def train(run: Run, arm: Arm) -> StageRecord:
         with run.narrator.progress(f"training {arm.name}", "steps") as progress:
             result = pretrain(
                 run.pool,
-                plan.positions,
-                options,
+                asked.positions,
+                asked.options,
                 seed=arm.seed,
-                folder=run.training_folder(arm.name, fingerprint),
+                folder=run.training_folder(arm.name, asked.fingerprint),
                 device=run.device,
                 progress=progress,
-                max_steps=plan.max_steps,
-                latent_classes=latent_classes,
-                switch=None if plan.selector is None else plan.selector.switch(),
+                max_steps=asked.max_steps,
+                latent_classes=asked.latent_classes,
+                switch=None if asked.selector is None else asked.selector.switch(),
             )
-        note = f"{plan.positions.size:,} examples, {result.steps:,} steps, loss {result.loss:.3f}"
-        facts = {
+        n = asked.positions.size
+        note = f"{n:,} examples, {result.steps:,} steps, loss {result.loss:.3f}"
+        facts: dict[str, Any] = {
             "seconds": result.seconds,
             "steps": result.steps,
-            "examples": plan.positions.size,
-            "match": run.options.compare.match if plan.selector is None else "steps",
+            "examples": n,
+            "match": run.options.compare.match if asked.selector is None else "steps",
         }
         if result.selections:
             facts["selections"] = result.selections
@@ -130,7 +165,7 @@ def train(run: Run, arm: Arm) -> StageRecord:
         return {**facts, "note": note}
 
     return run.do(
-        f"train {arm.name}", fingerprint, [f"training/{arm.name}/encoder.safetensors"], work
+        f"train {arm.name}", asked.fingerprint, [f"training/{arm.name}/encoder.safetensors"], work
     )
 
 

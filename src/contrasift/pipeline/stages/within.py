@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ import numpy as np
 
 from contrasift.errors import UsageError
 from contrasift.fingerprints import fingerprint_of
+from contrasift.narration import SilentNarrator
 from contrasift.options import RunOptions
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.classes import classes
@@ -157,7 +156,9 @@ class Selector:
         embedding = dataclasses.replace(options.embed, encoder=str(moment.encoder))
         options = dataclasses.replace(options, embed=embedding)
         # A folder that was moved has its encoder at another place: what differs is done again.
-        nested = Run(RunFolder(moment.folder), options, Quiet(), self.run.device, update=True)
+        nested = Run(
+            RunFolder(moment.folder), options, SilentNarrator(), self.run.device, update=True
+        )
         nested.pool = self.run.pool
         nested.folder.write_options(options)
         _lend(self.run.folder, nested.folder, "scan")
@@ -182,20 +183,6 @@ def adopt(run: Run, training: Path) -> None:
         run.folder.refuse_other(stage, record.fingerprint, update=run.update)
         seconds = sum(one["stages"][stage] for one in told)
         _lend(nested, run.folder, stage, seconds)
-
-
-class Quiet:
-    """Keeps the lines of a selection within a training, whose own bar is on the screen."""
-
-    quiet = True
-
-    def say(self, text: str) -> None:
-        """Nothing: the training tells one line at its end."""
-
-    @contextlib.contextmanager
-    def progress(self, title: str, unit: str = "examples") -> Iterator[Callable[[int, int], None]]:
-        """No bar within a bar."""
-        yield lambda done, total: None
 
 
 # Files of a stage that its record does not name.
