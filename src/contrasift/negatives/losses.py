@@ -420,7 +420,14 @@ class _Chooser:
             draws = torch.rand(
                 similarity.shape, generator=self._generator, device=similarity.device
             )
-        return Candidates(similarity, self._batch.query_tags[rows], tags, draws, self._reserve)
+        return Candidates(
+            similarity,
+            self._batch.query_tags[rows],
+            tags,
+            draws,
+            self._reserve,
+            self._batch.positive[rows],
+        )
 
     def note(
         self, rows: slice, chosen: _Chosen, used: Tensor, kept: Tensor, total: Tensor, columns: int

@@ -40,3 +40,5 @@ StepRule = Literal["adam", "sgd", "lars"]
 Schedule = Literal["cosine", "constant"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Matched = Literal["epochs", "steps"]
+
+Search = Literal["auto", "exact", "approximate"]
