@@ -39,8 +39,8 @@ from contrasift.selection.kernels.greedy_steps import (
     LEVELS,
     MOST_ATTEMPTS,
     SPREAD_ERROR,
-    Setting,
-    State,
+    GreedySetting,
+    GreedyState,
     Window,
     candidates_block,
     chain_equal_rows,
@@ -120,7 +120,7 @@ def greedy(
     n, dimension = rows.shape
     keep, open_rows = check_places(n, budget, keep, eligible)
     check_redundancy(redundancy)
-    run = _Run(rows, open_rows, float(redundancy), budget, threads, _smallest_level)
+    run = _GreedyRun(rows, open_rows, float(redundancy), budget, threads, _smallest_level)
     run.take_kept(keep)
     if run.position < budget:
         run.join_equal_rows()
@@ -155,7 +155,7 @@ class _Found(NamedTuple):
     spread: float  # max ρ
 
 
-class _Run:
+class _GreedyRun:
     """A greedy run: what is fixed, what it has taken, and the passes over all rows."""
 
     def __init__(
@@ -178,8 +178,8 @@ class _Run:
         norm = linear_form.largest_norm(rows, threads)
         reach = float(np.sqrt(dots.dot(total, total))) + 2.0 * redundancy * budget * norm
         slack = 16.0 * (d + 16) * 2.0**-53 * norm * reach
-        self.setting = Setting(total, redundancy, scale, norm, slack, smallest_level)
-        self.state = State(
+        self.setting = GreedySetting(total, redundancy, scale, norm, slack, smallest_level)
+        self.state = GreedyState(
             fixed=np.zeros(d, dtype=np.int64),
             selected=np.zeros(d),
             weight=total.copy(),
