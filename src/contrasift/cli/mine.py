@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from contrasift.cli.common import Json, Quiet, Update
-from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.console import ConsoleNarrator, print_json
 from contrasift.cli.flags import pick, with_options
 from contrasift.options.mining import MiningFiles, MiningOptions
 
@@ -51,7 +51,7 @@ def mine_command(
     """
     from contrasift.pipeline.studies.mine import mine_files
 
-    narrator = Narrator(quiet=quiet or as_json)
+    narrator = ConsoleNarrator(quiet=quiet or as_json)
     options = MiningOptions(**pick(given, MiningOptions))
     files = MiningFiles(**pick(given, MiningFiles))
     result = mine_files(queries, corpus, out, options, files, narrator=narrator, update=update)

@@ -22,8 +22,8 @@ from contrasift.arrays import row_blocks
 from contrasift.classes import inverted
 from contrasift.classes.rows import sample_of
 from contrasift.errors import UsageError
-from contrasift.mining.choosing import Taken, Task, choose
-from contrasift.mining.listed import Listed
+from contrasift.mining.choosing import Taken, MiningTask, choose
+from contrasift.mining.listed import RankedCandidates
 from contrasift.mining.ranking import hardest, unit_rows_of
 from contrasift.selection.kernels import products
 from contrasift.selection.kernels.dots import available_threads, embedding_rows
@@ -54,7 +54,7 @@ class Near:
 
 
 def near_lists(
-    queries: Any, corpus: Any, task: Task, recall: float, threads: int | None = None
+    queries: Any, corpus: Any, task: MiningTask, recall: float, threads: int | None = None
 ) -> Near:
     """Put a corpus into lists, and find how many of them a query must look into.
 
@@ -101,7 +101,7 @@ def near_lists(
 def mine_nearly(
     queries: Any,
     near: Near,
-    task: Task,
+    task: MiningTask,
     some: slice,
     threads: int | None = None,
     told: Callable[[int], None] | None = None,
@@ -133,7 +133,7 @@ def mine_nearly(
 
 
 def _mine_some(
-    left: np.ndarray, which: np.ndarray, near: Near, task: Task, taken: Taken, origin: int
+    left: np.ndarray, which: np.ndarray, near: Near, task: MiningTask, taken: Taken, origin: int
 ) -> None:
     known, numbers = task.known, which + origin
     positives = known.positives.of(numbers)
@@ -145,7 +145,7 @@ def _mine_some(
         return _found(left[some], numbers[some], near, task, depth)
 
     rows, values = look(np.arange(which.size), near.depth)
-    listed = Listed(
+    listed = RankedCandidates(
         values,
         positive=taken.positive[which],
         numbers=numbers,
@@ -159,7 +159,7 @@ def _mine_some(
 
 
 def _found(
-    left: np.ndarray, numbers: np.ndarray, near: Near, task: Task, depth: int
+    left: np.ndarray, numbers: np.ndarray, near: Near, task: MiningTask, depth: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The hardest rows that lists hold; deeper ones are looked for in more lists."""
     own = numbers if task.known.same else np.full(numbers.size, -1)

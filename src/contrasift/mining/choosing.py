@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from contrasift.mining.draws import Draw, draw_columns
-from contrasift.mining.listed import Known, Listed, places_by_query, reasons_of
+from contrasift.mining.listed import Known, RankedCandidates, places_by_query, reasons_of
 from contrasift.negatives.policies import Policy
 
 _DEEPER = 4
@@ -16,7 +16,7 @@ _SPARE = 64
 
 
 @dataclass(frozen=True)
-class Task:
+class MiningTask:
     """What is asked of every query.
 
     Attributes:
@@ -92,7 +92,7 @@ class Taken:
         for name, values in vars(part).items():
             vars(self)[name][some] = values
 
-    def take(self, at: np.ndarray, listed: Listed, chosen: np.ndarray) -> None:
+    def take(self, at: np.ndarray, listed: RankedCandidates, chosen: np.ndarray) -> None:
         """Keep what was chosen of some queries, at these places."""
         which, columns = np.nonzero(chosen)
         starts = np.concatenate([[0], np.cumsum(chosen.sum(axis=1))])
@@ -106,7 +106,12 @@ Deepen = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 def choose(
-    task: Task, first: Listed, deepen: Deepen, most: int, taken: Taken, at: np.ndarray
+    task: MiningTask,
+    first: RankedCandidates,
+    deepen: Deepen,
+    most: int,
+    taken: Taken,
+    at: np.ndarray,
 ) -> None:
     """Choose the negatives of some queries, looking deeper where it must be.
 
@@ -138,7 +143,7 @@ def choose(
         listed = replace(_some(first, here), rows=rows, similarity=similarity)
 
 
-def _some(listed: Listed, which: np.ndarray) -> Listed:
+def _some(listed: RankedCandidates, which: np.ndarray) -> RankedCandidates:
     return replace(
         listed,
         similarity=listed.similarity[which],
@@ -150,7 +155,9 @@ def _some(listed: Listed, which: np.ndarray) -> Listed:
     )
 
 
-def _settle(task: Task, listed: Listed, named: np.ndarray, taken: Taken, at: np.ndarray) -> None:
+def _settle(
+    task: MiningTask, listed: RankedCandidates, named: np.ndarray, taken: Taken, at: np.ndarray
+) -> None:
     draw = task.draw
     chosen = draw_columns(named, draw, task.known.seed, listed.numbers, listed.rows)
     taken.take(at, listed, chosen)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from contrasift.arrays import row_blocks
-from contrasift.mining.choosing import Taken, Task, choose
-from contrasift.mining.listed import Listed
+from contrasift.mining.choosing import Taken, MiningTask, choose
+from contrasift.mining.listed import RankedCandidates
 from contrasift.mining.ranking import hardest, unit_rows_of
 from contrasift.selection.kernels import products
 from contrasift.selection.kernels.dots import available_threads, embedding_rows
@@ -36,7 +36,7 @@ def block_rows(n: int, threads: int) -> int:
 def mine_exactly(
     queries: Any,
     packed: np.ndarray,
-    task: Task,
+    task: MiningTask,
     some: slice,
     threads: int | None = None,
     told: Callable[[int], None] | None = None,
@@ -68,7 +68,12 @@ def mine_exactly(
 
 
 def _mine_block(
-    queries: Any, packed: np.ndarray, task: Task, numbers: np.ndarray, taken: Taken, origin: int
+    queries: Any,
+    packed: np.ndarray,
+    task: MiningTask,
+    numbers: np.ndarray,
+    taken: Taken,
+    origin: int,
 ) -> None:
     n, known = task.n, task.known
     left = unit_rows_of(
@@ -90,7 +95,7 @@ def _mine_block(
     # Where whole rows are looked at, few at a time.
     for part in row_blocks(numbers.size, depth, max(_WHOLE_ENTRIES, depth)):
         rows, values = hardest(similar[part], n, depth)
-        listed = Listed(
+        listed = RankedCandidates(
             values,
             positive=positive[part],
             numbers=numbers[part],

@@ -10,7 +10,7 @@ import numpy as np
 
 from contrasift.errors import UsageError
 from contrasift.mining.draws import POLICY, hashed
-from contrasift.mining.pairs import Pairs
+from contrasift.mining.pairs import CorpusPairs
 from contrasift.mining.ranking import mark_copies
 from contrasift.negatives.policies import Candidates, Policy
 from contrasift.negatives.ranks import band_counts
@@ -34,11 +34,11 @@ class Known:
         seed: of what is random.
     """
 
-    positives: Pairs
+    positives: CorpusPairs
     same: bool = False
     latent_classes: np.ndarray | None = None
     labels: np.ndarray | None = None
-    relevant: Pairs | None = None
+    relevant: CorpusPairs | None = None
     seed: int = 0
 
     def own_rows(self, queries: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Listed(Candidates):
+class RankedCandidates(Candidates):
     """The hardest rows of some queries, hardest first: `difficulty` is their place.
 
     Attributes:
@@ -136,7 +136,7 @@ def places_by_query(places: Any, totals: np.ndarray) -> tuple[np.ndarray, np.nda
     return found[:, 0], found[:, 1]
 
 
-def reasons_of(policy: Policy, listed: Listed, per_query: int) -> Iterator[str]:
+def reasons_of(policy: Policy, listed: RankedCandidates, per_query: int) -> Iterator[str]:
     """For each query that has too few negatives: which part of the policy leaves the fewest."""
     parts = getattr(policy, "parts", (policy,)) if " & " in policy.text else (policy,)
     there = listed.rows >= 0

@@ -14,7 +14,7 @@ from contrasift.catalogue import check_choice
 from contrasift.classes.neighbours import Pieces
 from contrasift.errors import DataError, UsageError
 from contrasift.mining.approximate import mine_nearly, near_lists
-from contrasift.mining.choosing import Taken, Task
+from contrasift.mining.choosing import Taken, MiningTask
 from contrasift.mining.draws import parse_draw
 from contrasift.mining.exact import mine_exactly
 from contrasift.mining.listed import Known
@@ -114,7 +114,7 @@ def mine(
     )
     check_positives(known.positives, same=same)
     _check_needs(rule, known)
-    task = Task(rule, parse_draw(draw, per_query), known, n)
+    task = MiningTask(rule, parse_draw(draw, per_query), known, n)
     exactly = search == "exact" or (search == "auto" and q * n <= EXACT_PAIRS)
     facts: dict[str, Any] = {"search": "exact"}
     if exactly:

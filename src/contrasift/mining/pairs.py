@@ -15,7 +15,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Pairs:
+class CorpusPairs:
     """Corpus rows by query.
 
     Attributes:
@@ -64,12 +64,12 @@ class Pairs:
         return (known[place] == asked) & (rows >= 0)
 
 
-def pairs_of(given: Any, n_queries: int, n_corpus: int, name: str = "positives") -> Pairs:
-    """Pairs as they are given, checked.
+def pairs_of(given: Any, n_queries: int, n_corpus: int, name: str = "positives") -> CorpusPairs:
+    """CorpusPairs as they are given, checked.
 
     Args:
         given: [m, 2] of query and corpus rows in any order; or [q], the one row of each query; or
-            `Pairs`.
+            `CorpusPairs`.
         n_queries: q.
         n_corpus: rows of the corpus.
         name: of the argument, for messages.
@@ -77,7 +77,7 @@ def pairs_of(given: Any, n_queries: int, n_corpus: int, name: str = "positives")
     Raises:
         DataError: another shape or type, or rows that there are not.
     """
-    if isinstance(given, Pairs):
+    if isinstance(given, CorpusPairs):
         return given
     array = np.asarray(plain_tensor(given))
     if (
@@ -106,10 +106,10 @@ def pairs_of(given: Any, n_queries: int, n_corpus: int, name: str = "positives")
             )
     array = np.unique(array, axis=0)
     counts = np.bincount(array[:, 0], minlength=n_queries)
-    return Pairs(np.concatenate([[0], np.cumsum(counts)]), np.ascontiguousarray(array[:, 1]))
+    return CorpusPairs(np.concatenate([[0], np.cumsum(counts)]), np.ascontiguousarray(array[:, 1]))
 
 
-def check_positives(pairs: Pairs, *, same: bool) -> None:
+def check_positives(pairs: CorpusPairs, *, same: bool) -> None:
     """Every query has a positive, which is not itself.
 
     Args:

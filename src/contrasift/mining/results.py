@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.mining.pairs import Pairs
+from contrasift.mining.pairs import CorpusPairs
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Mined:
     similarity: np.ndarray
     places: np.ndarray
     positive_similarity: np.ndarray
-    positives: Pairs
+    positives: CorpusPairs
     kept: np.ndarray
     reasons: np.ndarray
     false_probability: np.ndarray | None = None

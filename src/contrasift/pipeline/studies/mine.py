@@ -26,6 +26,8 @@ from contrasift.options.selecting import METHODS_OF_A_MATRIX
 from contrasift.options.words import RunClassMethod
 from contrasift.pipeline.stages.matrix_classes import MatrixClasses
 from contrasift.pipeline.stages.matrix_rows import check_out, held, opened
+from contrasift.pipeline.studies.mine_gallery import suspect_pairs
+from contrasift.report.mined import mined_page, write_mined_page
 from contrasift.results import LatentClasses
 from contrasift.store.atomic import read_json, sha256_of, write_json
 from contrasift.store.inputs import load_classes_file, row_numbers
@@ -36,6 +38,7 @@ from contrasift.store.shards import ShardFolder
 from contrasift.store.tables import read_table, write_table
 
 TABLE, FACTS, PAGE = "mined.parquet", "mined.json", "mined.html"
+POSITIVES = "positives.parquet"
 ROWS = "rows"
 _PIECES = "mined.pieces"
 
@@ -233,6 +236,7 @@ def _write(
     files: MiningFiles,
 ) -> dict[str, Any]:
     write_table(out / TABLE, table_of(mined, left.ids, right.ids))
+    write_table(out / POSITIVES, positives_of(mined, left.ids, right.ids))
     result = {
         "fingerprint": fingerprint,
         "sha256": sha256_of(out / TABLE),
@@ -240,8 +244,24 @@ def _write(
         **judgement(mined, tellers),
         "source": {"queries": places[0], "corpus": places[1], **files.as_dict()},
     }
+    write_mined_page(mined_page(result, suspect_pairs(mined, left, right, files)), out / PAGE)
     write_json(out / FACTS, result)
     return read_json(out / FACTS)
+
+
+def _named(ids: Any, rows: np.ndarray) -> Any:
+    return rows if ids is None else ids.take(pa.array(rows)).combine_chunks()
+
+
+def positives_of(mined: Mined, query_ids: Any, corpus_ids: Any) -> dict[str, Any]:
+    """A line for each pair that belongs together, by ids (or rows)."""
+    queries, rows = mined.positives.numbers, mined.positives.rows
+    table = {"query": _named(query_ids, queries), "positive": _named(corpus_ids, rows)}
+    if query_ids is not None:
+        table["query_row"] = queries
+    if corpus_ids is not None:
+        table["positive_row"] = rows
+    return table
 
 
 def table_of(mined: Mined, query_ids: Any, corpus_ids: Any) -> dict[str, Any]:
@@ -249,12 +269,9 @@ def table_of(mined: Mined, query_ids: Any, corpus_ids: Any) -> dict[str, Any]:
     which, column = np.nonzero(mined.negatives >= 0)
     rows = mined.negatives[which, column]
 
-    def named(ids: Any, numbers: np.ndarray) -> Any:
-        return numbers if ids is None else ids.take(pa.array(numbers)).combine_chunks()
-
     table: dict[str, Any] = {
-        "query": named(query_ids, which),
-        "negative": named(corpus_ids, rows),
+        "query": _named(query_ids, which),
+        "negative": _named(corpus_ids, rows),
         "rank": (column + 1).astype(np.int32),
         "place": mined.places[which, column],
         "similarity": mined.similarity[which, column],
