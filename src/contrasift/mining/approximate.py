@@ -22,7 +22,7 @@ from contrasift.arrays import row_blocks
 from contrasift.classes import inverted
 from contrasift.classes.rows import sample_of
 from contrasift.errors import UsageError
-from contrasift.mining.choosing import Taken, MiningTask, choose
+from contrasift.mining.choosing import MiningTask, Taken, choose
 from contrasift.mining.listed import RankedCandidates
 from contrasift.mining.ranking import hardest, unit_rows_of
 from contrasift.selection.kernels import products

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.arrays import row_blocks
-from contrasift.mining.choosing import Taken, MiningTask, choose
+from contrasift.mining.choosing import MiningTask, Taken, choose
 from contrasift.mining.listed import RankedCandidates
 from contrasift.mining.ranking import hardest, unit_rows_of
 from contrasift.selection.kernels import products

@@ -14,7 +14,7 @@ from contrasift.catalogue import check_choice
 from contrasift.classes.neighbours import Pieces
 from contrasift.errors import DataError, UsageError
 from contrasift.mining.approximate import mine_nearly, near_lists
-from contrasift.mining.choosing import Taken, MiningTask
+from contrasift.mining.choosing import MiningTask, Taken
 from contrasift.mining.draws import parse_draw
 from contrasift.mining.exact import mine_exactly
 from contrasift.mining.listed import Known

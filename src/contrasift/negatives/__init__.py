@@ -32,6 +32,7 @@ from contrasift.negatives.policies import (
 )
 
 if TYPE_CHECKING:
+    from contrasift.negatives.chunks import in_chunks
     from contrasift.negatives.losses import Debiased, Decoupled, HardnessWeighted, InfoNCE
     from contrasift.negatives.queue import Queue
 
@@ -41,6 +42,7 @@ _HOME = {
     "HardnessWeighted": "contrasift.negatives.losses",
     "InfoNCE": "contrasift.negatives.losses",
     "Queue": "contrasift.negatives.queue",
+    "in_chunks": "contrasift.negatives.chunks",
 }
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "difficulty",
     "duplicates",
     "everything",
+    "in_chunks",
     "margin",
     "parse_policy",
     "parse_schedule",

@@ -14,9 +14,8 @@ from contrasift.mining.forms import training_table
 from contrasift.options.words import MinedForm
 from contrasift.pipeline.export.huggingface import save_quietly
 from contrasift.pipeline.export.whole import whole_folder
-from contrasift.pipeline.studies.mine import FACTS, POSITIVES, TABLE
-from contrasift.pipeline.studies.mine_gallery import read_texts
 from contrasift.store.atomic import atomic_path, read_json
+from contrasift.store.mined import FACTS, POSITIVES, TABLE, read_texts
 from contrasift.store.tables import read_arrow
 
 _BATCH = 1_000

@@ -31,14 +31,13 @@ from contrasift.report.mined import mined_page, write_mined_page
 from contrasift.results import LatentClasses
 from contrasift.store.atomic import read_json, sha256_of, write_json
 from contrasift.store.inputs import load_classes_file, row_numbers
+from contrasift.store.mined import FACTS, PAGE, POSITIVES, TABLE
 from contrasift.store.pairs import read_pairs
 from contrasift.store.pieces import KeptPieces
 from contrasift.store.remote import local_file
 from contrasift.store.shards import ShardFolder
 from contrasift.store.tables import read_table, write_table
 
-TABLE, FACTS, PAGE = "mined.parquet", "mined.json", "mined.html"
-POSITIVES = "positives.parquet"
 ROWS = "rows"
 _PIECES = "mined.pieces"
 

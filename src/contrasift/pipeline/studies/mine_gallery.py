@@ -7,16 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.errors import DataError
 from contrasift.matrices import Matrix
 from contrasift.mining import Mined
 from contrasift.mining.judging import likeliest_false
 from contrasift.options.mining import MiningFiles
-from contrasift.reading import read_lines
 from contrasift.report.mined import Member, SuspectPair
 from contrasift.report.thumbnails import thumbnail
-from contrasift.store.remote import local_file
-from contrasift.store.tables import read_table
+from contrasift.store.mined import read_texts
 
 _LONGEST = 300  # signs of a text
 _SIDE = 96
@@ -82,19 +79,3 @@ class _Members:
                 return thumbnail(np.asarray(image.convert("RGB")), _SIDE)
         except OSError:
             return ""
-
-
-def read_texts(place: str, n: int) -> Any:
-    """Texts in the order of the rows: a file of lines, or `TABLE.parquet:COLUMN`.
-
-    Raises:
-        DataError: unreadable, another number of them, no such column.
-    """
-    path, colon, column = place.rpartition(":")
-    if colon and path.endswith(".parquet"):
-        texts: Any = read_table(local_file(path), column)[column]
-    else:
-        texts = list(read_lines(local_file(place), "texts"))
-    if len(texts) != n:
-        raise DataError(f"a text for each of the {n:,} rows in {place}", f"{len(texts):,}")
-    return texts
