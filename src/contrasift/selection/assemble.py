@@ -133,7 +133,7 @@ def _global_summaries(
 
 def _summed_facts(solved: Sequence[Outcome]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    for name in ("swaps", "sweeps", "dropped", "distinct", "evaluations"):
+    for name in ("swaps", "sweeps", "removed", "distinct", "evaluations"):
         counts = [int(part.facts[name]) for part in solved if name in part.facts]
         if counts:
             facts[name] = sum(counts)
