@@ -123,23 +123,27 @@ def _collect(similar, n, least, keys, full):
     for r in range(similar.shape[0]):
         row = similar[r]
         bits = row.view(np.uint32)
+        limit = least[r]
         count = 0
         for start in range(0, n, _BLOCK):
-            stop = min(start + _BLOCK, n)
-            hopeful = 0
-            for c in range(start, stop):
-                hopeful += row[c] >= least[r]
-            if hopeful == 0:
-                continue
-            if count + hopeful > room:
-                full[r] = True
-                break
-            for c in range(start, stop):
+            if start + _BLOCK <= n:
+                largest = row[start : start + _BLOCK]
+                hopeful = False
+                for c in range(_BLOCK):
+                    hopeful |= largest[c] >= limit
+                if not hopeful:
+                    continue
+            for c in range(start, min(start + _BLOCK, n)):
                 value = row[c]
-                if value >= least[r] and value > _NONE:
+                if value >= limit and value > _NONE:
+                    if count == room:
+                        full[r] = True
+                        break
                     high = np.uint64(_ordered(value, bits[c])) << np.uint64(32)
                     keys[r, count] = high | np.uint64(c)
                     count += 1
+            if full[r]:
+                break
 
 
 @compiled
