@@ -136,6 +136,17 @@ def measures(places: np.ndarray) -> dict[str, float]:
     }
 
 
+def gain(places: np.ndarray, other: np.ndarray) -> dict[str, list[float]]:
+    """Differences of means over seeds, with 95 % bootstrap intervals over the held-out queries."""
+    which = np.random.default_rng(0).integers(0, places.shape[1], (2_000, places.shape[1]))
+    found = {}
+    for name, of in (("recall@1", lambda p: p <= 1), ("recall@10", lambda p: p <= 10), ("MRR", lambda p: 1 / p)):  # fmt: skip
+        difference = (of(places).astype(float) - of(other).astype(float)).mean(axis=0)
+        low, high = np.quantile(difference[which].mean(axis=1), [0.025, 0.975])
+        found[name] = [float(difference.mean()), float(low), float(high)]
+    return found
+
+
 def by_arm(given: argparse.Namespace) -> dict:
     folder = given.folder
     glosses, words = (
@@ -159,6 +170,7 @@ def by_arm(given: argparse.Namespace) -> dict:
         "seeds": given.seeds,
         "arms": {},
     }
+    places: dict[str, np.ndarray] = {}
     base = measures(ranks_of(glosses, words, test))
     for name, arm in ARMS.items():
         begun, negatives, about = time.perf_counter(), None, {}
@@ -185,6 +197,9 @@ def by_arm(given: argparse.Namespace) -> dict:
             for seed in range(given.seeds)
         ]
         results["arms"][name] = {**about, "runs": [measures(run) for run in runs]}
+        places[name] = np.stack(runs)
+        first = places["in batch only"]
+        results["arms"][name]["gain"] = gain(places[name], first) if arm is not None else {}
         print(name, results["arms"][name], flush=True)
         results["without a head"] = base
         given.out.write_text(json.dumps(results, indent=1) + "\n")
