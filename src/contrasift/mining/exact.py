@@ -20,7 +20,7 @@ from contrasift.selection.kernels import products
 from contrasift.selection.kernels.dots import available_threads, embedding_rows
 
 # Similarities of a thread, in bytes; and what may be beside them where whole rows are looked at.
-_BLOCK_BYTES = 48 << 20
+_BLOCK_BYTES = 96 << 20
 _ALL_BYTES = 256 << 20
 _MOST_ROWS = 20 * products.TILE.rows
 _WHOLE_ENTRIES = 1 << 21
