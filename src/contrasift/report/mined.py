@@ -154,8 +154,8 @@ def _rank_table(lines: Sequence[Mapping[str, Any]]) -> TextTable:
             "median place",
             "mean cosine",
             "below positive",
-            *map(heads.get, judged),
-        ],  # type: ignore[list-item]
+            *(heads[name] for name in judged),
+        ],
         rows,
         "Place: among all of the query's candidates, 1 the hardest.",
     )
