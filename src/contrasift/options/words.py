@@ -41,3 +41,7 @@ Schedule = Literal["cosine", "constant"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Matched = Literal["epochs", "steps"]
 SelectWith = Literal["encoder", "average"]
+
+Search = Literal["auto", "exact", "approximate"]
+# As sentence-transformers spells them.
+MinedForm = Literal["triplet", "n-tuple", "labeled-list"]
