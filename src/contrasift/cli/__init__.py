@@ -87,6 +87,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             "negatives:negatives_command",
             "Show which negatives an encoder finds hard, and estimate how many of them are false.",
         ),
+        "mine": (
+            "mine:mine_command",
+            "Mine negatives for retrieval and embedding models, and say how many of them are false.",
+        ),
         "bounds": (
             "bounds:bounds_command",
             "Say how many negatives are enough, or which bounds hold for the encoders of a run.",
