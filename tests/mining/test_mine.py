@@ -182,6 +182,12 @@ def test_blocks_threads_and_pieces_change_nothing(policy, rng, monkeypatch):
         monkeypatch.setattr(module, "PIECE", piece)
         monkeypatch.setattr(exact, "_WHOLE_ENTRIES", whole)
         assert found(threads) == plain
+    # Held at once, or a group of columns after the other.
+    for share, rows, group in ((0, 5, 1), (0, 500, 3), (1 << 30, 7, 1)):
+        monkeypatch.setattr(exact, "_SHALLOW", share)
+        monkeypatch.setattr(exact, "_STREAM_ROWS", rows)
+        monkeypatch.setattr(exact, "_GROUP", group)
+        assert found(2) == plain
 
 
 def test_what_is_done_is_not_done_again(rng, monkeypatch):

@@ -146,6 +146,84 @@ def _collect(similar, n, least, keys, full):
                 break
 
 
+class Hardest:
+    """The hardest so far of some rows, whose similarities come a group of columns at a time.
+
+    Attributes:
+        keys: uint64 [b, room]; of what may be among the hardest, 0 for none.
+        counts: int64 [b]; how many there are of each row.
+        limits: float32 [b]; entries below are none of them.
+    """
+
+    def __init__(self, b: int, depth: int, group: int) -> None:
+        self.depth: int = depth
+        self.keys: np.ndarray = np.zeros((b, 2 * depth + _BLOCK + group), dtype=np.uint64)
+        self.counts: np.ndarray = np.zeros(b, dtype=np.int64)
+        self.limits: np.ndarray = np.full(b, _NONE, dtype=np.float32)
+
+    def look(self, similar: np.ndarray, columns: int, first: int) -> None:
+        """Look at the first `columns` of a group, which are `first` and so on among all."""
+        _append(similar, columns, first, self.limits, self.keys, self.counts)
+        if self.counts.max() > 2 * self.depth + _BLOCK:
+            self._compact()
+
+    def _compact(self) -> None:
+        most = int(self.counts.max())
+        keys = self.keys[:, :most]
+        keys.partition(most - self.depth, axis=1)
+        kept = keys[:, most - self.depth :].copy()
+        keys[:] = 0
+        self.keys[:, : self.depth] = kept
+        self.counts = np.minimum(self.counts, self.depth)
+        full = self.counts == self.depth
+        # What is equal to the last one comes later: it is harder.
+        self.limits[full] = _values_of(kept.min(axis=1))[full]
+        short = np.flatnonzero(~full)
+        self.keys[short] = np.sort(self.keys[short], axis=1)[:, ::-1]
+
+    def found(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `hardest` gives them."""
+        self.keys.sort(axis=1)
+        best = self.keys[:, ::-1][:, : self.depth]
+        columns = (best & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        values = _values_of(best)
+        none = best == 0
+        columns[none], values[none] = -1, _NONE
+        return columns, values
+
+
+def _values_of(keys: np.ndarray) -> np.ndarray:
+    """The similarities that keys were made of."""
+    ordered = (keys >> np.uint64(32)).astype(np.uint32)
+    bits = np.where(ordered >> np.uint32(31), ordered ^ np.uint32(1 << 31), ~ordered)
+    return bits.view(np.float32)
+
+
+@compiled
+def _append(similar, columns, first, limits, keys, counts):
+    """Keys of the entries from each row's limit on; there is room for all of a group."""
+    for r in range(similar.shape[0]):
+        row = similar[r]
+        bits = row.view(np.uint32)
+        limit = limits[r]
+        count = counts[r]
+        for start in range(0, columns, _BLOCK):
+            if start + _BLOCK <= columns:
+                some = row[start : start + _BLOCK]
+                hopeful = False
+                for c in range(_BLOCK):
+                    hopeful |= some[c] >= limit
+                if not hopeful:
+                    continue
+            for c in range(start, min(start + _BLOCK, columns)):
+                value = row[c]
+                if value >= limit and value > _NONE:
+                    high = np.uint64(_ordered(value, bits[c])) << np.uint64(32)
+                    keys[r, count] = high | np.uint64(first + c)
+                    count += 1
+        counts[r] = count
+
+
 @compiled
 def _ordered(value, bits):
     """A whole number that grows with the value; −0 counts as 0."""
