@@ -21,38 +21,36 @@ def solve_linear(
     Raises:
         UsageError: the relaxation beyond the fraction 1/(2λ).
     """
+    passes = HeldRows(values, threads)
     if options.optimizer == "relaxed" and task.budget > 0:
-        return solve_relaxed(HeldRows(values, threads), task, options)
-    return _by_greedy(values, task, options, threads)
+        return solve_relaxed(passes, task, options)
+    return _by_greedy(passes, task, options)
 
 
-def _by_greedy(
-    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
-) -> Solved:
+def _by_greedy(passes: HeldRows, task: Task, options: SettledOptions) -> Solved:
     path = greedy(
-        values,
+        passes,
         task.budget,
         redundancy=options.redundancy,
         keep=task.keep,
         eligible=task.eligible,
-        threads=threads,
+        work=task.work if options.optimizer == "auto" else None,
+        seed=options.seed,
+        watch=task.watch,
     )
+    facts: dict[str, float | int | str] = {}
+    if path.exact < path.order.size:
+        facts["sampled_ranks"] = path.order.size - path.exact
     if options.refine == "none" or path.order.size == 0:
         order, gains = with_the_rest(path.order, path.gains, path.final_gains, task)
-        return measured(
-            values,
-            task,
-            options,
-            order,
-            gains,
-            path.order.size,
-            path.total,
-            path.first_negative_gain,
-            threads,
+        size, total, falling = path.order.size, path.total, path.first_negative_gain
+        return _measured(
+            passes, task, options, order, gains, size, total, falling, ranked_to=path.exact, facts=facts
         )
-    chosen, facts = _refined(values, task, options, path.order, path.total)
+    values = passes.rows
+    chosen, done = _refined(values, task, options, path.order, path.total)
+    facts |= done
     gains = replay(values, chosen, total=path.total, redundancy=options.redundancy)
-    passes = HeldRows(values, threads)
     order, gains = _complete(passes, task, options, chosen, gains, path.total)
     falling = _first_negative(gains[: chosen.size])
     return _measured(
