@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRA_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# What is imported is compiled then: to compile all of torch and its like first takes a minute.
+EXTRA_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-check test lint bench soak reproduce results docs clean
@@ -24,14 +25,19 @@ demo: $(VENV)/demo.stamp  ## the whole idea on real images, in a few minutes
 demo-check: $(VENV)/demo.stamp  ## the demo with ten further seeds, and how many hold (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/demo_check.py
 
-test: $(VENV)/dev.stamp lint  ## every check and test
+# Tests often wait, for other processes or the disk: the checks take their time from there.
+test: $(VENV)/dev.stamp  ## every check and test
+	@$(MAKE) --no-print-directory --jobs 2 lint pytest
+
+.PHONY: pytest
+pytest: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev.stamp  ## format, style, types, direction of imports
 	$(BIN)/ruff format --check src reproduce tests benchmarks
 	$(BIN)/ruff check src reproduce tests benchmarks
-	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## speed beside the peers and the hardware's limits
 	$(BIN)/python benchmarks/bench_selection.py

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from contrasift.cli.common import Device, Json, Quiet
-from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.console import ConsoleNarrator, print_json
 from contrasift.cli.faults import explained
 from contrasift.errors import RunFolderError, UsageError
 
@@ -165,12 +165,14 @@ def reproduce_command(
         _show_plan(session, as_json=as_json)
         return
     if pictures:
-        _draw(session, work, device, Narrator(quiet=quiet or as_json), as_json=as_json)
+        _draw(session, work, device, ConsoleNarrator(quiet=quiet or as_json), as_json=as_json)
         return
     if repeat:
-        _repeat(session, work, budget, device, Narrator(quiet=quiet or as_json), as_json=as_json)
+        _repeat(
+            session, work, budget, device, ConsoleNarrator(quiet=quiet or as_json), as_json=as_json
+        )
         return
-    done = _go(session, work, budget, device, Narrator(quiet=quiet or as_json))
+    done = _go(session, work, budget, device, ConsoleNarrator(quiet=quiet or as_json))
     finished = _finished(session, done)
     _tell(finished["results"], finished, as_json=as_json)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -134,3 +135,25 @@ def test_errors_are_expected_in_words():
             and id(node) not in named
         ]
     assert vague == []
+
+
+# One idea in two packages that may not import each other would stand here, with its reason.
+SHARED_NAMES: set[str] = set()
+
+
+def names_of_classes(trees: Iterable[ast.Module]) -> Counter[str]:
+    """How often every name is given to a class."""
+    return Counter(
+        node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    )
+
+
+def test_no_two_classes_share_a_name():
+    beside = sorted((ROOT / "reproduce").rglob("*.py"))  # not in a source archive
+    counts = names_of_classes(map(tree_of, [*SOURCES, *beside]))
+    assert {name for name, count in counts.items() if count > 1} == SHARED_NAMES
+
+
+def test_a_repeated_class_is_found():
+    trees = map(ast.parse, ["class A: ...\nclass B: ...", "def f():\n    class A: ..."])
+    assert names_of_classes(trees) == {"A": 2, "B": 1}

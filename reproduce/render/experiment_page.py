@@ -41,7 +41,7 @@ Plots = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Part:
+class ExperimentPart:
     """What there is of an experiment at one scale and in one phase.
 
     Attributes:
@@ -58,7 +58,7 @@ class Part:
 
 
 def experiment_page(
-    experiment: Experiment, parts: Sequence[Part], plots: Path, shown: Plots
+    experiment: Experiment, parts: Sequence[ExperimentPart], plots: Path, shown: Plots
 ) -> str:
     """The page of an experiment.
 
@@ -76,7 +76,7 @@ def experiment_page(
     return "\n".join(lines)
 
 
-def _answer(experiment: Experiment, parts: Sequence[Part]) -> Iterator[str]:
+def _answer(experiment: Experiment, parts: Sequence[ExperimentPart]) -> Iterator[str]:
     """What the numbers say, before any of them."""
     first = parts[0]
     if first.claims:
@@ -106,7 +106,7 @@ def _against(table: CellTable, arm: str, reference: str, metric: str) -> str:
     return f"; less {reference} {difference_text(difference, METRICS[metric].digits)}"
 
 
-def _part(experiment: Experiment, part: Part, plots: Path, shown: Plots) -> Iterator[str]:
+def _part(experiment: Experiment, part: ExperimentPart, plots: Path, shown: Plots) -> Iterator[str]:
     yield from (f"## {_JUDGED_ON[part.phase].partition(':')[0]}, scale `{part.scale}`", "")
     yield f"{_JUDGED_ON[part.phase]} Scale: {SCALES[part.scale].description}."
     yield ""
@@ -225,7 +225,7 @@ def _curve(experiment: Experiment, stem: str, group: Sequence[CellTable], shown:
     return f"![{where}](plots/{name}.svg)"
 
 
-def _command(experiment: Experiment, part: Part, table: CellTable) -> str:
+def _command(experiment: Experiment, part: ExperimentPart, table: CellTable) -> str:
     seeds = max(len(by_seed) for by_seed in table.records.values())
     parts = ["python", "-m", "reproduce", experiment.name]
     parts += ["--scale", part.scale, "--seeds", str(seeds)]

@@ -22,7 +22,7 @@ from reproduce.render.statements import STATEMENTS, Statement
 from reproduce.render.statistics import FAILS, HOLDS, OPEN
 
 if TYPE_CHECKING:
-    from reproduce.render.experiment_page import Part
+    from reproduce.render.experiment_page import ExperimentPart
 
 _IN_PART = "holds in part"
 _SECTIONS = {
@@ -41,7 +41,7 @@ _COUNTED = {
 
 def index_page(
     records: Sequence[Mapping[str, Any]],
-    parts: Mapping[str, Sequence[Part]],
+    parts: Mapping[str, Sequence[ExperimentPart]],
     claims: Sequence[Decided],
     pages: Collection[str],
 ) -> str:
@@ -139,7 +139,9 @@ def _limits(records: Sequence[Mapping[str, Any]], confirmed: Sequence[Decided]) 
     yield ""
 
 
-def _experiments(parts: Mapping[str, Sequence[Part]], pages: Collection[str]) -> Iterator[str]:
+def _experiments(
+    parts: Mapping[str, Sequence[ExperimentPart]], pages: Collection[str]
+) -> Iterator[str]:
     """A row an experiment: what it asks, and what became of its claims."""
     yield from ("## Every experiment", "")
     yield (

@@ -17,7 +17,7 @@ from reproduce.declared.texts import TEXT_BATCHES, TEXT_BOUNDS
 from reproduce.render.cell_table import tables_of
 from reproduce.render.claims import Decided, decided
 from reproduce.render.doc_tables import fill_documents
-from reproduce.render.experiment_page import Part, experiment_page, pictures_of, text_page
+from reproduce.render.experiment_page import ExperimentPart, experiment_page, pictures_of, text_page
 from reproduce.render.index import index_page
 from reproduce.render.repeats import repeats_section
 from reproduce.render.text_bounds import FOLDER as TEXTS
@@ -76,7 +76,7 @@ def write_pages(store: CellStore) -> Path:
     return folder / "README.md"
 
 
-def _parts(experiment: Experiment, records: Sequence[Mapping[str, Any]]) -> list[Part]:
+def _parts(experiment: Experiment, records: Sequence[Mapping[str, Any]]) -> list[ExperimentPart]:
     """What there is of an experiment, what is confirmed first."""
     found = []
     for phase in reversed(PHASES):
@@ -84,7 +84,7 @@ def _parts(experiment: Experiment, records: Sequence[Mapping[str, Any]]) -> list
             tables = tables_of(experiment, records, scale, phase)
             if tables:
                 claims: list[Decided] = list(decided(experiment, scale, phase, tables))
-                found.append(Part(scale, phase, tables, claims))
+                found.append(ExperimentPart(scale, phase, tables, claims))
     return found
 
 

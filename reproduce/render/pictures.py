@@ -33,7 +33,7 @@ _STYLE = (
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ShownPool:
     """A pool as a selection sees it.
 
     Attributes:
@@ -99,7 +99,7 @@ def draw(session: Session, planned: PlannedCell, artifacts: ArtifactCache) -> li
     return paths
 
 
-def load_selection(cell: Cell, artifacts: ArtifactCache) -> Chosen:
+def load_selection(cell: Cell, artifacts: ArtifactCache) -> ShownPool:
     """Embeddings, classes and selection of a cell."""
     from contrasift.pipeline.stages.embed import load_embeddings
     from contrasift.report.thumbnails import thumbnail
@@ -113,7 +113,7 @@ def load_selection(cell: Cell, artifacts: ArtifactCache) -> Chosen:
     if classes is None:
         classes = np.full(len(embeddings), "all", dtype=object)
     positions = positions_of(embeddings.index, run.pool.index)
-    return Chosen(
+    return ShownPool(
         np.asarray(embeddings.values),
         np.asarray(classes).astype(str),
         np.isin(embeddings.index, table["index"][table["selected"]]),
@@ -121,7 +121,7 @@ def load_selection(cell: Cell, artifacts: ArtifactCache) -> Chosen:
     )
 
 
-def pairs_picture(chosen: Chosen) -> str:
+def pairs_picture(chosen: ShownPool) -> str:
     """A row a class: its nearest pairs, then its farthest, each with 2 − 2⟨z_i, z_j⟩ below."""
     from contrasift.embedding.projection import telling_pairs
 
@@ -151,7 +151,7 @@ def pairs_picture(chosen: Chosen) -> str:
     return _svg(110 + 2 * half, 26 + len(names) * height, parts)
 
 
-def map_picture(chosen: Chosen) -> str:
+def map_picture(chosen: ShownPool) -> str:
     """A map a class with its links, and below what is nearest to selected examples with many links."""
     names = chosen.largest(_MAPPED_CLASSES, 4)
     parts: list[str] = []
@@ -179,7 +179,7 @@ def nearest_selected(values: np.ndarray, selected: np.ndarray) -> np.ndarray:
     return found
 
 
-def _linked_map(chosen: Chosen, members: np.ndarray, left: int) -> list[str]:
+def _linked_map(chosen: ShownPool, members: np.ndarray, left: int) -> list[str]:
     from contrasift.embedding.projection import project
 
     rows, xy = project(chosen.values[members], sample=_MAPPED)
@@ -212,7 +212,7 @@ def _linked_map(chosen: Chosen, members: np.ndarray, left: int) -> list[str]:
     return parts
 
 
-def _image(chosen: Chosen, row: int, x: float | int, y: float | int) -> str:
+def _image(chosen: ShownPool, row: int, x: float | int, y: float | int) -> str:
     return (
         f'<image x="{x:g}" y="{y:g}" width="{_SIDE}" height="{_SIDE}" href="{chosen.show(row)}"/>'
     )

@@ -7,7 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from contrasift.cli import app
-from contrasift.cli.console import Narrator, show_error, visible
+from contrasift.cli.console import ConsoleNarrator, show_error, visible
 from contrasift.errors import DataError
 
 
@@ -18,7 +18,7 @@ def test_control_characters_are_shown_and_not_obeyed():
 
 
 def test_hostile_names_are_text_on_the_terminal(capsys):
-    Narrator().say("left out \x1b]0;owned\x07[bold]x[/].png")
+    ConsoleNarrator().say("left out \x1b]0;owned\x07[bold]x[/].png")
     show_error(DataError("\x1b[2J", "[red]got", "\x1b[0m"))
     said = capsys.readouterr().err
     assert "\x1b" not in said

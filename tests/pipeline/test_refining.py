@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from contrasift.cli.console import Narrator
+from contrasift.cli.console import ConsoleNarrator
 from contrasift.errors import UsageError
 from contrasift.options import ClassesOptions, PoolOptions, RunOptions
 from contrasift.pipeline.run import Run
@@ -131,7 +131,9 @@ def test_it_ends_when_the_agreement_stops_rising(monkeypatch, tmp_path, agreemen
     monkeypatch.setattr(refining, "_check", lambda run: None)
     monkeypatch.setattr(refining, "_round", round_of)
     options = RunOptions(PoolOptions(pool="none"), classes=ClassesOptions(rounds=4))
-    last, _, told = refining.refine(Run(RunFolder(tmp_path), options, Narrator(quiet=True)), "x")
+    last, _, told = refining.refine(
+        Run(RunFolder(tmp_path), options, ConsoleNarrator(quiet=True)), "x"
+    )
     assert (last, told["used"], told["ended_by"]) == (used, used, ended)
 
 

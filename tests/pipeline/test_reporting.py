@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contrasift.cli.console import Narrator
+from contrasift.cli.console import ConsoleNarrator
 from contrasift.options import RunOptions
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages import measure as measuring
@@ -60,7 +60,7 @@ def make_run(folder: Path, n: int = 60, n_classes: int = 3, stages: str = "scan 
         write_table(path / "classes.parquet", {"index": index, "latent_class": codes})
         write_json(path / "classes.json", {"method": "kmeans", "n_classes": n_classes})
         run_folder.finish("classes", "c", 3.0, ["classes.parquet"])
-    return Run(run_folder, options, Narrator(quiet=True))
+    return Run(run_folder, options, ConsoleNarrator(quiet=True))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from contrasift.report import (
     Pair,
     RankedClass,
     ReportData,
-    Table,
+    TextTable,
     Tile,
     Topic,
     TrainingCurve,
@@ -75,7 +75,7 @@ def sample_topic(name: str, anchor: str) -> Topic:
         name,
         [f"{name} sentence"],
         [LineChart(name, name, name, lines, percent_x=True, mark=0.2, mark_text=name)],
-        [Table(name, [name, "n"], [[name, "1"]], name)],
+        [TextTable(name, [name, "n"], [[name, "1"]], name)],
         name,
     )
 
@@ -100,7 +100,7 @@ def sample(name: str = "class", classes: int = 6, points: int = 60) -> ReportDat
     codes = np.arange(points) % classes
     gallery = sample_gallery(name, classes, image=image)
     places = np.arange(points)
-    table = Table(name, [name, "n"], [[name, "1"]], name)
+    table = TextTable(name, [name, "n"], [[name, "1"]], name)
     return ReportData(
         title=f"{name} title",
         summary=[f"{name} kept", "second sentence"],

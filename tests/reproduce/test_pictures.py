@@ -6,7 +6,7 @@ import numpy as np
 
 from reproduce.cell import Cell
 from reproduce.render.pictures import (
-    Chosen,
+    ShownPool,
     chooses,
     map_picture,
     nearest_selected,
@@ -20,7 +20,7 @@ def chosen(sizes, seed=0, share=0.2):
     values = rng.normal(size=(classes.size, 5)).astype(np.float32)
     values /= np.linalg.norm(values, axis=1, keepdims=True)
     selected = rng.random(classes.size) < share
-    return Chosen(values, classes, selected, lambda row: f"data:image/png;base64,{row}")
+    return ShownPool(values, classes, selected, lambda row: f"data:image/png;base64,{row}")
 
 
 def rows_shown(text):

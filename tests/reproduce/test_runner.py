@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contrasift.cli.console import Narrator
+from contrasift.cli.console import ConsoleNarrator
 from contrasift.errors import ContrasiftError, DataError
 from contrasift.pipeline.stages.train import pool_latent_classes
 from reproduce import artifacts as artifacts_module
@@ -36,7 +36,7 @@ TRIAL = Experiment(
     axes={"fraction": {"0.3": {"select.fraction": 0.3}}},
     seeds=1,
 )
-QUIET = Narrator(quiet=True)
+QUIET = ConsoleNarrator(quiet=True)
 
 
 def session(cells="cells", phase="explore", **changes):

@@ -75,7 +75,7 @@ def naive_table(rows, tau):
     """s'_ij as exact multiples of 1/scale, float64, from the chains and their definition."""
     n = rows.shape[0]
     similar = chains(rows).astype(np.float64)
-    scale = threshold.Table.of(dots.embedding_rows(rows), tau, 1).scale
+    scale = threshold.ThresholdTable.of(dots.embedding_rows(rows), tau, 1).scale
     assert scale >= 2.0 ** (40 - n.bit_length())  # finer than float32 for these lengths
     return np.where(similar >= tau, np.rint(similar * scale) / scale, 0.0)
 
@@ -148,7 +148,7 @@ def test_row_sums_do_not_depend_on_blocks_or_threads(monkeypatch, kind, threads,
     assert row_sums(rows, 0.5, threads).tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("tile", [products.Tile(6, 2, 8), products.Tile(6, 4, 4)])
+@pytest.mark.parametrize("tile", [products.RegisterTile(6, 2, 8), products.RegisterTile(6, 4, 4)])
 def test_every_tile_makes_the_same_bits(tile):
     rows = dots.embedding_rows(make_rows("mixed", tile.rows * 3, 37))
     columns = np.concatenate([rows, rows, rows])[: tile.columns]
@@ -170,7 +170,7 @@ def test_every_tile_makes_the_same_bits(tile):
 
 def test_own_similarity_is_the_diagonal_of_the_table():
     rows = make_rows("lengths", 70, 19)
-    table = threshold.Table.of(dots.embedding_rows(rows), 0.5, 1)
+    table = threshold.ThresholdTable.of(dots.embedding_rows(rows), 0.5, 1)
     own = table.own(dots.embedding_rows(rows)) / table.scale
     assert own.tolist() == np.diag(naive_table(rows, 0.5)).tolist()
 

@@ -106,13 +106,13 @@ def graph_classes(
     if copies is not None:
         facts["distinct"] = copies.first.size
     if n_neighbours != "auto":
-        search = _Search(points, graph, widest, copies, least)
+        search = _CommunitySearch(points, graph, widest, copies, least)
         found, more = search.find(resolution, seed)
     else:
         tried = []
         for k in NEIGHBOURS:
             narrow = neighbour_graph(graph.neighbours[:, :k], kind)
-            search = _Search(points, narrow, k, copies, least)
+            search = _CommunitySearch(points, narrow, k, copies, least)
             one, more = search.find(resolution, seed)
             others = [search.at(more["resolution"], seed + turn) for turn in range(1, _SEEDS)]
             agreement = class_stability([found.codes for found in (one, *others)])["ari"]
@@ -146,7 +146,7 @@ class _Communities:
         return int(self.codes.max()) + 1
 
 
-class _Search:
+class _CommunitySearch:
     """What communities of one graph are made with."""
 
     def __init__(

@@ -21,8 +21,8 @@ from contrasift.classes.rows import sample_of
 from contrasift.selection.kernels import products
 from contrasift.selection.kernels.dots import compiled
 from contrasift.selection.kernels.nearest_rows import (
-    Columns,
     Frame,
+    PackedColumns,
     half_squares,
     keep_nearest,
     nearest_rows,
@@ -60,7 +60,7 @@ class Lists:
     home: np.ndarray
     order: np.ndarray
     starts: np.ndarray
-    columns: Columns
+    columns: PackedColumns
     panels: np.ndarray
 
     @property
@@ -132,7 +132,7 @@ def _fit(points: np.ndarray, count: int, seed: int, threads: int | None) -> np.n
 
 def _packed(
     points: np.ndarray, frame: Frame, order: np.ndarray, starts: np.ndarray
-) -> tuple[Columns, np.ndarray]:
+) -> tuple[PackedColumns, np.ndarray]:
     """Lists one after the other, each in whole panels."""
     width, d = products.TILE.columns, points.shape[1]
     sizes = np.diff(starts)
@@ -148,7 +148,7 @@ def _packed(
         products.pack(rows, 0, rows.shape[0], packed[block])
         there = some >= 0
         halves[block].reshape(-1)[there] = half_squares(rows)[there]
-    return Columns(packed, halves, names), panels
+    return PackedColumns(packed, halves, names), panels
 
 
 def lists_needed(
@@ -173,7 +173,7 @@ def lists_needed(
     which = sample_of(n, SAMPLE, seed + 1)
     which = np.arange(n) if which is None else which
     true = nearest_rows(points[which], points, k, own=which, threads=threads)
-    near = Columns.of(lists.centroids, np.arange(lists.count))
+    near = PackedColumns.of(lists.centroids, np.arange(lists.count))
     rank = np.empty(true.shape, dtype=np.int64)
     for some in row_blocks(which.size, 64 * lists.count):
         left = np.ascontiguousarray(lists.frame.put(points[which[some]]))

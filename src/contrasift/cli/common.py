@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contrasift.catalogue import nearest
-from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.console import ConsoleNarrator, print_json
 from contrasift.cli.flags import pick
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.options import GROUPS, ClassesOptions, RunOptions
@@ -116,7 +116,7 @@ def start_run(
             f"{folder}, which holds other files",
             "Choose another --out",
         )
-    narrator = Narrator(quiet=quiet)
+    narrator = ConsoleNarrator(quiet=quiet)
     with run_folder.locked(narrator.say):
         if run_folder.options_path.exists():
             _refuse_other_options(run_folder, options, update=update)
@@ -175,7 +175,7 @@ def continue_run(
     if moved_to is not None:
         from contrasift.pipeline.pool_of_run import move_pool
 
-        move_pool(folder, moved_to, Narrator(quiet=quiet).say)
+        move_pool(folder, moved_to, ConsoleNarrator(quiet=quiet).say)
     base = RunFolder.existing(folder).read_options()
     options = merge_options(None, given, base)
     with start_run(

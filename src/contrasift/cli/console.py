@@ -29,7 +29,7 @@ def show_error(error: ContrasiftError) -> None:
         console.print(as_flags(error.remedy), markup=False)
 
 
-class Narrator:
+class ConsoleNarrator:
     """Tells the story of a run on standard error; silent when quiet."""
 
     def __init__(self, *, quiet: bool = False) -> None:

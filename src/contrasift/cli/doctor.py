@@ -20,7 +20,7 @@ from typing import Any
 import typer
 
 from contrasift.cli.common import Json
-from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.console import ConsoleNarrator, print_json
 
 # What each extra is for. Those that only developers need are left out.
 GIVES = {
@@ -67,7 +67,7 @@ def doctor_command(as_json: Json = False) -> None:
 
         contrasift doctor --json > machine.json
     """
-    Narrator(quiet=as_json).say("importing what is installed ...")
+    ConsoleNarrator(quiet=as_json).say("importing what is installed ...")
     found = examine()
     if as_json:
         print_json(json.dumps(found, indent=2))

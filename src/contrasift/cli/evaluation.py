@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contrasift.cli.common import continue_run
-from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.console import ConsoleNarrator, print_json
 from contrasift.cli.tables import show_accuracies, show_comparison
 from contrasift.options import PoolOptions
 
@@ -31,7 +31,7 @@ def evaluate_in_run(
         folder, given, device=device, update=update, quiet=quiet or as_json, moved_to=moved_to
     ) as run:
         from contrasift.pipeline.stages.evaluate import (
-            Reading,
+            EvaluationProtocol,
             evaluate,
             external_arm,
             require_evaluation_data,
@@ -52,7 +52,7 @@ def evaluate_in_run(
             arms = [external_arm(source)]
         for arm in arms:
             for layer in layers:
-                evaluate(run, arm, Reading(layer, probe), encoder)
+                evaluate(run, arm, EvaluationProtocol(layer, probe), encoder)
         summary = summarise(run)
     show_comparison(summary, folder, as_json=as_json)
 
@@ -69,7 +69,11 @@ def evaluate_on_pool(
 ) -> None:
     """Evaluate one encoder on a pool, and keep nothing."""
     from contrasift.pipeline.pool_of_run import open_run_pool
-    from contrasift.pipeline.stages.evaluate import Reading, evaluate_encoder, labels_and_test
+    from contrasift.pipeline.stages.evaluate import (
+        EvaluationProtocol,
+        evaluate_encoder,
+        labels_and_test,
+    )
     from contrasift.pools import scan_pool
     from contrasift.training.loading import load_encoder
 
@@ -77,7 +81,7 @@ def evaluate_on_pool(
     pool = open_run_pool(options)
     _, test = labels_and_test(pool)
     encoder = load_encoder(source, channels=pool.channels)
-    narrator = Narrator(quiet=quiet or as_json)
+    narrator = ConsoleNarrator(quiet=quiet or as_json)
     narrator.say(f"evaluating {source} on {options.pool} ...")
     positions, held_out = scan_pool(pool).positions, scan_pool(test).positions
     results = {
@@ -86,7 +90,7 @@ def evaluate_on_pool(
             positions,
             held_out,
             encoder,
-            Reading(layer, probe),
+            EvaluationProtocol(layer, probe),
             seed=options.seed,
             device=device,
         )

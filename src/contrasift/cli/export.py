@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from contrasift.cli.common import Json, PoolPlace, Quiet, RunArgument
-from contrasift.cli.console import Narrator
+from contrasift.cli.console import ConsoleNarrator
 
 
 class Form(StrEnum):
@@ -86,7 +86,7 @@ def export_command(
         raise UsageError("--link with --to images or fiftyone", f"--to {to}")
     if shard_size is not None and to is not Form.webdataset:
         raise UsageError("--shard-size with --to webdataset", f"--to {to}")
-    narrator = Narrator(quiet=quiet or as_json)
+    narrator = ConsoleNarrator(quiet=quiet or as_json)
     if moved_to is not None:
         from contrasift.pipeline.pool_of_run import move_pool
 

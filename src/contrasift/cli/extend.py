@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from contrasift.cli.common import Device, Json, Quiet, Update
-from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.console import ConsoleNarrator, print_json
 from contrasift.errors import RunFolderError
 
 
@@ -64,7 +64,7 @@ def extend_command(
             f"{out}, which holds other files",
             "Choose another --out",
         )
-    narrator = Narrator(quiet=quiet or as_json)
+    narrator = ConsoleNarrator(quiet=quiet or as_json)
     with folder.locked(narrator.say):
         facts = extend(
             run,

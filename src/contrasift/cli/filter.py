@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contrasift.cli.common import Device, Json, Quiet
-from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.console import ConsoleNarrator, print_json
 from contrasift.errors import DataError, RunFolderError, UsageError
 from contrasift.narration import Progress
 
@@ -72,7 +72,7 @@ def filter_command(
         raise UsageError("one of --rule and --run", "none" if rule is None else "both")
     if out.is_dir():
         raise RunFolderError("a .parquet file for --out", f"{out}, a folder")
-    narrator = Narrator(quiet=quiet or as_json)
+    narrator = ConsoleNarrator(quiet=quiet or as_json)
     if run is not None and not _is_matrix(new):
         if classes is not None:
             raise UsageError("embeddings for --classes", f"images, {new}")
@@ -117,7 +117,7 @@ def _is_matrix(new: str) -> bool:
 
 
 def _rule_of(
-    rule: Path | None, run: Path | None, narrator: Narrator, threads: int | None
+    rule: Path | None, run: Path | None, narrator: ConsoleNarrator, threads: int | None
 ) -> LinearRule:
     if rule is not None:
         from contrasift.store.selections import read_rule

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from contrasift.cli.common import Device, Json, Quiet, Update, merge_options, start_run
-from contrasift.cli.console import Narrator
+from contrasift.cli.console import ConsoleNarrator
 from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
 from contrasift.cli.flags import with_options
 from contrasift.cli.tables import show_comparison
@@ -84,7 +84,7 @@ def run_command(
     folder = out or Path("runs") / _run_name(options)
     quiet = quiet or as_json
     with (
-        reached(engine, address, Narrator(quiet=quiet).say) as connect,
+        reached(engine, address, ConsoleNarrator(quiet=quiet).say) as connect,
         start_run(
             folder, options, device=device, update=update, quiet=quiet, connect=connect
         ) as run,

@@ -11,7 +11,7 @@ import typer
 
 from contrasift.catalogue import OBJECTIVES
 from contrasift.cli.common import Json, Quiet, Update, continue_run
-from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.console import ConsoleNarrator, print_json
 from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
 from contrasift.cli.flags import as_flags, pick, with_options
 from contrasift.errors import UsageError, visible
@@ -65,7 +65,7 @@ def select_command(
 
         contrasift select embeddings.npy --fraction 0.2 --engine ray --out chosen/
     """
-    narrator = Narrator(quiet=quiet or as_json)
+    narrator = ConsoleNarrator(quiet=quiet or as_json)
     options = SelectOptions(**pick(given, SelectOptions))
     beside = MatrixOptions(**pick(given, MatrixOptions))
     if out is None:

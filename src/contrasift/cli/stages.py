@@ -22,7 +22,7 @@ from contrasift.cli.common import (
     print_stage,
     start_run,
 )
-from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.console import ConsoleNarrator, print_json
 from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
 from contrasift.cli.flags import pick, with_options
 from contrasift.cli.tables import show_pools
@@ -70,7 +70,7 @@ def embed_command(
     options = merge_options(None, given | {"pool": pool}, base)
     quiet = quiet or as_json
     with (
-        reached(engine, address, Narrator(quiet=quiet).say) as connect,
+        reached(engine, address, ConsoleNarrator(quiet=quiet).say) as connect,
         start_run(out, options, device=device, update=update, quiet=quiet, connect=connect) as run,
     ):
         from contrasift.pipeline.stages.embed import embed
@@ -134,7 +134,7 @@ def classes_command(
     if reading:
         raise UsageError("out= beside " + " and ".join(f"{name}=" for name in reading), "none")
     with (
-        reached(engine, address, Narrator(quiet=quiet).say) as connect,
+        reached(engine, address, ConsoleNarrator(quiet=quiet).say) as connect,
         continue_run(
             folder, given, device=device, update=update, quiet=quiet, connect=connect
         ) as run,
@@ -168,7 +168,7 @@ def _classes_of_matrix(
         out,
         ClassesOptions(**classes_given(given)),
         MatrixReading(**pick(given, MatrixReading)),
-        narrator=Narrator(quiet=quiet),
+        narrator=ConsoleNarrator(quiet=quiet),
         update=update,
     )
     table, facts = out / "classes.parquet", read_json(out / "classes.json")
@@ -335,7 +335,7 @@ def report_command(
 
         if moved_to is not None:
             raise UsageError("a run folder for pool=", f"{folder}, a selection")
-        page = report_selection(folder, Narrator(quiet=quiet or as_json))
+        page = report_selection(folder, ConsoleNarrator(quiet=quiet or as_json))
     if as_json:
         print_json(json.dumps({"run": str(folder), "report": str(page)}))
     else:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from contrasift.cli.common import Json, Quiet
-from contrasift.cli.console import Narrator, print_json
+from contrasift.cli.console import ConsoleNarrator, print_json
 from contrasift.cli.flags import pick, with_options
 from contrasift.errors import UsageError
 from contrasift.text.options import TextOptions, TextPoolOptions
@@ -55,7 +55,7 @@ def text_command(
     from contrasift.pipeline.studies.text import bound_texts, embed_texts
     from contrasift.text.collection import open_texts
 
-    narrator = Narrator(quiet=quiet or as_json)
+    narrator = ConsoleNarrator(quiet=quiet or as_json)
     pool = TextPoolOptions(**pick(given, TextPoolOptions))
     options = TextOptions(**pick(given, TextOptions))
     draws = _draws(bounds)

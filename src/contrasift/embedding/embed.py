@@ -22,7 +22,7 @@ from contrasift.narration import Progress
 from contrasift.options.words import Layer
 from contrasift.results import Embeddings
 from contrasift.store.atomic import reserve
-from contrasift.training.batches import ImageSource, RowBatches, check_positions, load_batches
+from contrasift.training.batches import ImagePool, RowBatches, check_positions, load_batches
 from contrasift.training.encoders import Encoder, check_vectors, weights_sha256, wrap_encoder
 from contrasift.training.pretrain import choose_device
 from contrasift.training.progress import no_progress
@@ -41,7 +41,7 @@ _JOURNAL_SECONDS = 1.0
 
 
 def embed(
-    pool: ImageSource,
+    pool: ImagePool,
     positions: np.ndarray,
     encoder: Encoder | Callable[[torch.Tensor], torch.Tensor],
     *,
@@ -114,7 +114,7 @@ def embed(
 
 
 def _embed(
-    pool: ImageSource,
+    pool: ImagePool,
     places: np.ndarray,
     encoder: Encoder | Callable[[torch.Tensor], torch.Tensor],
     *,
@@ -169,7 +169,7 @@ def _embed(
 
 
 def features(
-    pool: ImageSource,
+    pool: ImagePool,
     positions: np.ndarray,
     encoder: Encoder,
     layer: str = "backbone",
@@ -218,7 +218,7 @@ def _check_layer(layer: str) -> None:
 
 
 def _batches(
-    pool: ImageSource, batches: RowBatches, workers: int
+    pool: ImagePool, batches: RowBatches, workers: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Images and indices of each batch; where images are decoded, while the one before is embedded.
 
@@ -297,7 +297,7 @@ def _check_directions(norms: np.ndarray, index: np.ndarray) -> None:
 
 
 def _fingerprint(
-    description: dict[str, Any], index: np.ndarray, batch_size: int, pool: ImageSource
+    description: dict[str, Any], index: np.ndarray, batch_size: int, pool: ImagePool
 ) -> str:
     """What a half-filled file must agree in to be gone on with."""
     text = json.dumps(

@@ -18,7 +18,7 @@ from contrasift.engines.files import SharedMatrix, SharedRows
 from contrasift.engines.tasks import RETRIES, in_tasks
 from contrasift.selection.gather import gather
 from contrasift.selection.kernels import dots, linear_form
-from contrasift.selection.kernels.passes import Best, replay_block, sum_chosen_block
+from contrasift.selection.kernels.passes import TopRows, replay_block, sum_chosen_block
 
 _BINS = 1 << 16
 # So many different scores of one part are sent to be ordered; more are narrowed down further.
@@ -88,7 +88,7 @@ class SpreadRows:
             scores[start:stop] = part
         return scores
 
-    def best(self, direction: np.ndarray, free: np.ndarray, places: int) -> Best:
+    def best(self, direction: np.ndarray, free: np.ndarray, places: int) -> TopRows:
         """See `Passes`."""
         import ray
 
@@ -116,7 +116,7 @@ class SpreadRows:
 
     def _sum_best(
         self, scored: list[tuple[Any, Any]], theta: float, missing: int, ties: list[int]
-    ) -> Best:
+    ) -> TopRows:
         """The sum of all free rows above θ and of the `missing` lowest ones at it."""
         import ray
 
@@ -133,7 +133,7 @@ class SpreadRows:
         ):
             fixed.append(own)
             last_tie = start + tie if count else last_tie
-        return Best(dots.add_exactly(fixed, self.width), theta, last_tie)
+        return TopRows(dots.add_exactly(fixed, self.width), theta, last_tie)
 
     def _spans(self) -> list[tuple[int, int]]:
         bounds = self._bounds.tolist()

@@ -28,7 +28,7 @@ from contrasift.store.tables import read_latent_classes, read_table
 
 if TYPE_CHECKING:
     from contrasift.narration import Progress
-    from contrasift.training.batches import ImageSource
+    from contrasift.training.batches import ImagePool
     from contrasift.training.encoders import Encoder
 
 # Methods whose classes have no centre that would stand for them.
@@ -218,7 +218,7 @@ class RunEncoder:
 
     def embed(
         self,
-        images: ImageSource,
+        images: ImagePool,
         positions: np.ndarray,
         *,
         path: Path | None = None,
@@ -255,7 +255,7 @@ class RunEncoder:
     def _by_one(
         self,
         number: int,
-        images: ImageSource,
+        images: ImagePool,
         positions: np.ndarray,
         path: Path | None,
         device: str,

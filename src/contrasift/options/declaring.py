@@ -64,9 +64,14 @@ def words_of(hint: Any) -> tuple[str, ...]:
 
 
 @functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+@functools.cache
 def legal_words(group: type[Options]) -> dict[str, tuple[str, ...]]:
     """The legal words of every option that has some."""
-    hints = typing.get_type_hints(group)
+    hints = _hints(group)
     found = {
         item.name: item.metadata.get("choices") or words_of(hints[item.name])
         for item in dataclasses.fields(group)
@@ -134,7 +139,7 @@ class Options:
     @classmethod
     def from_mapping(cls: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
         """Build from a recipe's section; an unknown key is an error that lists the known ones."""
-        kinds = typing.get_type_hints(cls)
+        kinds = _hints(cls)
         for key in values:
             if key not in kinds:  # the nearest is only then looked for: it takes longest
                 known = ", ".join(kinds)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contrasift.catalogue import nearest
+from contrasift.errors import UsageError
 from contrasift.options.choosing import ClassesOptions, EmbedOptions, PoolOptions
 from contrasift.options.declaring import Options, option, require
 from contrasift.options.selecting import SelectOptions
@@ -101,12 +102,9 @@ class RunOptions:
     def from_mapping(cls, recipe: Mapping[str, Any]) -> RunOptions:
         """Build from a recipe; unknown sections and keys are errors that list the known ones."""
         for name, section in recipe.items():
-            require(
-                name in GROUPS,
-                f"one of the sections {', '.join(GROUPS)}",
-                name,
-                nearest(str(name), GROUPS),
-            )
+            if name not in GROUPS:
+                known = ", ".join(GROUPS)
+                raise UsageError(f"one of the sections {known}", name, nearest(str(name), GROUPS))
             require(isinstance(section, Mapping), f"section {name} to hold options", section)
         sections: dict[str, Any] = {
             name: kind.from_mapping(recipe[name]) for name, kind in GROUPS.items() if name in recipe

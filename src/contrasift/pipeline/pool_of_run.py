@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PoolComparison:
     """How a pool compares with the one that a run was made from.
 
     Attributes:
@@ -104,18 +104,18 @@ def keep_content(folder: Path, pool: Pool, progress: Progress | None = None) -> 
     )
 
 
-def compare_pool(folder: RunFolder, pool: Pool) -> Verdict:
+def compare_pool(folder: RunFolder, pool: Pool) -> PoolComparison:
     """How a pool compares with the one that a run was made from; content is read if need be."""
     scan = folder.records().get("scan")
     if scan is None:  # a folder that was put together from files
-        return Verdict(tuple(_of_examples(folder.path, pool)))
+        return PoolComparison(tuple(_of_examples(folder.path, pool)))
     facts = scan.facts
     if facts.get("pool", pool.fingerprint) == pool.fingerprint:
-        return Verdict()
+        return PoolComparison()
     parts = facts.get("parts")
     if parts is None:  # an earlier version kept no more
         changes = tuple(_of_examples(folder.path, pool))
-        return Verdict(changes, unsure=not changes)
+        return PoolComparison(changes, unsure=not changes)
     changes = []
     if parts["form"] != pool.parts["form"]:
         changes.append(f"images of {pool.parts['form']}, not {parts['form']}")
@@ -123,7 +123,7 @@ def compare_pool(folder: RunFolder, pool: Pool) -> Verdict:
     if parts["test"] != pool.parts["test"] and not changes:
         changes += _of_test(facts, pool)
     if changes:
-        return Verdict(tuple(changes))
+        return PoolComparison(tuple(changes))
     return _of_content(folder.path, pool)
 
 
@@ -159,7 +159,7 @@ def _keep_place(folder: RunFolder, pool: Pool) -> None:
     folder.finish("scan", record.fingerprint, record.seconds, record.files, **facts)
 
 
-def changed(folder: RunFolder, verdict: Verdict) -> RunFolderError:
+def changed(folder: RunFolder, verdict: PoolComparison) -> RunFolderError:
     """Why a run does not go on with a pool."""
     return RunFolderError(
         f"the pool that {folder.path} was made from",
@@ -227,10 +227,10 @@ def _of_test(facts: Mapping[str, Any], pool: Pool) -> list[str]:
     return ["other labels of held-out images"] if other else []
 
 
-def _of_content(folder: Path, pool: Pool) -> Verdict:
+def _of_content(folder: Path, pool: Pool) -> PoolComparison:
     """By the hash of every image."""
     if not (folder / CONTENT).exists():
-        return Verdict(unsure=True)
+        return PoolComparison(unsure=True)
     table = read_table(folder / CONTENT, "index", "held_out", "digest")
     changes, unknown = [], False
     for part, held_out in ((pool, False), (pool.test, True)):
@@ -238,7 +238,7 @@ def _of_content(folder: Path, pool: Pool) -> Verdict:
         if part is None:
             continue
         if not np.array_equal(table["index"][rows], part.index):
-            return Verdict((f"other {'held-out ' if held_out else ''}examples",))
+            return PoolComparison((f"other {'held-out ' if held_out else ''}examples",))
         before, now = table["digest"][rows], part.digests()
         unknown |= bool(((before == 0) & (now == 0)).any())
         other = np.flatnonzero(before != now)
@@ -247,6 +247,6 @@ def _of_content(folder: Path, pool: Pool) -> Verdict:
             changes.append(
                 f"{other.size:,} {what} with other content, such as {part.ids[int(other[0])]}"
             )
-    return Verdict(
+    return PoolComparison(
         tuple(changes), moved=not changes and not unknown, unsure=not changes and unknown
     )

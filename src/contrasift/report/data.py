@@ -269,7 +269,7 @@ class LineChart:
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Rows of text under a heading.
 
     Attributes:
@@ -304,7 +304,7 @@ class Topic:
     intro: str = ""
     sentences: Sequence[str] = ()
     charts: Sequence[LineChart] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[TextTable] = ()
     caption: str = ""
 
 
@@ -366,8 +366,8 @@ class ReportData:
     further: Sequence[Missing] = ()
     arms: Sequence[ArmResult] = ()
     comparison_note: str = ""
-    differences: Table | None = None
-    other_readings: Sequence[Table] = ()
+    differences: TextTable | None = None
+    other_readings: Sequence[TextTable] = ()
     coverage: Topic | None = None
     map: EmbeddingMap | None = None
     gallery: Gallery | None = None
@@ -380,7 +380,7 @@ class ReportData:
     certificate: Certificate | None = None
     classes: Sequence[ClassBar] = ()
     class_facts: Mapping[str, Any] = field(default_factory=dict)
-    rounds: Table | None = None
+    rounds: TextTable | None = None
     negatives: Topic | None = None
     bounds: Topic | None = None
     training: Sequence[TrainingCurve] = ()

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from contrasift.report.data import Table
+from contrasift.report.data import TextTable
 from contrasift.report.page import asset, environment, plotly
 from contrasift.report.payload import script_json
 from contrasift.store.atomic import write_text
 
 
 @dataclass(frozen=True)
-class Curve:
+class DifficultyCurve:
     """A measure by percentile of difficulty.
 
     Attributes:
@@ -66,10 +66,10 @@ class NegativesPage:
 
     title: str
     summary: Sequence[str]
-    curves: Sequence[Curve]
+    curves: Sequence[DifficultyCurve]
     hard_shares: Sequence[float]
     shuffled_shares: Sequence[float]
-    tables: Sequence[Table] = ()
+    tables: Sequence[TextTable] = ()
     pairs: Sequence[ImagePair] = ()
 
 

@@ -23,7 +23,7 @@ _ORDER_STREAM = -1
 
 
 @runtime_checkable
-class ImageSource(Protocol):
+class ImagePool(Protocol):
     """What training and embedding need to know of a pool.
 
     Attributes:
@@ -96,7 +96,7 @@ class EpochBatches(Sampler[list[int]]):
         first_epoch: how many epochs earlier sittings have finished.
     """
 
-    def __init__(self, source: ImageSource, positions: np.ndarray, batch_size: int, seed: int):
+    def __init__(self, source: ImagePool, positions: np.ndarray, batch_size: int, seed: int):
         if batch_size > len(positions):
             raise UsageError(
                 "a batch size of at most the number of training examples",
@@ -143,7 +143,7 @@ class RowBatches(Sampler[list[int]]):
 class _SourceBatches(Dataset):
     """Positions in, (uint8 images, stable indices) out: a whole batch in one read."""
 
-    def __init__(self, source: ImageSource):
+    def __init__(self, source: ImagePool):
         self._source = source
 
     def __getitem__(self, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -156,7 +156,7 @@ class _SourceBatches(Dataset):
 
 
 def load_batches(
-    source: ImageSource, batches: Sampler[list[int]], workers: int = 0
+    source: ImagePool, batches: Sampler[list[int]], workers: int = 0
 ) -> DataLoader[Any]:
     """Read the batches of a sampler, in the background if there are workers (for pools on disk)."""
     return DataLoader(

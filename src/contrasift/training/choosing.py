@@ -20,7 +20,7 @@ from contrasift.negatives.losses import (
 from contrasift.negatives.policies import Tags, everything, parse_schedule
 from contrasift.negatives.processes import n_processes, rank
 from contrasift.options import TrainOptions, parse_loss
-from contrasift.training.batches import ImageSource
+from contrasift.training.batches import ImagePool
 from contrasift.training.views import counter_uniforms, moved
 
 # Keeps the policy `random` apart from the views and the order.
@@ -42,7 +42,7 @@ class PoolTags:
     latent_classes: np.ndarray | None = None
 
     @classmethod
-    def of(cls, pool: ImageSource, latent_classes: np.ndarray | None = None) -> PoolTags:
+    def of(cls, pool: ImagePool, latent_classes: np.ndarray | None = None) -> PoolTags:
         """The labels of a pool, if it has any, and given latent classes.
 
         Raises:

@@ -23,7 +23,7 @@ from contrasift.fingerprints import array_sha256, json_fingerprint
 from contrasift.narration import Progress
 from contrasift.options import METHODS, TrainOptions, parse_epochs
 from contrasift.store.atomic import write_text
-from contrasift.training.batches import EpochBatches, ImageSource, check_positions
+from contrasift.training.batches import EpochBatches, ImagePool, check_positions
 from contrasift.training.choosing import PoolTags, required_tags
 from contrasift.training.devices import (
     choose_device,
@@ -65,7 +65,7 @@ class TrainingResult:
 
 
 def pretrain(
-    pool: ImageSource,
+    pool: ImagePool,
     positions: np.ndarray,
     options: TrainOptions,
     *,
@@ -155,7 +155,7 @@ def untrained_encoder(options: TrainOptions, channels: int, image_size: int, see
 
 
 def _describe_run(
-    pool: ImageSource,
+    pool: ImagePool,
     places: np.ndarray,
     options: TrainOptions,
     seed: int,
@@ -228,7 +228,7 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
 
 def _fit(
     encoder: Encoder,
-    pool: ImageSource,
+    pool: ImagePool,
     tags: PoolTags,
     batches: EpochBatches,
     options: TrainOptions,

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from contrasift.narration import Progress
 from contrasift.negatives.processes import gathered_rows, n_processes
 from contrasift.store.atomic import atomic_path
-from contrasift.training.batches import EpochBatches, ImageSource, load_batches
+from contrasift.training.batches import EpochBatches, ImagePool, load_batches
 from contrasift.training.checkpoints import save_state
 from contrasift.training.encoders import Encoder, save_encoder
 from contrasift.training.joining import average_statistics
@@ -31,7 +31,7 @@ class LoaderInPlace(lightning.LightningDataModule):
     And says what of a batch goes to the device.
     """
 
-    def __init__(self, source: ImageSource, batches: EpochBatches, workers: int):
+    def __init__(self, source: ImagePool, batches: EpochBatches, workers: int):
         super().__init__()
         self._about = source, batches, workers
 

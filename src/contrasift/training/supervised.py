@@ -18,7 +18,7 @@ from contrasift.narration import Progress
 from contrasift.options import DynamicsOptions
 from contrasift.store.atomic import atomic_path, write_text
 from contrasift.training.batches import (
-    ImageSource,
+    ImagePool,
     RowBatches,
     check_positions,
     epoch_order,
@@ -58,16 +58,14 @@ class Recorded:
 class _Batches(RowBatches):
     """All positions of an epoch in random order, in pieces of at least the batch size."""
 
-    def __init__(
-        self, source: ImageSource, positions: np.ndarray, size: int, seed: int, epoch: int
-    ):
+    def __init__(self, source: ImagePool, positions: np.ndarray, size: int, seed: int, epoch: int):
         order = epoch_order(seed, epoch, source.index[positions])
         # Nobody is left out, and no piece is so small that batch norm fails.
         self._batches = np.array_split(positions[order], max(1, len(positions) // size))
 
 
 def record_dynamics(
-    pool: ImageSource,
+    pool: ImagePool,
     positions: np.ndarray,
     codes: np.ndarray,
     options: DynamicsOptions,
@@ -172,7 +170,7 @@ def _linear_layer(width: int, n_classes: int, seed: int) -> nn.Linear:
 
 
 def _end_of_epoch(
-    pool: ImageSource,
+    pool: ImagePool,
     places: np.ndarray,
     codes: np.ndarray,
     encoder: Encoder,
@@ -196,7 +194,7 @@ def _end_of_epoch(
 
 
 def _describe(
-    pool: ImageSource, places: np.ndarray, codes: np.ndarray, options: DynamicsOptions, seed: int
+    pool: ImagePool, places: np.ndarray, codes: np.ndarray, options: DynamicsOptions, seed: int
 ) -> dict[str, Any]:
     """Everything that decides what is recorded."""
     about = options.as_dict()

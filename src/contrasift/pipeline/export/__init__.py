@@ -11,7 +11,7 @@ from contrasift.catalogue import check_choice
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.ids import as_ids, uid_halves
 from contrasift.narration import Progress
-from contrasift.pipeline.export.chosen import Chosen, Say, read_chosen, with_pool
+from contrasift.pipeline.export.chosen import ChosenExamples, Say, read_chosen, with_pool
 from contrasift.pipeline.export.fiftyone import write_fiftyone
 from contrasift.pipeline.export.images import write_images
 from contrasift.pipeline.export.rows import write_metadata, write_rows
@@ -88,7 +88,7 @@ def export(
     else:
         chosen = with_pool(chosen, run, say)
         _refuse_inside_pool(run, out)
-        writers: dict[str, Callable[[Chosen, Path], object]] = {
+        writers: dict[str, Callable[[ChosenExamples, Path], object]] = {
             "images": lambda what, folder: write_images(what, folder, link, say, progress),
             "webdataset": lambda what, folder: write_shards(what, folder, shard_size, progress),
             "hf": lambda what, folder: _write_dataset(what, folder, progress),
@@ -99,7 +99,7 @@ def export(
     return len(chosen)
 
 
-def _write_dataset(chosen: Chosen, folder: Path, progress: Progress) -> None:
+def _write_dataset(chosen: ChosenExamples, folder: Path, progress: Progress) -> None:
     from contrasift.pipeline.export.huggingface import write_dataset
 
     write_dataset(chosen, folder, progress)
@@ -116,7 +116,7 @@ def _write_indices(out: Path, index: np.ndarray) -> None:
         np.save(file, index)
 
 
-def _write_pairs(out: Path, chosen: Chosen) -> None:
+def _write_pairs(out: Path, chosen: ChosenExamples) -> None:
     if out.suffix != ".npy":
         raise UsageError("out= ending in .npy for the index of DataComp", str(out))
     _refuse_file(out)

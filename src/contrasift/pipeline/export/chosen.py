@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenExamples:
     """Examples of a run in the order of their pool index.
 
     Attributes:
@@ -106,7 +106,7 @@ class Chosen:
         return facts if label is None else {**facts, "label": label}
 
 
-def read_chosen(run: Path, *, everything: bool = False) -> Chosen:
+def read_chosen(run: Path, *, everything: bool = False) -> ChosenExamples:
     """The selected examples of a run folder, or every example that was ranked.
 
     Raises:
@@ -124,7 +124,7 @@ def read_chosen(run: Path, *, everything: bool = False) -> Chosen:
     if not everything:
         order = order[table["selected"][order]]
     ids, labels = _names(run, table["index"][order])
-    return Chosen(
+    return ChosenExamples(
         index=table["index"][order],
         latent_class=table["latent_class"][order],
         rank=table["rank"][order],
@@ -135,7 +135,7 @@ def read_chosen(run: Path, *, everything: bool = False) -> Chosen:
     )
 
 
-def with_pool(chosen: Chosen, run: Path, say: Say) -> Chosen:
+def with_pool(chosen: ChosenExamples, run: Path, say: Say) -> ChosenExamples:
     """The same examples with their images.
 
     Raises:

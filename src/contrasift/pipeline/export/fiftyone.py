@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contrasift.narration import Progress
-from contrasift.pipeline.export.chosen import Chosen, Say
+from contrasift.pipeline.export.chosen import ChosenExamples, Say
 from contrasift.pipeline.export.images import write_images
 from contrasift.store.atomic import write_json
 
@@ -16,7 +16,9 @@ from contrasift.store.atomic import write_json
 _DATABASE_KEY = "version"
 
 
-def write_fiftyone(chosen: Chosen, folder: Path, link: str, say: Say, progress: Progress) -> None:
+def write_fiftyone(
+    chosen: ChosenExamples, folder: Path, link: str, say: Say, progress: Progress
+) -> None:
     """Write `metadata.json`, `samples.json` and `data/`, which FiftyOne imports as `FiftyOneDataset`.
 
         fiftyone.Dataset.from_dir(folder, dataset_type=fiftyone.types.FiftyOneDataset)
@@ -50,7 +52,7 @@ def write_fiftyone(chosen: Chosen, folder: Path, link: str, say: Say, progress: 
         file.write("\n]}\n")
 
 
-def _sample(chosen: Chosen, row: int, name: str) -> dict[str, Any]:
+def _sample(chosen: ChosenExamples, row: int, name: str) -> dict[str, Any]:
     facts = chosen.facts(row)
     selected = bool(chosen.selected[row])
     gain = float(chosen.gain[row])

@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from contrasift.errors import MissingExtraError
 from contrasift.narration import Progress
-from contrasift.pipeline.export.chosen import Chosen
+from contrasift.pipeline.export.chosen import ChosenExamples
 from contrasift.pools.labels import encode_labels
 
 _BATCH = 100
 
 
-def write_dataset(chosen: Chosen, folder: Path, progress: Progress) -> None:
+def write_dataset(chosen: ChosenExamples, folder: Path, progress: Progress) -> None:
     """Write what `datasets.load_from_disk` reads.
 
     A pool that is such a data set keeps its columns: it is `dataset.select(indices)`. Any other gets
@@ -61,7 +61,7 @@ def _save(datasets: Any, dataset: Any, folder: Path) -> None:
             datasets.enable_progress_bars()
 
 
-def _features(datasets: Any, chosen: Chosen, names: tuple[str, ...]) -> Any:
+def _features(datasets: Any, chosen: ChosenExamples, names: tuple[str, ...]) -> Any:
     numbers = np.asarray(chosen.latent_class).dtype.kind in "iu"
     return datasets.Features(
         {
@@ -75,6 +75,8 @@ def _features(datasets: Any, chosen: Chosen, names: tuple[str, ...]) -> Any:
     )
 
 
-def _row(chosen: Chosen, row: int, codes: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
+def _row(
+    chosen: ChosenExamples, row: int, codes: np.ndarray, names: tuple[str, ...]
+) -> dict[str, Any]:
     facts = chosen.facts(row) | {"image": {"bytes": chosen.image(row)[0], "path": None}}
     return facts | {"label": int(codes[row])} if names else facts

@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 from contrasift.narration import Progress
-from contrasift.pipeline.export.chosen import Chosen, Say
+from contrasift.pipeline.export.chosen import ChosenExamples, Say
 from contrasift.pipeline.export.whole import candidates, place
 
 
 def write_images(
-    chosen: Chosen, folder: Path, link: str, say: Say, progress: Progress
+    chosen: ChosenExamples, folder: Path, link: str, say: Say, progress: Progress
 ) -> list[str]:
     """Put every image into a folder under its id, or its index where the id cannot be a file name.
 

@@ -10,12 +10,12 @@ import tarfile
 from pathlib import Path
 
 from contrasift.narration import Progress
-from contrasift.pipeline.export.chosen import Chosen
+from contrasift.pipeline.export.chosen import ChosenExamples
 
 _WHOLE_NUMBER = re.compile(r"[0-9]+")
 
 
-def write_shards(chosen: Chosen, folder: Path, shard_size: int, progress: Progress) -> None:
+def write_shards(chosen: ChosenExamples, folder: Path, shard_size: int, progress: Progress) -> None:
     """Write `shard-000000.tar` and so on, the same bytes for the same selection.
 
     An example is `KEY.EXT` with the image's bytes as they were, `KEY.cls` with its label where
@@ -39,7 +39,7 @@ def write_shards(chosen: Chosen, folder: Path, shard_size: int, progress: Progre
             os.fsync(file.fileno())
 
 
-def _add_example(tar: tarfile.TarFile, chosen: Chosen, row: int, kind: str) -> None:
+def _add_example(tar: tarfile.TarFile, chosen: ChosenExamples, row: int, kind: str) -> None:
     key = f"{int(chosen.index[row]):09d}"
     data, suffix = chosen.image(row)
     _add(tar, f"{key}{suffix.lower()}", data)

@@ -25,7 +25,7 @@ _SETTINGS = {"labels_per_class": _LABELS_PER_CLASS, "regularisation": None}
 
 
 @dataclass(frozen=True)
-class Reading:
+class EvaluationProtocol:
     """One way to read an encoder's worth.
 
     Attributes:
@@ -38,30 +38,34 @@ class Reading:
 
     @property
     def suffix(self) -> str:
-        """What its stages are called beside those of the first reading."""
-        return "" if self == Reading() else f" {self.layer}-{self.probe}"
+        """What its stages are called beside those of the first protocol."""
+        return "" if self == EvaluationProtocol() else f" {self.layer}-{self.probe}"
 
     @property
     def folder(self) -> str:
         """Where its results are in a run."""
-        return "evaluation" if self == Reading() else f"evaluation/{self.layer}-{self.probe}"
+        return (
+            "evaluation"
+            if self == EvaluationProtocol()
+            else f"evaluation/{self.layer}-{self.probe}"
+        )
 
 
 def evaluate(
-    run: Run, arm: Arm, reading: Reading | None = None, encoder: Any = None
+    run: Run, arm: Arm, protocol: EvaluationProtocol | None = None, encoder: Any = None
 ) -> StageRecord:
     """What one arm's encoder is worth, by every judge.
 
     Args:
         run: whose pool and held-out data are used.
         arm: a trained one, or `untrained`.
-        reading: layer and probe; default: the backbone, by logistic regression.
+        protocol: layer and probe; default: the backbone, by logistic regression.
         encoder: another encoder, from elsewhere, which the arm only names.
 
     Returns:
         The record of the stage.
     """
-    reading = reading or Reading()
+    protocol = protocol or EvaluationProtocol()
     if encoder is not None:
         from contrasift.training.encoders import weights_sha256
 
@@ -70,16 +74,16 @@ def evaluate(
         upstream = run.options.train.fingerprint(run.record("scan").fingerprint, str(arm.seed))
     else:
         upstream = run.record(f"train {arm.name}").fingerprint
-    stage = f"evaluate {arm.name}{reading.suffix}"
+    stage = f"evaluate {arm.name}{protocol.suffix}"
     compare = run.options.compare
     # Version 0.1 had no judge with few labels: what it evaluated stays, without.
     settings = {
         "labels_per_class": compare.labels_per_class,
-        "regularisation": compare.regularisation if reading.probe == "logistic" else None,
+        "regularisation": compare.regularisation if protocol.probe == "logistic" else None,
     }
     told = "" if settings == _SETTINGS else f" {settings}"
     fingerprint = fingerprint_of(f"{stage} {upstream}{told}")
-    result_file = f"{reading.folder}/{arm.name}.json"
+    result_file = f"{protocol.folder}/{arm.name}.json"
 
     def work() -> dict[str, Any]:
         require_evaluation_data(run)
@@ -88,7 +92,7 @@ def evaluate(
             readable_positions(run),
             run.test_positions,
             encoder or _arm_encoder(run, arm),
-            reading,
+            protocol,
             seed=arm.seed,
             **settings,
             device=run.device,
@@ -98,8 +102,8 @@ def evaluate(
             {
                 "subset": arm.subset,
                 "seed": arm.seed,
-                "layer": reading.layer,
-                "probe": reading.probe,
+                "layer": protocol.layer,
+                "probe": protocol.probe,
                 "train_examples": result.details["train"],
                 "test_examples": result.details["test"],
                 **dataclasses.asdict(result),
@@ -117,7 +121,7 @@ def evaluate_encoder(
     positions: np.ndarray,
     held_out: np.ndarray,
     encoder: Any,
-    reading: Reading,
+    protocol: EvaluationProtocol,
     *,
     seed: int,
     labels_per_class: int = _LABELS_PER_CLASS,
@@ -131,7 +135,7 @@ def evaluate_encoder(
         positions: readable examples of the pool; those without a label are left out.
         held_out: readable examples of the held-out part.
         encoder: images to vectors.
-        reading: layer and probe.
+        protocol: layer and probe.
         seed: of the probes.
         labels_per_class: of the probe with few labels; 0: none.
         regularisation: λ of the linear probe with all labels; default: chosen.
@@ -147,21 +151,21 @@ def evaluate_encoder(
     from contrasift.embedding.embed import features
     from contrasift.evaluation import evaluate as evaluate_features
 
-    if reading.layer == "head" and not encoder.description["projection_dim"]:
+    if protocol.layer == "head" and not encoder.description["projection_dim"]:
         raise UsageError(
-            "layer='backbone' for an encoder without a projection head", f"layer='{reading.layer}'"
+            "layer='backbone' for an encoder without a projection head", f"layer='{protocol.layer}'"
         )
     labels, test = labels_and_test(pool)
     positions = positions[labels[positions] >= 0]
     test_labels = require_labels(test)
     held_out = held_out[test_labels[held_out] >= 0]
     return evaluate_features(
-        features(pool, positions, encoder, reading.layer, device=device),
+        features(pool, positions, encoder, protocol.layer, device=device),
         labels[positions],
-        features(test, held_out, encoder, reading.layer, device=device),
+        features(test, held_out, encoder, protocol.layer, device=device),
         test_labels[held_out],
         seed=seed,
-        probe=reading.probe,
+        probe=protocol.probe,
         labels_per_class=labels_per_class,
         regularisation=regularisation,
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from contrasift.evaluation import METRICS, PROBES
 from contrasift.pipeline.run import Run
-from contrasift.pipeline.stages.evaluate import Reading
+from contrasift.pipeline.stages.evaluate import EvaluationProtocol
 from contrasift.store.arms import ARMS, Arm
 from contrasift.store.atomic import read_json, write_json
 from contrasift.store.run import StageRecord
@@ -41,12 +41,12 @@ def summarise(run: Run) -> dict[str, Any]:
     """Everything that the comparison shows, from what the stages left; written to evaluation.json."""
     records = run.folder.records()
     preparation = preparation_seconds(run)
-    results = _results(run, Reading())
+    results = _results(run, EvaluationProtocol())
     table = _table(run, results, records, preparation)
     others = []
     for layer, probe in itertools.product(("backbone", "head"), PROBES):
-        reading = Reading(layer, probe)
-        found = {} if reading == Reading() else _results(run, reading)
+        protocol = EvaluationProtocol(layer, probe)
+        found = {} if protocol == EvaluationProtocol() else _results(run, protocol)
         if found:
             rows = _table(run, found, {}, {})
             others.append(
@@ -73,10 +73,10 @@ def summarise(run: Run) -> dict[str, Any]:
     return summary
 
 
-def _results(run: Run, reading: Reading) -> dict[str, dict[int, dict[str, Any]]]:
-    """What a reading found, by subset and seed."""
+def _results(run: Run, protocol: EvaluationProtocol) -> dict[str, dict[int, dict[str, Any]]]:
+    """What a protocol found, by subset and seed."""
     results: dict[str, dict[int, dict[str, Any]]] = {}
-    for path in sorted((run.folder.path / reading.folder).glob("*.json")):
+    for path in sorted((run.folder.path / protocol.folder).glob("*.json")):
         result = read_json(path)
         results.setdefault(result["subset"], {})[result["seed"]] = result
     return results

@@ -84,7 +84,7 @@ def negatives_page(
     """
     from contrasift.negatives.contrasts import consistency
     from contrasift.negatives.profiles import shape_over_difficulty
-    from contrasift.report.negatives import Curve, NegativesPage
+    from contrasift.report.negatives import DifficultyCurve, NegativesPage
 
     titles = {"similarity": "mean cosine", LABEL: "share of the same class"}
     titles |= {LATENT: "share of the same latent class", DEPTH: "depth of the deepest common kind"}
@@ -92,7 +92,7 @@ def negatives_page(
     for name in measures:
         shape = shape_over_difficulty(profiles, name)
         curves.append(
-            Curve(
+            DifficultyCurve(
                 titles[name],
                 *(
                     [] if part is None else part.tolist()
@@ -113,7 +113,7 @@ def negatives_page(
 
 
 def _tables(result: Mapping[str, Any], measures: Sequence[str]) -> list[Any]:
-    from contrasift.report.negatives import Table
+    from contrasift.report.negatives import TextTable
 
     def cell(name: str, value: float) -> str:
         return f"{value:.3f}" if name in ("similarity", DEPTH) else _percent(value)
@@ -122,7 +122,7 @@ def _tables(result: Mapping[str, Any], measures: Sequence[str]) -> list[Any]:
         return "–" if value is None else f"{value:.4g}"
 
     tables = [
-        Table(
+        TextTable(
             "Bands",
             ["percentiles of difficulty", *measures],
             [
@@ -131,7 +131,7 @@ def _tables(result: Mapping[str, Any], measures: Sequence[str]) -> list[Any]:
             ],
             f"Means over {result['replicates']} draws of {result['queries']:,} queries and {result['negatives']:,} negatives.",
         ),
-        Table(
+        TextTable(
             "The hardest 5 % against the rest",
             ["measure", "hardest 5 %", "rest", "t", "p", "difference", "95 % interval", "p"],
             [
@@ -159,7 +159,7 @@ def _tables(result: Mapping[str, Any], measures: Sequence[str]) -> list[Any]:
                 [f"{low:g}-{high:g}", *("–" if x is None else _percent(x) for x in numbers)]
             )
         tables.append(
-            Table(
+            TextTable(
                 "False negatives, estimated without labels",
                 [
                     "percentiles",
@@ -183,7 +183,7 @@ def _tables(result: Mapping[str, Any], measures: Sequence[str]) -> list[Any]:
     ):
         if pairs.get(key):
             tables.append(
-                Table(
+                TextTable(
                     title,
                     ["query's class", "negative's class", "mean cosine", "pairs of examples"],
                     [

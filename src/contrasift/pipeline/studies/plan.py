@@ -24,7 +24,7 @@ from contrasift.store.tables import read_latent_classes
 
 if TYPE_CHECKING:
     from contrasift.pipeline.studies.extrapolate import Advice
-    from contrasift.selection.diagnostics.curves import Curve, Curves
+    from contrasift.selection.diagnostics.curves import Curves, FractionCurve
 
 _MEASURES = ("coverage", "centre", "nu_align", "nu_div")
 
@@ -118,7 +118,7 @@ def _curve_sentences(curves: Curves, kept: int) -> list[str]:
     ) + f" and {curves.draws} random selections with as many of every class"
     sentences = [f"At {share:.3g} of the pool, over {over}:"]
     for name, title in (("nu_align", "ν_align/η"), ("nu_div", "ν_div")):
-        curve: Curve = getattr(curves, name)
+        curve: FractionCurve = getattr(curves, name)
         sentences.append(
             f"{title} is {curve.value[place]:.4f}"
             + ("" if curves.whole else f" ±{curve.half_width[place]:.4f}")
@@ -135,7 +135,7 @@ def _curve_sentences(curves: Curves, kept: int) -> list[str]:
     return sentences
 
 
-def _standing(curve: Curve, place: int) -> str:
+def _standing(curve: FractionCurve, place: int) -> str:
     value = curve.value[place]
     if value < curve.random_low[place]:
         return "better than random"

@@ -20,7 +20,7 @@ _EXAMPLES_A_BIN = 10  # at least, on average: fewer show nothing but noise
 
 
 @runtime_checkable
-class Ranked(Protocol):
+class RankedRun(Protocol):
     """A run with the rank of every example, if it has a selection."""
 
     @property
@@ -34,7 +34,9 @@ class Ranked(Protocol):
         ...
 
 
-def comparison_figures(runs: Sequence[Ranked], found: Sequence[Mapping[str, Any]]) -> list[Figure]:
+def comparison_figures(
+    runs: Sequence[RankedRun], found: Sequence[Mapping[str, Any]]
+) -> list[Figure]:
     """Rank against rank, as a density, for every comparison; and the overlap at every fraction.
 
     Args:

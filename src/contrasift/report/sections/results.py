@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.evaluation import METRICS, Interval, mean_and_interval
-from contrasift.report import ArmResult, Line, LineChart, Table, Topic, TrainingCurve, arm_label
+from contrasift.report import ArmResult, Line, LineChart, TextTable, Topic, TrainingCurve, arm_label
 from contrasift.report.files import RunFiles
 from contrasift.report.verdict import points
 from contrasift.store.arms import trained_arms
@@ -71,12 +71,12 @@ def comparison_note(files: RunFiles) -> str:
     )
 
 
-def differences(files: RunFiles) -> Table | None:
+def differences(files: RunFiles) -> TextTable | None:
     """Selected minus every other subset, paired by seed."""
     found = files.comparison.get("selected_minus", {})
     if not found:
         return None
-    return Table(
+    return TextTable(
         "The selection against the others",
         ["Selected minus …", *(_METRIC_NAMES[metric] for metric in METRICS), "Seeds"],
         [
@@ -92,10 +92,10 @@ def differences(files: RunFiles) -> Table | None:
     )
 
 
-def other_readings(files: RunFiles) -> list[Table]:
+def other_readings(files: RunFiles) -> list[TextTable]:
     """Accuracies by other layers and probes."""
     return [
-        Table(
+        TextTable(
             f"Read at the {reading['layer']} by {reading['probe']} probe",
             ["Trained on", *(_METRIC_NAMES[metric] for metric in METRICS)],
             [
@@ -186,10 +186,10 @@ def _by_percentile(name: str, table: Mapping[str, np.ndarray], measure: str) -> 
     )
 
 
-def _bands(name: str, result: Mapping[str, Any]) -> Table:
+def _bands(name: str, result: Mapping[str, Any]) -> TextTable:
     measures = [str(name) for name in result["overall"]]
     rows = [*result["bands"].items(), ("all", result["overall"])]
-    return Table(
+    return TextTable(
         f"Bands of difficulty, {name}",
         ["Percentiles", *(_MEASURES.get(one.replace(" ", "_"), one) for one in measures)],
         [[band, *(f"{values[one]:.4g}" for one in measures)] for band, values in rows],

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.report import ClassBar, GainCurve, Line, LineChart, Table, Topic
+from contrasift.report import ClassBar, GainCurve, Line, LineChart, TextTable, Topic
 from contrasift.report.files import RunFiles
 from contrasift.report.sections.pictures import evenly
 from contrasift.results import Certificate
@@ -124,7 +124,7 @@ def class_facts(files: RunFiles) -> dict[str, Any]:
     }
 
 
-def rounds(files: RunFiles) -> Table | None:
+def rounds(files: RunFiles) -> TextTable | None:
     """The rounds in which classes were refined."""
     found = files.classes.get("rounds")
     if not found:
@@ -133,7 +133,7 @@ def rounds(files: RunFiles) -> Table | None:
         "stability": "classes no longer agreed better with those of the round before",
         "rounds": "as many as were asked for",
     }
-    return Table(
+    return TextTable(
         "Rounds of refinement",
         ["Round", "Classes", "ARI with the round before", "Selections overlap", "NMI with labels", "Seconds"],
         [

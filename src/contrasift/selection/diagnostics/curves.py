@@ -26,7 +26,7 @@ _NOTHING = 0.0
 
 
 @dataclass(frozen=True)
-class Curve:
+class FractionCurve:
     """One measure against the fraction kept.
 
     Attributes:
@@ -62,10 +62,10 @@ class Curves:
 
     fractions: np.ndarray
     budgets: np.ndarray
-    coverage: Curve
-    centre: Curve
-    nu_align: Curve
-    nu_div: Curve
+    coverage: FractionCurve
+    centre: FractionCurve
+    nu_align: FractionCurve
+    nu_div: FractionCurve
     rows: int
     whole: bool
     draws: int
@@ -235,12 +235,12 @@ def _variance(numbers: np.ndarray, population: int) -> np.ndarray:
     return numbers.var(axis=-1, ddof=1) / drawn * (1.0 - drawn / population)
 
 
-def _curve(means: np.ndarray, half_width: np.ndarray) -> Curve:
+def _curve(means: np.ndarray, half_width: np.ndarray) -> FractionCurve:
     """The ranking's own numbers first, then those of the draws."""
     chance = means[1:]
     if not len(chance):
         nothing = np.full(means.shape[1], np.nan)
-        return Curve(means[0], half_width, nothing, nothing, nothing)
+        return FractionCurve(means[0], half_width, nothing, nothing, nothing)
     middle = chance.mean(axis=0)
     reach = _NORMAL_95 * chance.std(axis=0, ddof=min(1, len(chance) - 1))
-    return Curve(means[0], half_width, middle, middle - reach, middle + reach)
+    return FractionCurve(means[0], half_width, middle, middle - reach, middle + reach)

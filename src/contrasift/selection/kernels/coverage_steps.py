@@ -20,7 +20,7 @@ DONE, COLUMN, EXACT, BOUNDS = range(4)
 HEAP, TAKEN, STEP, POOL, EVALUATIONS = range(5)
 
 
-class Setting(NamedTuple):
+class CoverageSetting(NamedTuple):
     """What does not change during a run."""
 
     values: np.ndarray
@@ -31,7 +31,7 @@ class Setting(NamedTuple):
     modular: np.ndarray  # b⟨z_e, T⟩/(nk)
 
 
-class State(NamedTuple):
+class CoverageState(NamedTuple):
     """The selection so far, and what is known of the candidates."""
 
     open_rows: np.ndarray  # bool [n]; may still be taken

@@ -38,7 +38,7 @@ class Window(NamedTuple):
     next_equal: np.ndarray  # of the whole set; empty where no two rows are equal
 
 
-class Setting(NamedTuple):
+class GreedySetting(NamedTuple):
     """What does not change during a run."""
 
     total: np.ndarray
@@ -49,7 +49,7 @@ class Setting(NamedTuple):
     smallest: int
 
 
-class State(NamedTuple):
+class GreedyState(NamedTuple):
     """The selection so far, and what was learnt about good sizes of levels."""
 
     fixed: np.ndarray  # M in fixed point

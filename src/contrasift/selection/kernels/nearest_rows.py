@@ -70,11 +70,11 @@ def nearest_rows(
     if not 1 <= k <= max(available, 0):
         raise UsageError(f"1 to {available} neighbours, as there are {n} points", f"{k}")
     frame = Frame.of(right)
-    best = Best.none(left.shape[0], k)
+    best = NearestRows.none(left.shape[0], k)
     itself = np.full(left.shape[0], -1, np.int64) if own is None else np.asarray(own, np.int64)
     for stripe in row_blocks(n, 4 * d, _STRIPE_BYTES):
         names = np.arange(stripe.start, stripe.stop)
-        columns = Columns.of(frame.put(right[stripe]), names)
+        columns = PackedColumns.of(frame.put(right[stripe]), names)
         map_rows(
             lambda some, columns=columns: best.improve(
                 frame.put(left[some]), some, itself, columns
@@ -133,7 +133,7 @@ class Frame:
         return np.ldexp(wide, self.exponent).astype(np.float32)
 
 
-class Columns:
+class PackedColumns:
     """Points as the kernels read them: panels, half squares, and the row that each column is.
 
     Attributes:
@@ -151,7 +151,7 @@ class Columns:
         self.group: int = max(1, _GROUP_BYTES // (4 * packed.shape[1] * width))
 
     @classmethod
-    def of(cls, points: np.ndarray, names: np.ndarray) -> Columns:
+    def of(cls, points: np.ndarray, names: np.ndarray) -> PackedColumns:
         """The columns of some points."""
         width = products.TILE.columns
         packed = products.packed_rows(points)
@@ -169,7 +169,7 @@ def half_squares(points: np.ndarray) -> np.ndarray:
     return (squares / 2).astype(np.float32)
 
 
-class Best:
+class NearestRows:
     """The nearest so far of some rows.
 
     Attributes:
@@ -182,11 +182,13 @@ class Best:
         self.found: np.ndarray = found
 
     @classmethod
-    def none(cls, m: int, k: int) -> Best:
+    def none(cls, m: int, k: int) -> NearestRows:
         """Nothing is known."""
         return cls(np.full((m, k), -np.inf, np.float32), np.full((m, k), -1, np.int64))
 
-    def improve(self, left: np.ndarray, rows: slice, own: np.ndarray, columns: Columns) -> None:
+    def improve(
+        self, left: np.ndarray, rows: slice, own: np.ndarray, columns: PackedColumns
+    ) -> None:
         """Look at all columns for some of the rows, whose values are `left`."""
         panels = columns.packed.shape[0]
         left = dots.embedding_rows(np.ascontiguousarray(left))

@@ -16,7 +16,7 @@ from contrasift.selection.kernels import dots, linear_form
 from contrasift.selection.kernels.dots import add_row, compiled, row_dot, row_square
 
 
-class Best(NamedTuple):
+class TopRows(NamedTuple):
     """The rows of largest score.
 
     Attributes:
@@ -63,7 +63,7 @@ class Passes(Protocol):
         """⟨z_i, direction⟩, float64 [n]."""
         ...
 
-    def best(self, direction: np.ndarray, free: np.ndarray, places: int) -> Best:
+    def best(self, direction: np.ndarray, free: np.ndarray, places: int) -> TopRows:
         """The `places` rows (at least one) among the free ones with the largest scores."""
         ...
 
@@ -118,7 +118,7 @@ class HeldRows:
         """See `Passes`."""
         return linear_form.scores(self.rows, direction, self.threads)
 
-    def best(self, direction: np.ndarray, free: np.ndarray, places: int) -> Best:
+    def best(self, direction: np.ndarray, free: np.ndarray, places: int) -> TopRows:
         """See `Passes`."""
         scores = self.scores(direction)
         all_free = bool(free.all())
@@ -137,7 +137,7 @@ class HeldRows:
             self.n,
             self.threads,
         )
-        return Best(dots.add_exactly(parts, self.width), theta, last_tie)
+        return TopRows(dots.add_exactly(parts, self.width), theta, last_tie)
 
     def replay(self, order: np.ndarray, total: np.ndarray, redundancy: float) -> np.ndarray:
         """See `Passes`."""

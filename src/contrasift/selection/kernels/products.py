@@ -28,7 +28,7 @@ from numba.extending import intrinsic
 from contrasift.selection.kernels.dots import _ROUNDER, compiled, embedding_rows
 
 
-class Tile(NamedTuple):
+class RegisterTile(NamedTuple):
     """Shape of a tile: so many rows, times `vectors` registers of `lanes` columns."""
 
     rows: int
@@ -41,12 +41,12 @@ class Tile(NamedTuple):
         return self.vectors * self.lanes
 
 
-def tile_of_host() -> Tile:
+def tile_of_host() -> RegisterTile:
     """The tile that fits this processor's registers; it changes the speed, never a result."""
     features = binding.get_host_cpu_features()
     if features.get("avx512f"):
-        return Tile(12, 2, 16)
-    return Tile(6, 2, 8) if features.get("avx2") else Tile(6, 4, 4)
+        return RegisterTile(12, 2, 16)
+    return RegisterTile(6, 2, 8) if features.get("avx2") else RegisterTile(6, 4, 4)
 
 
 def _loop(builder: ir.IRBuilder, stop: Any) -> Any:
@@ -78,7 +78,7 @@ def _sum_of_lanes(builder: ir.IRBuilder, vector: Any, lanes: int) -> Any:
     return builder.extract_element(vector, ir.Constant(lane, 0))
 
 
-def _emit_chains(context: Any, builder: Any, tile: Tile, left: Any, row: Any, packed: Any,
+def _emit_chains(context: Any, builder: Any, tile: RegisterTile, left: Any, row: Any, packed: Any,
                  panel: Any) -> list[list[Any]]:  # fmt: skip
     """Code for s_ij of a tile: left[row:row + tile.rows] against one panel of packed columns."""
     (left_kind, left_value), (packed_kind, packed_value) = left, packed
@@ -136,7 +136,7 @@ def _vector_at(builder: Any, array: Any, index: Any, element: Any, lanes: int) -
     return builder.bitcast(address, ir.PointerType(ir.VectorType(element, lanes)))
 
 
-def make_tile_sums(tile: Tile) -> Any:
+def make_tile_sums(tile: RegisterTile) -> Any:
     """An intrinsic that adds a tile's s·[s ≥ cut], in fixed point, to sums of rows and columns."""
 
     def _tile_sums(typingctx: Any, left: Any, row: Any, packed: Any, panel: Any, cut: Any,
@@ -187,7 +187,7 @@ def make_tile_sums(tile: Tile) -> Any:
     return intrinsic(inspect.unwrap(_tile_sums))
 
 
-def make_tile_store(tile: Tile) -> Any:
+def make_tile_store(tile: RegisterTile) -> Any:
     """An intrinsic that writes a tile's s·[s ≥ cut] into a matrix, float32."""
 
     def _tile_store(typingctx: Any, left: Any, row: Any, packed: Any, panel: Any, cut: Any,

@@ -45,8 +45,8 @@ from contrasift.selection.kernels.coverage_steps import (
     RUN,
     STEP,
     TAKEN,
-    Setting,
-    State,
+    CoverageSetting,
+    CoverageState,
     advance,
     bound_block,
     first_block,
@@ -145,7 +145,7 @@ def greedy_coverage(
     rows = dots.embedding_rows(values)
     keep, open_rows = check_places(rows.shape[0], budget, keep, eligible)
     _check_options(coverage_weight, centre_weight, self_similarity, epsilon, block)
-    run = _Run(
+    run = _CoverageRun(
         rows,
         open_rows,
         budget,
@@ -206,7 +206,7 @@ def centre_gains(
     return linear_form.scores(rows, total, threads) / max(1, rows.shape[0])
 
 
-class _Run:
+class _CoverageRun:
     """A greedy run: its state, and the passes over all rows."""
 
     def __init__(
@@ -244,10 +244,12 @@ class _Run:
         modular = np.zeros(n)
         if weights[1] > 0.0 and budget > 0:
             modular = centre_gains(rows, threads) * (weights[1] / budget)
-        self.setting = Setting(rows, scale, own, self_similarity is not None, weights[0], modular)
+        self.setting = CoverageSetting(
+            rows, scale, own, self_similarity is not None, weights[0], modular
+        )
         entries = n * min(n, max(2 * d, 256)) if pool_entries is None else pool_entries
         self.longest = max(1, 2 * entries // max(1, n))
-        self.state = State(
+        self.state = CoverageState(
             open_rows=open_rows,
             cover=np.zeros(n, dtype=np.int32),
             heap=np.flatnonzero(open_rows),
@@ -504,6 +506,6 @@ class _Run:
         return coverage + float(modular[order[:kept]].sum()) + best + float(slack)
 
 
-def weighed(setting: Setting, row: int, gain: int) -> float:
+def weighed(setting: CoverageSetting, row: int, gain: int) -> float:
     """a·gain + b⟨z_e, T⟩/(nk)."""
     return setting.weight * (float(gain) / setting.scale) + float(setting.modular[row])

@@ -128,12 +128,12 @@ def row_sums(
         DataError: NaN, infinity, or rows so long that products overflow.
     """
     rows = dots.embedding_rows(values)
-    table = Table.of(rows, threshold, threads)
+    table = ThresholdTable.of(rows, threshold, threads)
     return table.row_sums(rows) / table.scale
 
 
 @dataclass(frozen=True)
-class Table:
+class ThresholdTable:
     """The similarities that count: which rule, which rounding, how many threads."""
 
     cut: np.float32  # the least float32 number ≥ τ: s ≥ τ iff s ≥ cut
@@ -142,7 +142,7 @@ class Table:
     threads: int | None
 
     @classmethod
-    def of(cls, rows: np.ndarray, threshold: float, threads: int | None) -> Table:
+    def of(cls, rows: np.ndarray, threshold: float, threads: int | None) -> ThresholdTable:
         """The table of a pool, with as fine a unit as its sums allow."""
         tau = check_threshold(threshold)
         dots.fixed_point_scale(rows, threads)  # raises for NaN and infinity
@@ -332,9 +332,9 @@ def greedy_thresholded(
     rows = dots.embedding_rows(values)
     kept, open_rows = check_places(rows.shape[0], budget, keep, eligible)
     check_redundancy(redundancy)
-    table = Table.of(rows, threshold, threads)
+    table = ThresholdTable.of(rows, threshold, threads)
     sums = checked_sums(rows, row_sums, table)
-    run = _Run(rows, open_rows, table, sums, float(redundancy), budget)
+    run = _ThresholdRun(rows, open_rows, table, sums, float(redundancy), budget)
     run.take_kept(kept)
     while run.position < budget:
         run.select_from_pool(max(_pool_rows, 1), max(_candidates, 1))
@@ -353,7 +353,7 @@ def greedy_thresholded(
     )
 
 
-def checked_sums(rows: np.ndarray, sums: np.ndarray | None, table: Table) -> np.ndarray:
+def checked_sums(rows: np.ndarray, sums: np.ndarray | None, table: ThresholdTable) -> np.ndarray:
     """R as given, if it has the pool's length, or made."""
     if sums is None:
         return table.row_sums(rows) / table.scale
@@ -362,14 +362,14 @@ def checked_sums(rows: np.ndarray, sums: np.ndarray | None, table: Table) -> np.
     return sums
 
 
-class _Run:
+class _ThresholdRun:
     """A greedy run: what is fixed, what it has taken, and what is known about each row."""
 
     def __init__(
         self,
         rows: np.ndarray,
         open_rows: np.ndarray,
-        table: Table,
+        table: ThresholdTable,
         sums: np.ndarray,
         redundancy: float,
         budget: int,

@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64
 from contrasift.arrays import EmbeddingMatrix, RowMask
 from contrasift.selection.checks import check_places, check_redundancy
 from contrasift.selection.kernels import dots, linear_form
-from contrasift.selection.objectives.threshold import Table, checked_sums, product_error
+from contrasift.selection.objectives.threshold import ThresholdTable, checked_sums, product_error
 
 
 def parts_thresholded(
@@ -53,7 +53,7 @@ def _sums_of_chosen(
     """R_e and c_e(S) of every e in S."""
     rows = dots.embedding_rows(values)
     picked = linear_form.checked_rows(chosen, rows.shape[0], "chosen rows")
-    table = Table.of(rows, threshold, threads)
+    table = ThresholdTable.of(rows, threshold, threads)
     if row_sums is None:
         sums = table.penalties(rows[picked], rows) / table.scale
     else:
@@ -98,7 +98,7 @@ def mean_thresholded(
     rows = dots.embedding_rows(values)
     kept, free = check_places(rows.shape[0], budget, keep, eligible)
     check_redundancy(redundancy)
-    table = Table.of(rows, threshold, threads)
+    table = ThresholdTable.of(rows, threshold, threads)
     sums = checked_sums(rows, row_sums, table)
     count, drawn = int(np.count_nonzero(free)), budget - kept.size
     near = table.penalties(rows, rows[kept]) / table.scale
@@ -166,7 +166,7 @@ def upper_bound_thresholded(
     picked = linear_form.checked_rows(chosen, rows.shape[0], "chosen rows")
     kept, free = check_places(rows.shape[0], picked.size, keep, eligible)
     check_redundancy(redundancy)
-    table = Table.of(rows, threshold, threads)
+    table = ThresholdTable.of(rows, threshold, threads)
     modular = checked_sums(rows, row_sums, table)
     modular = modular - redundancy * (table.own(rows) / table.scale)
     squares = linear_form.squared_norms(rows, threads)

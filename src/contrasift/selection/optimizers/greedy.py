@@ -50,8 +50,8 @@ from contrasift.selection.kernels.greedy_steps import (
     NEAR,
     SPREAD,
     WIDTH,
-    Setting,
-    State,
+    GreedySetting,
+    GreedyState,
     Window,
     no_limit,
     run_window,
@@ -158,7 +158,7 @@ def greedy(
     check_redundancy(redundancy)
     capacity = _window_rows or max(1024, _WINDOW_BYTES // (4 * dimension))
     pace = _Pace(budget, work, watch)
-    run = _Run(passes, open_rows, float(redundancy), budget, _smallest_level, pace)
+    run = _GreedyRun(passes, open_rows, float(redundancy), budget, _smallest_level, pace)
     run.take_kept(keep)
     if run.position < budget:
         run.join_equal_rows()
@@ -231,7 +231,7 @@ class _Moved(NamedTuple):
     reach: float  # 2λ
 
 
-class _Run:
+class _GreedyRun:
     """A greedy run: what is fixed, what it has taken, and the passes over all rows."""
 
     def __init__(
@@ -256,8 +256,8 @@ class _Run:
         norm = float(np.sqrt(self.squares.max(initial=0.0)))
         reach = float(np.sqrt(dots.dot(total, total))) + 2.0 * redundancy * budget * norm
         slack = 16.0 * (d + 16) * 2.0**-53 * norm * reach
-        self.setting = Setting(total, redundancy, passes.scale, norm, slack, smallest_level)
-        self.state = State(
+        self.setting = GreedySetting(total, redundancy, passes.scale, norm, slack, smallest_level)
+        self.state = GreedyState(
             fixed=np.zeros(d, dtype=np.int64),
             selected=np.zeros(d),
             weight=total.copy(),

@@ -124,7 +124,7 @@ def upper_bound_by(
 ) -> float:
     """`upper_bound` for rows wherever they lie."""
     problem = _problem(passes, budget, redundancy, keep, eligible, total)
-    search = _Search(problem, steps, target_share)
+    search = _DualSearch(problem, steps, target_share)
     search.best_value = linear_form.value(problem.total, selected_sum, redundancy)
     search.run(selected_sum)
     return max(search.bound, search.best_value)
@@ -199,7 +199,7 @@ def relax_by(
             "Beyond it gains turn negative and the rule would discard the most central examples: "
             "lower λ or the budget, or use greedy",
         )
-    search = _Search(problem, max(1, steps), target_share)
+    search = _DualSearch(problem, max(1, steps), target_share)
     if 2.0 * redundancy * budget < (1.0 - _NEAR_TURN) * n:
         search.run(problem.mean_point())
     else:  # φ is largest at kT/n, the mean of random selections: only w = T makes a rule
@@ -281,7 +281,7 @@ def _problem(
 
 
 @dataclass
-class _Search:
+class _DualSearch:
     """Minimises the bound D, and notes the best selection met on the way."""
 
     problem: _Problem
