@@ -23,9 +23,11 @@ if TYPE_CHECKING:  # what editors and type checkers read; at run time `__getattr
     from contrasift.errors import (
         ContrasiftError,
         DataError,
+        DegenerateObjectiveWarning,
         MissingExtraError,
         RunFolderError,
         UsageError,
+        WorseThanRandomWarning,
     )
     from contrasift.estimator import AugmentationSimilaritySelector
     from contrasift.evaluation import Evaluation, evaluate
@@ -49,6 +51,7 @@ _HOME = {
     "ClassSummary": "contrasift.results",
     "ContrasiftError": "contrasift.errors",
     "DataError": "contrasift.errors",
+    "DegenerateObjectiveWarning": "contrasift.errors",
     "Embeddings": "contrasift.results",
     "Encoder": "contrasift.training.encoders",
     "Evaluation": "contrasift.evaluation",
@@ -63,6 +66,7 @@ _HOME = {
     "TrainOptions": "contrasift.options",
     "TrainingResult": "contrasift.training.pretrain",
     "UsageError": "contrasift.errors",
+    "WorseThanRandomWarning": "contrasift.errors",
     "embed": "contrasift.embedding.embed",
     "evaluate": "contrasift.evaluation",
     "latent_classes": "contrasift.classes",
@@ -82,6 +86,7 @@ __all__ = [
     "ClassSummary",
     "ContrasiftError",
     "DataError",
+    "DegenerateObjectiveWarning",
     "Embeddings",
     "Encoder",
     "Evaluation",
@@ -96,6 +101,7 @@ __all__ = [
     "TrainOptions",
     "TrainingResult",
     "UsageError",
+    "WorseThanRandomWarning",
     "__version__",
     "embed",
     "evaluate",

@@ -43,9 +43,29 @@ def compiled(function: Callable[..., Any]) -> Any:
     """Compile with numba, without the interpreter lock, kept on disk where that is possible."""
     plain = inspect.unwrap(function)
     try:
-        return njit(nogil=True, cache=True, error_model="numpy")(plain)
+        return _forgiving(njit(nogil=True, cache=True, error_model="numpy")(plain))
     except RuntimeError:  # no folder that a cache could be written to
         return njit(nogil=True, error_model="numpy")(plain)
+
+
+def _forgiving(dispatcher: Any) -> Any:
+    """Of what an earlier version left on disk, nothing is taken that cannot be read any more.
+
+    Numba unpickles before it compares dates: a class that has another name now would be an error.
+    """
+    file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    read = getattr(file, "_load_index", None)
+    if file is None or read is None:
+        return dispatcher
+
+    def read_if_possible() -> Any:
+        try:
+            return read()
+        except Exception:  # whatever unpickling may raise
+            return {}
+
+    file._load_index = read_if_possible
+    return dispatcher
 
 
 def _loop(builder: ir.IRBuilder, start: Any, stop: Any, step: int) -> Any:

@@ -10,7 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from contrasift.selection.kernels import dots
-from contrasift.selection.kernels.dots import add_row, compiled, prefetch_row, row_dot, row_square, vector_dot
+from contrasift.selection.kernels.dots import (
+    add_row,
+    compiled,
+    prefetch_row,
+    row_dot,
+    row_square,
+    vector_dot,
+)
 
 LEVELS = 4
 MOST_ATTEMPTS = 60
@@ -379,9 +386,7 @@ def run_window(window, setting, state, limit, reference, direction, position, pa
             return position, evaluations, True
         if doubtful > 0:  # look again at the level that the doubtful rows belong to
             level = doubtful - 1
-            along, across = displaced(
-                levels.reference[doubtful], levels.direction[1], state, moved
-            )
+            along, across = displaced(levels.reference[doubtful], levels.direction[1], state, moved)
             if along != 0.0 or across != 0.0:
                 state.advance[level] = along
                 state.across[level] = across

@@ -168,6 +168,8 @@ def greedy(
             run.select_by_windows(capacity)
     exact = run.position
     run.take_the_rest(eligible, seed)
+    if watch is not None:
+        watch.tell(budget)
     total, selected_sum = run.setting.total, run.state.selected
     final_gains = passes.scores(total - (2.0 * redundancy) * selected_sum)
     final_gains -= redundancy * passes.squares()
@@ -193,7 +195,8 @@ class _Pace:
         self.budget = budget
         self.work = np.inf if work is None else work
         self.watch = watch
-        self._mark = self._latest = (0, 0)
+        self._mark: tuple[int, int] | None = None
+        self._latest = (0, 0)
 
     def ended(self, position: int, evaluations: int) -> bool:
         """Tell how far it is; whether all is done, or too much, or somebody wants it to stop."""
@@ -201,6 +204,10 @@ class _Pace:
             self.watch.tell(position)
         if position == self.budget or (self.watch is not None and self.watch.stopped):
             return True
+        if evaluations >= self.work:
+            return True
+        if self._mark is None:
+            self._mark = self._latest = (position, evaluations)
         if evaluations >= 2 * self._latest[1]:  # the pace of late: since half of the work
             self._mark, self._latest = self._latest, (position, evaluations)
         if evaluations < _PROJECTED_AFTER * self.work:
@@ -434,7 +441,7 @@ class _GreedyRun:
             limit = np.maximum(limit, others)
         # What α lost as a float32.
         blur = moved.reach * (abs(moved.along) + moved.horizon) * _FLOAT32_ERROR
-        limit[NEAR : SPREAD] += blur * self.setting.norm
+        limit[NEAR:SPREAD] += blur * self.setting.norm
         limit[HORIZON], limit[WIDTH] = moved.horizon, moved.width
         return rows, limit, depth
 
