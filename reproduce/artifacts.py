@@ -132,12 +132,15 @@ class ArtifactCache:
         options = run.options
         trains = "proxy" in (options.embed.encoder, options.embed.classes_encoder)
         trained = proxy_options(run.options).resolved().as_dict() if trains else None
-        folder = self._part("embedded", run.pool.fingerprint, options.embed.as_dict(), trained)
+        steps = [cell.arm.steps] if trains and cell.arm.steps else []
+        folder = self._part(
+            "embedded", run.pool.fingerprint, options.embed.as_dict(), trained, *steps
+        )
 
         def make(run: Run) -> None:
             scan(run)
             if trains:
-                self._lend_proxy(run)
+                self._lend_proxy(run, cell.arm.steps or None)
             embed_stage(run)
             if run.options.embed.classes_encoder == SAME_ENCODER:
                 embed_for_classes(run)
@@ -147,7 +150,7 @@ class ArtifactCache:
             self.used["proxy"] = read_json(folder / _PROXY)
         return made
 
-    def _lend_proxy(self, run: Run) -> None:
+    def _lend_proxy(self, run: Run, max_steps: int | None) -> None:
         """Train the proxy as any other encoder, so that a full-pool training may be the same one."""
         positions = readable_positions(run)
         source = self.training(
@@ -155,6 +158,7 @@ class ArtifactCache:
             positions,
             proxy_options(run.options),
             run.options.embed.seed,
+            max_steps=max_steps,
             kind="proxy",
         )
         _clone(source, run.folder.path / "training" / "proxy")
@@ -342,11 +346,12 @@ class _Quiet:
 
 
 def schedule(cell: Cell, n: int, full: int) -> tuple[TrainOptions, int | None]:
-    """Options and step limit of a training on n of `full` examples, under `compare.match`."""
-    options = cell.options.train
-    if cell.options.compare.match == "epochs" or n == full:
-        return options, None
-    steps = options.epochs * steps_per_epoch(full, options.batch_size)
+    """Options and step limit of a training on n of `full` examples, by `arm.steps` or `compare.match`."""
+    options, steps = cell.options.train, cell.arm.steps
+    if not steps:
+        if cell.options.compare.match == "epochs" or n == full:
+            return options, None
+        steps = options.epochs * steps_per_epoch(full, options.batch_size)
     epochs = math.ceil(steps / max(1, steps_per_epoch(n, options.batch_size)))
     return dataclasses.replace(options, epochs=epochs), steps
 

@@ -41,6 +41,9 @@ class ArmOptions(Options):
         choices=KEPT,
     )
     proxy_share: float = option(1.0, "Share of the proxy's epochs that it is really trained for.")
+    steps: int = option(
+        0, "Steps of every training, the proxy's too, whatever its epochs; 0: as epochs say."
+    )
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ class MeasureOptions(Options):
         "Weight of ½‖W‖² against the mean loss of every linear probe; tuning costs more time than it changes.",
     )
     test_limit: int = option(5000, "Most images to evaluate on, always the same ones.")
+    train_limit: int = option(
+        0, "Most labelled images for probes and neighbours, always the same ones; 0: all."
+    )
     extras: str = option(
         "",
         "Further metrics of the encoder, with commas: names in `reproduce.metrics.extras.EXTRAS`.",

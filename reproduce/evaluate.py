@@ -46,6 +46,9 @@ def evaluate_encoder(
     if pool.labels is None or pool.test is None or pool.test.labels is None:
         raise DataError("a pool with labels and held-out images", f"{pool.name} without them")
     positions = positions[pool.labels[positions] >= 0]
+    if options.train_limit:
+        order = np.random.default_rng(1).permutation(positions.size)[: options.train_limit]
+        positions = positions[np.sort(order)]
     held_out = scan_pool(pool.test).positions
     held_out = held_out[pool.test.labels[held_out] >= 0]
     chosen = np.random.default_rng(0).permutation(held_out)[: options.test_limit]

@@ -7,8 +7,10 @@ from typing import Any
 
 from reproduce.declared.declaring import Claim, Experiment, times_the_epochs
 from reproduce.declared.selection import (
+    FRACTIONS,
     FULL,
     GRAPH,
+    KMEANS,
     LABELS,
     PER_CLASS,
     PER_FOUND,
@@ -188,6 +190,53 @@ def _wider(options: Mapping[str, Any]) -> str:
 
 
 _FEW_AND_NEAR = ("few_10", "few_1pct", "knn")
+
+WHOLE_POOL = Experiment(
+    name="whole-pool",
+    title="Latent classes of three hundred thousand",
+    shows="whether what holds for pools of 10,000 holds where people need a selection: every glyph of "
+    "every font, in equally many steps",
+    pools={"cpu": ("glyphs-many",), "paper": ("imagenet",)},
+    by_pool={
+        "glyphs-many": {
+            "pool.limit": None,
+            "embed.proxy_epochs": 1,
+            "embed.views": 2,
+            "arm.steps": 300,
+            "measure.train_limit": 10_000,
+            "measure.draws": 2,
+        }
+    },
+    axes={"fraction": FRACTIONS},
+    arms={
+        "random": RANDOM,
+        "SAS, graph": GRAPH,
+        "SAS, k-means, as many as labels": KMEANS,
+        "SAS, true classes": LABELS,
+        "full pool": FULL,
+    },
+    reference="random",
+    claims=(
+        Claim("SAS without labels beats random", {"SAS, graph": 1, "random": -1}, _FEW_AND_NEAR),
+        Claim(
+            "SAS on the graph's classes beats SAS on those of k-means",
+            {"SAS, graph": 1, "SAS, k-means, as many as labels": -1},
+            _FEW_AND_NEAR,
+        ),
+        Claim(
+            "SAS with true classes beats random",
+            {"SAS, true classes": 1, "random": -1},
+            _FEW_AND_NEAR,
+        ),
+        Claim(
+            "SAS without labels does as well as the full pool, within a point",
+            {"SAS, graph": 1, "full pool": -1},
+            _FEW_AND_NEAR,
+            margin=-1.0,
+        ),
+    ),
+    seeds=2,
+)
 
 MANY_CLASSES = Experiment(
     name="many-classes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, runtime_checkable
 
 # (done, total)
@@ -22,3 +22,16 @@ class Narrator(Protocol):
     def progress(self, title: str, unit: str = "examples") -> AbstractContextManager[Progress]:
         """A callback `(done, total)` for long work."""
         ...
+
+
+class SilentNarrator:
+    """A narrator who says nothing."""
+
+    quiet = True
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def progress(self, title: str, unit: str = "examples") -> AbstractContextManager[Progress]:
+        """A callback that does nothing."""
+        return nullcontext(lambda done, total: None)

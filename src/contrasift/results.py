@@ -140,7 +140,7 @@ class Selection:
             have brought at the final selection.
         selected: bool [n].
         order: int64 [n]; positions of the rows above, best first over the whole pool: its first
-            b entries are the selection for a budget of b.
+            b entries are the selection for a budget of b. What was dropped is last.
         objective: a name of `contrasift.catalogue.OBJECTIVES`.
         redundancy: λ of F_λ.
         budget: how many are selected.
@@ -153,8 +153,8 @@ class Selection:
         rule: arrays of the linear rule, when the relaxation made one.
         marks: bool [n] by fraction, as text; the nested selections that were asked for at once.
         ids: how the source calls each example, an Arrow array [n]; None where it does not.
-        dropped: bool [n]; what must not be selected, and ranks last of its class, whatever its
-            gain; None where nothing was dropped.
+        dropped: bool [n]; what must not be selected, and ranks last of its class and of the
+            pool, whatever its gain; None where nothing was dropped.
     """
 
     index: np.ndarray
@@ -212,8 +212,17 @@ class Selection:
 
     @property
     def ranking(self) -> np.ndarray:
-        """Every example, best first: any prefix is the selection for that budget."""
+        """Every example, best first: any prefix is the selection for that budget.
+
+        The least central of what could be selected stand before what was dropped, which is the
+        last `n_dropped`.
+        """
         return self.index[self.order]
+
+    @property
+    def n_dropped(self) -> int:
+        """How many examples were dropped: the last of `ranking`, in no order that says anything."""
+        return 0 if self.dropped is None else int(np.count_nonzero(self.dropped))
 
     def subset(self, dataset: Any) -> Any:
         """The selected part of a torch dataset whose items are the pool's, in its order.

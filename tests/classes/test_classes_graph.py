@@ -24,6 +24,7 @@ from contrasift.classes.communities import (
 from contrasift.classes.copies import distinct_rows
 from contrasift.classes.graph import (
     NeighbourGraph,
+    build_graph,
     class_means,
     modularity,
     neighbour_graph,
@@ -457,6 +458,17 @@ class TestPropagation:
             else:
                 assert codes[i] == spread[i].argmax()
                 assert confidence[i] == pytest.approx(spread[i].max() / spread[i].sum(), rel=1e-4)
+
+    def test_classes_that_spread_apart_are_those_that_spread_together(self, monkeypatch):
+        rng = np.random.default_rng(0)
+        rows = rng.normal(size=(400, 6)).astype(np.float32)
+        graph = build_graph(rows, 5, "union", 0)
+        known = np.where(rng.random(400) < 0.2, rng.integers(0, 7, 400), -1)
+        together = propagate(graph, known, 9)
+        monkeypatch.setattr(graph_module, "_SPREAD_BYTES", 4 * 400 * 2)
+        apart = propagate(graph, known, 9)
+        for one, other in zip(together, apart, strict=True):
+            assert one.tolist() == other.tolist()
 
     def test_one_label_a_group_names_all(self):
         rows, labels = planted()

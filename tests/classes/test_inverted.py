@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -9,6 +13,7 @@ from contrasift.classes.agreement import class_agreement
 from contrasift.classes.assign import fit_assigner
 from contrasift.classes.neighbours import Searching, check_memory, nearest_neighbours
 from contrasift.errors import UsageError
+from contrasift.selection.kernels import dots
 from contrasift.selection.kernels.nearest_rows import nearest_rows
 
 
@@ -91,6 +96,16 @@ class TestLists:
             assert share_found(found, points) == pytest.approx(facts["recall"], abs=0.02)
         assert facts["probed"] < facts["lists"] / 2
 
+    def test_the_last_neighbours_are_not_worth_every_list(self, monkeypatch):
+        points = np.random.default_rng(0).normal(size=(4000, 40)).astype(np.float32)
+        _, dear = nearest_neighbours(points, 8, 0, Searching(recall=0.99))
+        monkeypatch.setattr(inverted, "MOST_LISTS", 5)
+        found, cheap = nearest_neighbours(points, 8, 0, Searching(recall=0.99))
+        assert dear["recall"] >= 0.99
+        assert dear["probed"] > cheap["probed"] > 5
+        assert cheap["recall"] == pytest.approx(0.9, abs=0.01)
+        assert share_found(found, points) == pytest.approx(cheap["recall"], abs=0.02)
+
     def test_all_lists_are_all_rows(self):
         points, _ = clustered(800)
         found, _ = nearest_neighbours(points, 8, 0, Searching(recall=1.0))
@@ -125,6 +140,45 @@ class TestResuming:
         assert max(told) == (3000, 3000)
 
 
+class TestKilled:
+    def test_goes_on_with_the_same_bytes(self, tmp_path, monkeypatch):
+        """SIGKILL when a piece is written, and not yet vouched for."""
+        from contrasift.store.pieces import KeptPieces
+        from contrasift.store.shards import ShardFolder
+
+        points, _ = clustered(3000)
+        np.save("points.npy", points)
+        done = subprocess.run([sys.executable, "-c", _DYING], check=False, timeout=120)
+        assert done.returncode == -signal.SIGKILL
+        folder = ShardFolder(tmp_path / "pieces", "x")
+        assert len(list((tmp_path / "pieces").glob("*.json"))) >= 3
+        whole, facts = nearest_neighbours(points, 6)
+        found, other = nearest_neighbours(points, 6, 0, Searching(pieces=KeptPieces(folder)))
+        assert (found == whole).all()
+        assert facts == other
+
+
+_DYING = """
+import os, pathlib, signal
+import numpy as np
+from contrasift.classes import inverted, neighbours
+from contrasift.store.pieces import KeptPieces
+from contrasift.store.shards import ShardFolder
+
+class Dying(ShardFolder):
+    left = [3]
+    def finish(self, *given):
+        if self.left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left[0] -= 1
+        super().finish(*given)
+
+neighbours.EXACT_ROWS, inverted.ROWS_A_LIST, inverted.PIECE = 500, 64, 4
+pieces = KeptPieces(Dying(pathlib.Path("pieces"), "x"))
+neighbours.nearest_neighbours(np.load("points.npy"), 6, 0, neighbours.Searching(pieces=pieces, threads=1))
+"""
+
+
 class TestClasses:
     def test_are_those_of_exact_neighbours(self, monkeypatch):
         rows, labels = clustered()
@@ -136,6 +190,18 @@ class TestClasses:
         assert near.facts["neighbours_search"]["recall"] >= 0.95
         seeds = class_agreement(exact.codes, other.codes)["ari"]
         assert class_agreement(near.codes, exact.codes)["ari"] >= seeds - 0.02
+
+    @pytest.mark.parametrize("exact_rows", [500, 10_000])
+    def test_are_the_same_for_any_number_of_threads(self, monkeypatch, exact_rows):
+        monkeypatch.setattr(module, "EXACT_ROWS", exact_rows)
+        rows, _ = clustered(2500)
+        found = []
+        for threads in (1, 2, 4):
+            monkeypatch.setattr(dots, "available_threads", lambda asked, count=threads: count)
+            one = latent_classes(rows, resolutions=(1.0, 8.0))
+            arrays = [one.codes, one.score, *(one.levels[level] for level in (1.0, 8.0))]
+            found.append(([array.tobytes() for array in arrays], one.facts))
+        assert found[0] == found[1] == found[2]
 
     def test_propagation_uses_the_same_graph(self):
         rows, labels = clustered()

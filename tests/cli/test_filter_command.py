@@ -89,7 +89,7 @@ def test_a_pool_with_text_classes(pool):
     [
         (["narrow.npy", "--rule", "o/rule.npz"], 2, "width 8"),
         (["nan.npy", "--rule", "o/rule.npz"], 1, "first of them row 3"),
-        (["vector.npy", "--rule", "o/rule.npz"], 1, "a matrix"),
+        (["vector.npy", "--rule", "o/rule.npz"], 1, "two axes"),
         (["absent.npy", "--rule", "o/rule.npz"], 1, "does not exist"),
         (["z.npy", "--rule", "absent.npz"], 1, "does not exist"),
         (["z.npy", "--rule", "z.npy"], 1, "rule.npz"),

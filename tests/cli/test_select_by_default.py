@@ -162,6 +162,37 @@ def test_dropped_rows_that_cannot_be_compared_have_a_class(rows):
     assert set(ranking[-2:]) == {7, 8}
 
 
+def test_what_was_dropped_is_behind_the_least_central(rows):
+    codes = np.arange(480) % 4
+    drop = np.arange(0, 100, 3)
+    chosen = cs.select(rows, codes, budget=60, must_drop=drop)
+    plain = cs.select(rows, codes, budget=60)
+    assert chosen.n_dropped == drop.size
+    assert plain.n_dropped == 0
+    assert set(chosen.ranking[-drop.size :]) == set(drop)
+    assert set(chosen.ranking[:60]) == set(chosen.indices)
+    # By turns of the classes, as without a list.
+    others = chosen.ranking[: -drop.size]
+    in_turn = [index for index in chosen.index[chosen.order] if index not in set(drop)]
+    assert others.tolist() == in_turn
+
+
+def test_few_rows_are_one_class_and_a_word_says_so(rows):
+    np.save("few.npy", rows[:5])
+    done = run("select", "few.npy", "--fraction", 0.4, "--out", "o")
+    assert "among fewer than 50 rows nearly all are each other's neighbours" in said(done)
+    assert len(cs.latent_classes(rows[:49]).names) == 1
+    assert len(cs.latent_classes(rows[:49], method="graph").names) > 1
+    assert len(cs.latent_classes(rows[:100]).names) > 1
+
+
+def test_a_word_that_is_almost_a_method_or_a_file(rows):
+    refused = run("select", "z.npy", "--classes", "grahp", "--budget", 9, "--out", "o", code=2)
+    assert "Did you mean graph?" in said(refused)
+    refused = run("select", "zz.npy", "--budget", 9, "--out", "o", code=1)
+    assert "Did you mean z.npy?" in said(refused)
+
+
 def test_python_finds_classes_by_the_same_words(rows):
     expected = cs.select(rows, cs.latent_classes(rows), budget=40)
     assert np.array_equal(cs.select(rows, "auto", budget=40).index, expected.index)

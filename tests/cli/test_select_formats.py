@@ -366,7 +366,9 @@ def test_exports_of_datacomp(here: Path):
     run("export", "o", "--to", "datacomp", "--out", "uids.txt", code=2)
 
 
-@pytest.mark.parametrize("name", ["parquet", "parquet_large_list_folder", "arrow", "lance"])
+@pytest.mark.parametrize(
+    "name", ["parquet", "parquet_large_list_folder", "arrow", "lance", "huggingface"]
+)
 def test_exports_of_tables(here: Path, name: str):
     Path("made").mkdir()
     place, how = PRODUCERS[name](Path("made"), ROWS, IDS)
@@ -379,6 +381,55 @@ def test_exports_of_tables(here: Path, name: str):
     np.testing.assert_array_equal(found["vector"].to_pylist(), ROWS[chosen.indices].tolist())
     refused = run("export", "o", "--to", "datacomp", "--out", "x.txt", code=2)
     assert ".npy" in refused.output
+
+
+def test_exports_of_comma_separated_values(here: Path):
+    place, _ = PRODUCERS["csv"](here, ROWS, IDS)
+    run("select", "--classes", "none", place, "--fraction", 0.3, "--out", "o")
+    run("export", "o", "--to", "rows", "--out", "rows.parquet")
+    found = pq.read_table("rows.parquet")
+    assert found["filename"].to_pylist() == read_selection(Path("o")).selected_ids
+
+
+def test_every_command_takes_any_format():
+    pq.write_table(table(ROWS, IDS), "e.parquet")
+    how = ("--classes", "classes.npy", "--fraction", 0.3)
+    run("select", "e.parquet", *how, "--optimizer", "relaxed", "--out", "a")
+    run(
+        "filter",
+        "e.parquet",
+        "--rule",
+        "a/rule.npz",
+        "--classes",
+        "classes.npy",
+        "--out",
+        "k.parquet",
+    )
+    found, chosen = pq.read_table("k.parquet").to_pydict(), read_selection(Path("a"))
+    kept = [id for id, keep in zip(found["id"], found["keep"], strict=True) if keep]
+    assert kept == chosen.selected_ids
+    run("select", "e.parquet", *how, "--objective", "random-per-class", "--out", "b")
+    compared = json.loads(run("compare-selections", "a", "b", "--json").stdout)
+    assert compared == json.loads(
+        run("compare-selections", "a", "b", "--embeddings", "e.parquet", "--json").stdout
+    )
+    assert compared["selections"][0]["coverage"] > 0
+
+
+def test_a_plan_of_a_selection_and_of_embeddings():
+    np.save("e.npy", ROWS)
+    Path("drop.txt").write_text("3\n4\n")
+    lists = ("--classes", "classes.npy", "--must-drop", "drop.txt", "--fraction", 0.3)
+    run("select", "e.npy", *lists, "--out", "a")
+    plan = json.loads(run("plan", "a", "--json").stdout)
+    assert (plan["n"], plan["budget"]) == (58, 18)
+    assert plan["curves"]["coverage"]["value"][-1] == pytest.approx(1)
+    run("plan", "e.npy", "--out", "b")
+    assert json.loads(Path("b/plan.json").read_text())["budget"] == 12
+    assert "--out" in run("plan", "e.npy", code=2).output
+    assert "does not exist" in run("plan", "none.npy", code=1).output
+    assert "a run, with images" in run("plan", "a", "--accuracy", code=2).output
+    assert "--column" in run("plan", "a", "--column", "x", code=2).output
 
 
 def test_exports_that_cannot_be(here: Path):

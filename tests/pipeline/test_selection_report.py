@@ -83,3 +83,64 @@ def test_the_page_without_its_embeddings(selected):
 
 def test_a_folder_without_anything_says_what_is_expected(tmp_path):
     assert "run folder" in run("report", tmp_path, code=1).output
+
+
+@pytest.fixture
+def pictured(rng, tmp_path, monkeypatch):
+    """A table of vectors with images as bytes, in files, and at addresses."""
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    encoded = []
+    Path("files").mkdir()
+    for number in range(60):
+        stream = io.BytesIO()
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(stream, "PNG")
+        encoded.append(stream.getvalue())
+        Path(f"files/{number}.png").write_bytes(encoded[-1])
+    vectors = pa.FixedSizeListArray.from_arrays(rng.normal(size=60 * 6).astype(np.float32), 6)
+    names = [f"files/{number}.png" for number in range(60)]
+    names[5] = "files/gone.png"
+    columns = {
+        "v": vectors,
+        "image": [{"bytes": one, "path": None} for one in encoded],
+        "where": names,
+        "url": [f"file://{tmp_path}/{name}" for name in names],
+        "words": ["none"] * 60,
+    }
+    pq.write_table(pa.table(columns), "e.parquet", row_group_size=20)
+    run("select", "e.parquet", "--classes", "none", "--fraction", 0.2, "--out", "o")
+    return Path("o")
+
+
+@pytest.mark.parametrize("column", [None, "where", "url"])
+def test_a_gallery_where_the_source_has_images(pictured, column):
+    said = run("report", "o", *(() if column is None else ("--images", column))).output
+    page = (pictured / "report.html").read_text()
+    assert 'id="gallery"' in page
+    assert page.count("base64,") >= 40
+    assert ("1 pictures" in said) == (column in ("where", "url"))
+    assert "A selection in one class says nothing of training" in page
+
+
+def test_ids_that_are_paths_of_images(pictured):
+    run(
+        *("select", "e.parquet", "--classes", "none", "--id", "where", "--budget", 9),
+        *("--out", "p", "--column", "v"),
+    )
+    run("report", "p", "--images", "where")
+    assert "base64," in Path("p/report.html").read_text()
+    assert "columns image, url, v, where, words" in " ".join(
+        run("report", "p", "--images", "nope", code=1).output.split()
+    )
+    assert "could not be read" in run("report", "p", "--images", "words").output
+    assert "--images" in run("report", "nowhere", "--images", "x", code=2).output
+
+
+def test_no_gallery_without_images(selected):
+    run("report", "o")
+    assert 'id="gallery"' not in (selected / "report.html").read_text()

@@ -422,7 +422,7 @@ def test_refinements(pool, refine):
     else:
         assert chosen.budget < plain.budget
         assert any("shrank the selection from 192" in note for note in chosen.notes)
-        assert chosen.facts["dropped"] == plain.budget - chosen.budget
+        assert chosen.facts["removed"] == plain.budget - chosen.budget
 
 
 def test_global_allocation_is_one_objective_over_the_pool(pool):

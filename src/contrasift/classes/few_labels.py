@@ -136,7 +136,9 @@ def _spread(
     unreached = np.flatnonzero(codes < 0)
     if unreached.size:
         means = unit_means(class_means(points, codes, n_classes))
-        codes[unreached] = (points[unreached] @ means.T).argmax(axis=1)
+        for block in row_blocks(unreached.size, 8 * (n_classes + points.shape[1])):
+            some = unreached[block]
+            codes[some] = (points[some] @ means.T).argmax(axis=1)
     return codes, score, int(unreached.size)
 
 

@@ -23,6 +23,7 @@ from contrasift.classes.kmeans import Assigned, choose_n_classes, kmeans, split_
 from contrasift.classes.neighbours import Searching
 from contrasift.classes.rows import Rows, prepare_rows
 from contrasift.errors import UsageError
+from contrasift.options.selecting import LEAST_ROWS_FOR_CLASSES
 from contrasift.options.words import ClassMethod, GraphKind, Metric
 from contrasift.results import LatentClasses
 
@@ -59,7 +60,7 @@ def latent_classes(
     `kmeans`: faiss, with a number of classes that is given or chosen. `few-labels`: logistic
     regression on the rows whose labels are known. `propagate`: known labels spread over the graph.
     `labels`: the labels as they are. `none`: one class. `auto`: `graph`, unless a number of classes is asked for; then
-    `kmeans`.
+    `kmeans`; of fewer than 50 rows one class, since nearly all are each other's neighbours.
 
     Rows are whitened first by default: centred, reduced to their leading components, brought to
     the same variance in each and scaled to length one. Without, they are scaled to length one
@@ -124,7 +125,8 @@ def latent_classes(
     n = check_matrix(embeddings).shape[0]
     if method == "labels":
         return classes_from_labels(n, labels, label_names)
-    if method == "none":
+    too_few = method == "auto" and n_classes is None and n < LEAST_ROWS_FOR_CLASSES
+    if method == "none" or too_few:
         return one_class(n)
     if method == "auto":
         method = "graph" if n_classes is None else "kmeans"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from contrasift.arrays import row_blocks
 from contrasift.classes.neighbours import Searching, nearest_neighbours
@@ -17,6 +18,8 @@ GRAPHS = ("mutual", "union")
 # Propagation: what a step along an edge keeps, and the longest walk: 0.95^100 is 0.006.
 _SPREAD = 0.95
 _STEPS = 100
+# What spreads at a time: with a column for each of many classes, many rows would fill the memory.
+_SPREAD_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,6 @@ def modularity(graph: NeighbourGraph, codes: np.ndarray) -> float:
 
 def class_means(points: np.ndarray, codes: np.ndarray, n_classes: int) -> np.ndarray:
     """Mean row of every class in float64; rows with a negative code are left out."""
-    from scipy.sparse import csr_matrix
-
     sums = np.zeros((n_classes, points.shape[1]))
     for block in row_blocks(points.shape[0], 8 * points.shape[1]):
         part, own = points[block].astype(np.float64), codes[block]
@@ -180,8 +181,6 @@ def propagate(
     Returns:
         codes int64 [n], −1 where no label arrives; confidence float32 [n], F_c / Σ F of the row.
     """
-    from scipy.sparse import csr_matrix
-
     ends = np.concatenate([graph.first, graph.second])
     others = np.concatenate([graph.second, graph.first])
     weights = np.concatenate([graph.weight, graph.weight])
@@ -189,18 +188,31 @@ def propagate(
     scale = np.divide(1, np.sqrt(strength), out=np.zeros(graph.n), where=strength > 0)
     along = (_SPREAD * weights * scale[ends] * scale[others]).astype(np.float32)
     step = csr_matrix((along, (ends, others)), shape=(graph.n, graph.n))
-    sources = np.zeros((graph.n, n_classes), dtype=np.float32)
     labelled = np.flatnonzero(known >= 0)
-    counts = np.maximum(np.bincount(known[labelled], minlength=n_classes), 1)
-    sources[labelled, known[labelled]] = (1 - _SPREAD) / counts[known[labelled]]
+    best, total = np.zeros(graph.n, np.float32), np.zeros(graph.n)
+    codes = np.full(graph.n, -1, dtype=np.int64)
+    at_once = max(1, _SPREAD_BYTES // (4 * graph.n))
+    for first in range(0, n_classes, at_once):
+        spread = _spread_of(step, known, first, min(at_once, n_classes - first))
+        for column in range(spread.shape[1]):
+            arrived = spread[:, column]
+            total += arrived
+            better = arrived > best
+            best[better], codes[better] = arrived[better], first + column
+    confidence = np.divide(best, total, out=np.zeros(graph.n), where=total > 0)
+    codes[labelled] = known[labelled]
+    confidence[labelled] = 1
+    return codes, confidence.astype(np.float32)
+
+
+def _spread_of(step: csr_matrix, known: np.ndarray, first: int, count: int) -> np.ndarray:
+    """What arrives of `count` classes from `first` on, float32 [n, count]."""
+    labelled = np.flatnonzero((known >= first) & (known < first + count))
+    own = known[labelled] - first
+    sources = np.zeros((known.size, count), dtype=np.float32)
+    sources[labelled, own] = (1 - _SPREAD) / np.bincount(own, minlength=count)[own]
     spread = sources.copy()
     for _ in range(_STEPS):
         spread = step @ spread
         spread += sources
-    total = spread.sum(axis=1)
-    codes = np.where(total > 0, spread.argmax(axis=1), -1)
-    none = np.zeros_like(total)
-    confidence = np.divide(spread.max(axis=1), total, out=none, where=total > 0)
-    codes[labelled] = known[labelled]
-    confidence[labelled] = 1
-    return codes.astype(np.int64), confidence.astype(np.float32)
+    return spread

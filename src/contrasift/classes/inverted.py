@@ -33,6 +33,8 @@ ROWS_A_LIST = 512
 _FIT_ROWS_A_LIST = 32
 _ITERATIONS = 8
 SAMPLE = 1024
+# Where so many lists a row do not hold the wished share, less must do, but never less than this.
+MOST_LISTS, LEAST_RECALL = 64, 0.9
 # Lists whose rows are done as one piece of work, and kept as one.
 PIECE = 16
 _GROUP_PANELS = 64
@@ -161,6 +163,9 @@ def lists_needed(
 ) -> tuple[int, float]:
     """The fewest lists that hold this share of the true neighbours of a sample, and the share.
 
+    If that takes more than 64, then 64, or as many as hold 0.9: in rows of many directions the last
+    neighbours lie in lists all over, and cost more than all others.
+
     Args:
         points: float32 [n, d].
         lists: of them.
@@ -185,9 +190,15 @@ def lists_needed(
             own = np.take_along_axis(similar, lists.home[true[some, turn], None], axis=1)
             rank[some, turn] = (similar > own).sum(axis=1)
     ranks = np.sort(rank, axis=None)
-    place = min(int(np.ceil(recall * ranks.size)), ranks.size) - 1
-    probed = int(ranks[place]) + 1
+    probed = _lists_for(ranks, recall)
+    if probed > MOST_LISTS:
+        probed = max(MOST_LISTS, _lists_for(ranks, min(recall, LEAST_RECALL)))
     return probed, float((ranks < probed).mean())
+
+
+def _lists_for(ranks: np.ndarray, recall: float) -> int:
+    """Lists within which this share of ascending ranks lies."""
+    return int(ranks[min(int(np.ceil(recall * ranks.size)), ranks.size) - 1]) + 1
 
 
 def search_lists(

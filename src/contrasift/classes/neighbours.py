@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from contrasift.errors import UsageError
+
+if TYPE_CHECKING:
+    from contrasift.classes.inverted import Lists
 
 # Every pair of rows is compared up to this many; beyond, neighbours come from lists of near rows.
 EXACT_ROWS = 65_536
@@ -30,16 +33,29 @@ class Pieces(Protocol):
         ...
 
 
+@runtime_checkable
+class Elsewhere(Protocol):
+    """Searches the rows of pieces of lists in other processes."""
+
+    def __call__(
+        self, points: np.ndarray, lists: Lists, k: int, probed: int, pieces: Sequence[int]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Each piece with what `inverted.search_lists` finds for its rows, in any order."""
+        ...
+
+
 @dataclass(frozen=True)
 class Searching:
     """How neighbours among many rows are searched.
 
     Attributes:
-        recall: share of the true neighbours that is wished.
+        recall: share of the true neighbours that is wished; less, but at least 0.9, where it takes
+            more than 64 lists a row.
         pieces: keeps what is done; None: nothing is kept.
         told: is told how many rows of all are done.
         threads: None for all processors; the result is the same for every number.
         memory_limit: bytes that the process should stay below; None: as much as it takes.
+        elsewhere: searches the lists in other processes, with the same result; None: threads here.
     """
 
     recall: float = RECALL
@@ -47,6 +63,7 @@ class Searching:
     told: Callable[[int, int], None] | None = None
     threads: int | None = None
     memory_limit: int | None = None
+    elsewhere: Elsewhere | None = None
 
 
 def nearest_neighbours(
@@ -103,8 +120,27 @@ def _from_lists(
         lists = inverted.lists_of(points, frame, known["centroids"], known["home"])
     probed, recall = int(known["found"][0]), float(known["found"][1])
     found = np.empty((n, k), dtype=np.int64)
-    waiting = deque(range(lists.pieces))
     done = [0]
+
+    def take(piece: int, near: np.ndarray) -> None:
+        rows = lists.rows_of(piece)
+        found[rows] = near
+        done[0] += rows.size
+        if how.told:
+            how.told(done[0], n)
+
+    waiting: deque[int] = deque()
+    for piece in range(lists.pieces):
+        kept = how.pieces.get(1 + piece) if how.pieces else None
+        if kept:
+            take(piece, kept["near"])
+        else:
+            waiting.append(piece)
+
+    def keep(piece: int, near: np.ndarray) -> None:
+        if how.pieces:
+            how.pieces.put(1 + piece, {"near": near})
+        take(piece, near)
 
     def work(_: int) -> None:
         while waiting:
@@ -113,16 +149,13 @@ def _from_lists(
             except IndexError:  # another thread was faster
                 return
             rows = lists.rows_of(piece)
-            kept = how.pieces.get(1 + piece) if how.pieces else None
-            near = kept["near"] if kept else search_lists(points[rows], rows, lists, k, probed)
-            if how.pieces and kept is None:
-                how.pieces.put(1 + piece, {"near": near})
-            found[rows] = near
-            done[0] += rows.size
-            if how.told:
-                how.told(done[0], n)
+            keep(piece, search_lists(points[rows], rows, lists, k, probed))
 
-    in_threads(work, how.threads)
+    if how.elsewhere is None:
+        in_threads(work, how.threads)
+    elif waiting:
+        for piece, near in how.elsewhere(points, lists, k, probed, list(waiting)):
+            keep(piece, near)
     return found, {
         "lists": lists.count,
         "rows_a_list": inverted.ROWS_A_LIST,

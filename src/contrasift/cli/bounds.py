@@ -172,7 +172,7 @@ def _show_advice(advice: dict[str, Any]) -> None:
 
     from contrasift.theory.advice import in_words
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     for paragraph in in_words(advice):
         console.print(paragraph, markup=False)
         console.print()
@@ -187,7 +187,7 @@ def _show_bounds(result: dict[str, Any]) -> None:
 
     from contrasift.theory.advice import complement_text, probability_text
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     for encoder in result["encoders"]:
         accuracy = encoder["accuracy"]
         table = Table(
@@ -263,7 +263,7 @@ def _show_guarantee(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     table = Table(title="Latent classes, in the proxy's space", title_justify="left")
     for name in ("class", "examples", "kept", "ν_align / η", "ν_div", "‖μ − μ^S‖"):
         table.add_column(name, justify="right")

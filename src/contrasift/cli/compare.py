@@ -62,7 +62,7 @@ def _show(result: dict[str, Any], plot: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     paths = [run["run"] for run in result["runs"]]
     names = [Path(path).name for path in paths]
     if len(set(names)) < len(set(paths)):

@@ -23,10 +23,12 @@ def compare_selections_command(
         ),
     ],
     embeddings: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--embeddings",
-            help="A .npy matrix or a run folder, to measure by. [default: of the first run given]",
+            help="Embeddings to measure by, in any format that `select` takes. [default: those of "
+            "the first run or selection that are still there]",
+            show_default=False,
         ),
     ] = None,
     classes: Annotated[
@@ -54,7 +56,7 @@ def compare_selections_command(
     gain over random, coverage, centre, the gap of the means, and the balance of classes.
 
     Examples:
-        contrasift compare-selections sas/ k-center/ random/ --embeddings embeddings.npy
+        contrasift compare-selections sas/ k-center/ random/
     """
     from contrasift.pipeline.studies.compare_selections import compare_selections
 
@@ -78,11 +80,11 @@ def compare_selections_command(
 def _show(result: Mapping[str, Any]) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     # A cell that is cut says nothing: a table too wide for the terminal wraps instead.
     longest = max(len(row["name"]) for row in result["selections"])
     needed = longest + 6 + max(56, 5 * len(result["selections"]))
-    wide = Console(highlight=False, width=max(console.width, needed))
+    wide = Console(highlight=False, emoji=False, width=max(console.width, needed))
     wide.print(_measures_table(result))
     if "redundancy" in result:
         console.print(

@@ -19,7 +19,7 @@ _PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
 
 def show_error(error: ContrasiftError) -> None:
     """Print what was expected, what came and what to do, on standard error, in terms of flags."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
     console.print("[bold red]error[/]  expected ", end="")
     console.print(as_flags(error.expected), markup=False)
     console.print("          got ", end="")
@@ -34,7 +34,7 @@ class ConsoleNarrator:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """One plain line."""

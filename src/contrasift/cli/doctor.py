@@ -231,7 +231,7 @@ def _show(found: Mapping[str, Any]) -> None:
     for title, lines in _in_words(found):
         # As text: a path may hold what rich would take for markup.
         table.add_row(Text(title, style="bold"), Text("\n".join(lines), overflow="fold"))
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.print(table)
     if not found["broken"]:
         console.print("Nothing is broken.")

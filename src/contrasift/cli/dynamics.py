@@ -97,7 +97,7 @@ def _show(facts: Mapping[str, Any], folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     chosen = facts.get("selection")
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("score", no_wrap=True)

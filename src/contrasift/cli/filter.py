@@ -11,22 +11,26 @@ import typer
 
 from contrasift.cli.common import Device, Json, Quiet
 from contrasift.cli.console import ConsoleNarrator, print_json
-from contrasift.errors import DataError, RunFolderError, UsageError
+from contrasift.cli.flags import with_options
+from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageError
 from contrasift.narration import Progress
+from contrasift.options import MatrixReading
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from contrasift.matrices import Matrix
     from contrasift.selection.rule import Judged, LinearRule
 
 
+@with_options(MatrixReading, hide=["skip_bad"])
 def filter_command(
     new: Annotated[
         str,
         typer.Argument(
             metavar="NEW",
-            help="Embeddings to judge, a .npy matrix with one row an example, or its address; with "
-            "--run also images: a folder, a .npy or .npz file, a named set.",
+            help="Embeddings to judge, in any format that `select` takes; with --run also images: a "
+            "folder, a .npy or .npz file, a named set.",
             show_default=False,
         ),
     ],
@@ -56,6 +60,8 @@ def filter_command(
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Judge new examples one by one by the rule of a selection, before they are ever stored.
 
@@ -73,9 +79,14 @@ def filter_command(
     if out.is_dir():
         raise RunFolderError("a .parquet file for --out", f"{out}, a folder")
     narrator = ConsoleNarrator(quiet=quiet or as_json)
-    if run is not None and not _is_matrix(new):
+    reading = MatrixReading(**given)
+    if run is not None and not _is_matrix(new, reading):
         if classes is not None:
             raise UsageError("embeddings for --classes", f"images, {new}")
+        if given:
+            raise UsageError(
+                f"embeddings for {', '.join(f'{one}=' for one in given)}", f"images, {new}"
+            )
         from contrasift.pipeline.filter import judged_images
 
         with narrator.progress("judging") as progress:
@@ -86,17 +97,17 @@ def filter_command(
         is_pool = False
     else:
         known = _rule_of(rule, run, narrator, threads)
-        values, index, is_pool = _load(new, known)
+        matrix, index, is_pool = _load(new, reading, known, narrator)
         codes = None
         if classes is None and run is not None and is_pool:
             classes = str(run / "classes.parquet")
         if classes is not None and len(known.names) > 1:
             from contrasift.store.inputs import load_classes_file
 
-            codes = _codes(load_classes_file(classes, index), known.names, len(values))
+            codes = _codes(load_classes_file(classes, index, matrix.ids), known.names, len(matrix))
         with narrator.progress("judging") as progress:
-            judged = known.judge(values, codes, is_pool=is_pool, threads=threads)
-            n, kept = _write(out, _columns(judged, known.names, index, progress))
+            judged = known.judge(matrix, codes, is_pool=is_pool, threads=threads)
+            n, kept = _write(out, _columns(judged, known.names, index, matrix.ids, progress))
     if as_json:
         summary = {"n": n, "kept": kept, "is_pool": is_pool, "file": str(out)}
         print_json(json.dumps(summary, indent=2))
@@ -105,15 +116,15 @@ def filter_command(
         print(f"{kept:,} of {n:,} examples kept{share} -> {out}")
 
 
-def _is_matrix(new: str) -> bool:
-    """Whether NEW is a file with a matrix, and not with images."""
-    from contrasift.store.atomic import load_array
-    from contrasift.store.remote import file_name, local_file
+def _is_matrix(new: str, reading: MatrixReading) -> bool:
+    """Whether NEW is embeddings, and not images."""
+    from contrasift.matrices import open_embeddings
 
-    if file_name(new).endswith(".npy"):
-        path = local_file(new)
-        return path.is_file() and load_array(path).ndim <= 2
-    return False
+    try:
+        open_embeddings(new, column=reading.column or None, id="none")
+    except ContrasiftError:
+        return False
+    return True
 
 
 def _rule_of(
@@ -132,24 +143,20 @@ def _rule_of(
     return known.rule
 
 
-def _load(place: str, rule: LinearRule) -> tuple[np.ndarray, np.ndarray, bool]:
+def _load(
+    place: str, reading: MatrixReading, rule: LinearRule, narrator: ConsoleNarrator
+) -> tuple[Matrix, np.ndarray, bool]:
     """The matrix, the index of its rows, and whether it is the pool of the rule."""
     import numpy as np
 
-    from contrasift.store.atomic import load_array, sha256_of
-    from contrasift.store.remote import beside, exists, local_file
+    from contrasift.pipeline.stages.matrix_rows import opened
 
-    path = local_file(place)
-    values = load_array(path)
-    if values.ndim != 2:
-        raise DataError("a matrix with one row an example", f"an array of shape {values.shape}")
+    matrix = opened(place, reading, narrator)
     # Hash only what can be the pool.
-    is_pool = values.shape == rule.pool_shape and rule.pool_sha256 == sha256_of(path)
-    if is_pool and exists(beside(place, "examples.parquet")):
-        from contrasift.store.inputs import load_embeddings_file
-
-        return values, load_embeddings_file(place)[0].index, True
-    return values, np.arange(len(values), dtype=np.int64), is_pool
+    is_pool = matrix.shape == rule.pool_shape and rule.pool_sha256 == matrix.fingerprint
+    rows = np.arange(len(matrix), dtype=np.int64)
+    known = matrix.index if is_pool else None
+    return matrix, rows if known is None else known, is_pool
 
 
 def _codes(labels: np.ndarray, names: np.ndarray, n: int) -> np.ndarray:
@@ -173,12 +180,13 @@ def _codes(labels: np.ndarray, names: np.ndarray, n: int) -> np.ndarray:
 
 
 def _columns(
-    blocks: Iterator[Judged], names: np.ndarray, index: np.ndarray, progress: Progress
+    blocks: Iterator[Judged], names: np.ndarray, index: np.ndarray, ids: Any, progress: Progress
 ) -> Iterator[dict[str, Any]]:
     for block in blocks:
         stop = block.start + len(block.keep)
         yield {
             "index": index[block.start : stop],
+            **({} if ids is None else {"id": ids.slice(block.start, stop - block.start)}),
             "latent_class": names[block.class_code],
             "score": block.score,
             "keep": block.keep,

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from contrasift.cli.common import Device, Json, PoolPlace, Quiet, RunArgument, Update, continue_run
-from contrasift.cli.console import print_json
-from contrasift.cli.flags import with_options
+import typer
+
+from contrasift.cli.common import Device, Json, PoolPlace, Quiet, Update, continue_run
+from contrasift.cli.console import ConsoleNarrator, print_json
+from contrasift.cli.flags import pick, with_options
+from contrasift.errors import UsageError
+from contrasift.options import MatrixOptions, MatrixReading, SelectOptions
 from contrasift.options.plan import PlanRequest
 
 
-@with_options(PlanRequest)
+@with_options(PlanRequest, MatrixReading)
 def plan_command(
-    folder: RunArgument,
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|SELECTION|EMBEDDINGS",
+            help="A run folder, the folder of a selection, or embeddings in any format.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Of embeddings: folder for their classes, selection and plan."
+        ),
+    ] = None,
     moved_to: PoolPlace = None,
     device: Device = "auto",
     update: Update = False,
@@ -24,22 +41,41 @@ def plan_command(
 ) -> None:
     """Show what every fraction reaches, and suggest the smallest that costs little accuracy.
 
-    Draws ν_align and ν_div of the run's ranking against the fraction, with random's band. With
-    --accuracy it trains for a short time at a few fractions, extrapolates by a power law with an
-    interval, and suggests a fraction, or says that it cannot tell. Writes plan.json and plan.html.
+    Draws coverage and centre of the ranking against the fraction, with random's band. Of bare
+    embeddings a fifth is selected first. With --accuracy it trains a run's encoder for a short time
+    at a few fractions, extrapolates by a power law with an interval, and suggests a fraction, or says
+    that it cannot tell. Writes plan.json and plan.html.
 
     Examples:
         contrasift plan runs/photos
 
         contrasift plan runs/photos --accuracy --loss 1 --seeds 5
-    """
-    request = PlanRequest(**given)
-    with continue_run(
-        folder, {}, device=device, update=update, quiet=quiet or as_json, moved_to=moved_to
-    ) as run:
-        from contrasift.pipeline.studies.plan import plan
 
-        result = plan(run, request)
+        contrasift plan embeddings.npy --out chosen/
+    """
+    request = PlanRequest(**pick(given, PlanRequest))
+    reading = MatrixReading(**pick(given, MatrixReading))
+    folder, narrator = Path(place), ConsoleNarrator(quiet=quiet or as_json)
+    if (folder / "options.yaml").exists() or (
+        folder.is_dir() and (folder / "stages.json").exists()
+    ):
+        _refuse(out, reading, f"{folder}, a run")
+        with continue_run(
+            folder, {}, device=device, update=update, quiet=quiet or as_json, moved_to=moved_to
+        ) as run:
+            from contrasift.pipeline.studies.plan import plan
+
+            result = plan(run, request)
+    else:
+        from contrasift.pipeline.studies.plan import plan_selection
+
+        if moved_to is not None:
+            raise UsageError("a run folder for pool=", place)
+        if (folder / "selection.json").exists():
+            _refuse(out, reading, f"{folder}, a selection")
+        else:
+            folder = _select_a_fifth(place, out, reading, narrator, request, update=update)
+        result = plan_selection(folder, request, narrator)
     page = folder / "plan.html"
     if as_json:
         print_json(json.dumps({**result, "page": str(page)}, indent=2))
@@ -47,3 +83,36 @@ def plan_command(
     for sentence in result["sentences"]:
         print(sentence)
     print(page)
+
+
+def _refuse(out: Path | None, reading: MatrixReading, what: str) -> None:
+    """What only bare embeddings take."""
+    given = [name for name, value in reading.as_dict().items() if value]
+    given += ["out"] if out is not None else []
+    if given:
+        raise UsageError(f"embeddings for {' and '.join(f'{name}=' for name in given)}", what)
+
+
+def _select_a_fifth(
+    place: str,
+    out: Path | None,
+    reading: MatrixReading,
+    narrator: ConsoleNarrator,
+    request: PlanRequest,
+    *,
+    update: bool,
+) -> Path:
+    """A ranking of bare embeddings, kept in `out`."""
+    from contrasift.pipeline.stages.select import select_from_matrix
+
+    if request.accuracy:
+        raise UsageError("a run, with images to train on, for accuracy=True", place)
+    if out is None:
+        from contrasift.pipeline.stages.matrix_rows import opened
+
+        opened(place, reading, narrator)  # what is not there at all is said first
+        raise UsageError("out= for a plan of embeddings", "none")
+    options = SelectOptions(fraction=0.2, seed=request.seed)
+    beside = MatrixOptions(**reading.as_dict())
+    select_from_matrix(place, out, options, beside, narrator=narrator, update=update)
+    return out

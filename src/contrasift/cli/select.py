@@ -51,7 +51,8 @@ def select_command(
     Works from embeddings alone: no images, no torch, no n×n matrix. Writes selection.parquet
     (every example: index, id, latent_class, rank, gain, selected), selection.json (value, upper
     bound, certificate, budgets, time, memory), ranking.npy (any prefix is the selection for that
-    budget) and, for --optimizer relaxed, rule.npz (see `contrasift filter`).
+    budget; what was dropped is last, as many as selection.json says) and, for --optimizer
+    relaxed, rule.npz (see `contrasift filter`).
 
     Latent classes, within which is selected, are found first (--classes auto) and left in
     classes.parquet for the next selection.
@@ -124,7 +125,7 @@ def _show(out: Path, *, as_json: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, text in _summary(facts):
         table.add_row(f"[bold]{name}[/]", escape(visible(text)))

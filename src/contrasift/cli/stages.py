@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -35,6 +35,9 @@ from contrasift.options import (
     PoolOptions,
     TrainOptions,
 )
+
+if TYPE_CHECKING:
+    from contrasift.cli.engine import Connect
 
 
 @with_options(PoolOptions, EmbedOptions, TrainOptions, hide=["pool"])
@@ -121,7 +124,10 @@ def classes_command(
     """
     quiet = quiet or as_json
     if out is not None:
-        _classes_of_matrix(place, out, given, engine, update=update, quiet=quiet, as_json=as_json)
+        with reached(engine, address, ConsoleNarrator(quiet=quiet).say) as connect:
+            _classes_of_matrix(
+                place, out, given, connect, update=update, quiet=quiet, as_json=as_json
+            )
         return
     folder = Path(place)
     if folder.exists() and not (folder / "options.yaml").exists():
@@ -152,7 +158,7 @@ def _classes_of_matrix(
     place: str,
     out: Path,
     given: dict[str, Any],
-    engine: EngineName,
+    connect: Connect | None,
     *,
     update: bool,
     quiet: bool,
@@ -161,14 +167,13 @@ def _classes_of_matrix(
     from contrasift.pipeline.stages.matrix_classes import classes_from_matrix
     from contrasift.store.atomic import read_json
 
-    if engine is not EngineName.local:
-        raise UsageError("engine='local' for classes of embeddings", f"engine='{engine}'")
     classes_from_matrix(
         place,
         out,
         ClassesOptions(**classes_given(given)),
         MatrixReading(**pick(given, MatrixReading)),
         narrator=ConsoleNarrator(quiet=quiet),
+        connect=connect,
         update=update,
     )
     table, facts = out / "classes.parquet", read_json(out / "classes.json")
@@ -311,6 +316,16 @@ def report_command(
         Path,
         typer.Argument(metavar="RUN|SELECTION", help="A run folder, or the folder of a selection."),
     ],
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--images",
+            metavar="COLUMN",
+            help="Of a selection: the column of its source that holds images, their files or their "
+            "addresses, for the gallery. [default: one that is called so and lies here]",
+            show_default=False,
+        ),
+    ] = None,
     moved_to: PoolPlace = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -321,8 +336,12 @@ def report_command(
         contrasift report runs/photos
 
         contrasift report chosen/
+
+        contrasift report chosen/ --images url
     """
     if (folder / "options.yaml").exists() or not (folder / "selection.json").exists():
+        if images is not None:
+            raise UsageError("the folder of a selection for images=", f"{folder}")
         with continue_run(folder, {}, quiet=quiet or as_json, moved_to=moved_to) as run:
             from contrasift.pipeline.stages.map import make_map
             from contrasift.pipeline.stages.report import report
@@ -335,7 +354,7 @@ def report_command(
 
         if moved_to is not None:
             raise UsageError("a run folder for pool=", f"{folder}, a selection")
-        page = report_selection(folder, ConsoleNarrator(quiet=quiet or as_json))
+        page = report_selection(folder, ConsoleNarrator(quiet=quiet or as_json), images)
     if as_json:
         print_json(json.dumps({"run": str(folder), "report": str(page)}))
     else:

@@ -23,7 +23,7 @@ def show_comparison(summary: Mapping[str, Any], folder: Path, *, as_json: bool =
         return
     from contrasift.report.verdict import verdict
 
-    console = Console(soft_wrap=False, highlight=False)
+    console = Console(soft_wrap=False, highlight=False, emoji=False)
     for sentence in verdict(summary):
         console.print(sentence)
     table = Table(
@@ -97,7 +97,7 @@ def show_accuracies(source: str, results: Mapping[str, Any]) -> None:
             top5 = result.details["top5"][metric]
             shown = "–" if top5 is None else f"{100 * top5:.1f}"
             table.add_row(layer, title, f"{100 * getattr(result, metric):.1f}", shown)
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.print(table)
     console.print("Accuracy on held-out data in %; top-5 with more than five classes.")
 
@@ -148,7 +148,7 @@ def show_pools(*, as_json: bool = False) -> None:
         table.add_column(name, no_wrap=name != "what it is")
     for pool in pools:
         table.add_row(pool.name, "yes" if pool.available else "no", pool.description)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
     console.print(table)
     missing = [pool for pool in pools if not pool.available]
     if missing:

@@ -85,6 +85,19 @@ class Part(Protocol):
 
 
 @dataclass(frozen=True)
+class SourceTable:
+    """All columns of what is a table.
+
+    Attributes:
+        schema: their names and types, an Arrow schema.
+        batches: of the columns that are named, or of all, in Arrow batches and in order.
+    """
+
+    schema: Any
+    batches: Callable[[Sequence[str] | None], Iterator[Any]]
+
+
+@dataclass(frozen=True)
 class Stored:
     """One file, table or frame.
 
@@ -93,14 +106,14 @@ class Stored:
         parts: its rows, in order.
         digest: makes the hash of its content; the same file gives the same.
         ids: columns that may name the rows, or None.
-        table: all columns, in Arrow batches and in order, of what is a table; else None.
+        table: all columns of what is a table; else None.
     """
 
     name: str
     parts: Sequence[Part]
     digest: Callable[[], str]
     ids: IdColumns | None = None
-    table: Callable[[], Iterator[Any]] | None = None
+    table: SourceTable | None = None
 
     @property
     def n(self) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from contrasift.catalogue import nearest
 from contrasift.errors import DataError, UsageError
 from contrasift.matrices.readers import FILES, FOLDERS
 from contrasift.store.objects import (
@@ -81,8 +83,17 @@ def files_of(text: str, column: str | None) -> Files:
     raise DataError(
         "embeddings: a file, a folder, a pattern, or an address",
         f"{text}, which does not exist",
-        "Check the path; hf:NAME:SPLIT is a data set of Hugging Face",
+        _meant(path) or "Check the path; hf:NAME:SPLIT is a data set of Hugging Face",
     )
+
+
+def _meant(path: Path) -> str:
+    """What beside it is called almost so."""
+    try:
+        near = nearest(path.name, [one.name for one in path.parent.iterdir()])
+    except OSError:  # nor is there a folder
+        return ""
+    return near.replace("mean ", f"mean {path.parent}{os.sep}") if path.parent != Path() else near
 
 
 def _addresses(url: str, column: str | None) -> Files:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from contrasift.catalogue import OBJECTIVES, refuse_unused
+from contrasift.catalogue import OBJECTIVES, nearest, refuse_unused
 from contrasift.errors import UsageError
 from contrasift.options.declaring import Options, option, require
 from contrasift.options.words import (
@@ -25,6 +26,8 @@ from contrasift.options.words import (
 
 # Ways to classes that need embeddings alone.
 METHODS_OF_A_MATRIX = ("auto", "graph", "kmeans", "none")
+# Of fewer rows nearly all are each other's nearest neighbours, and tell no groups apart.
+LEAST_ROWS_FOR_CLASSES = 50
 # Those that need more, which `contrasift classes` takes.
 _FURTHER_METHODS = ("few-labels", "propagate", "labels", "zero-shot")
 
@@ -292,6 +295,13 @@ class MatrixOptions(MatrixReading):
             self.drop_duplicates is None or 0 <= self.drop_duplicates <= 2,
             "drop_duplicates= in [0, 2], the range of 1 − similarity",
             self.drop_duplicates,
+        )
+        meant = nearest(self.classes, METHODS_OF_A_MATRIX)
+        require(
+            not meant or self.classes in METHODS_OF_A_MATRIX or Path(self.classes).exists(),
+            f"classes= as a file or one of {', '.join(METHODS_OF_A_MATRIX)}",
+            f"{self.classes}, which is neither",
+            meant,
         )
         require(
             self.classes not in _FURTHER_METHODS,

@@ -153,13 +153,13 @@ class Pair:
     Attributes:
         first: one example.
         second: the other.
-        distance: expected squared distance between their views.
+        similarity: of the two; between views, expected.
         latent_class: by name.
     """
 
     first: Tile
     second: Tile
-    distance: float | int
+    similarity: float | int
     latent_class: str = ""
 
 
@@ -339,8 +339,8 @@ class ReportData:
         coverage: what other fractions would reach.
         map: the embeddings in the plane.
         gallery: every class from best to worst.
-        near_pairs: small expected augmentation distance, nearest first.
-        far_pairs: large expected augmentation distance, farthest first.
+        near_pairs: very similar ones, the most similar first.
+        far_pairs: hardly similar ones, the least similar first.
         pairs_intro: what the pairs are; default: pairs of views within a class.
         near_title: over the near pairs.
         far_title: over the far pairs.
@@ -374,8 +374,8 @@ class ReportData:
     near_pairs: Sequence[Pair] = ()
     far_pairs: Sequence[Pair] = ()
     pairs_intro: str = ""
-    near_title: str = "Small distance"
-    far_title: str = "Large distance"
+    near_title: str = "Very similar"
+    far_title: str = "Hardly similar"
     gains: Sequence[GainCurve] = ()
     certificate: Certificate | None = None
     classes: Sequence[ClassBar] = ()

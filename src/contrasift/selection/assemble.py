@@ -140,7 +140,7 @@ def _global_summaries(
 
 def _summed_facts(solved: Sequence[Outcome]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    summed = ("swaps", "sweeps", "dropped", "distinct", "evaluations", "sampled_ranks")
+    summed = ("swaps", "sweeps", "removed", "distinct", "evaluations", "sampled_ranks")
     for name in summed:
         counts = [int(part.facts[name]) for part in solved if name in part.facts]
         if counts:

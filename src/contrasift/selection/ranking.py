@@ -138,6 +138,26 @@ class Ranking:
         return mark
 
 
+def dropped_last(order: np.ndarray, gone: np.ndarray, columns: Columns) -> np.ndarray:
+    """The same order, with what was dropped behind everything else of the pool.
+
+    Args:
+        order: int64 [n]; positions, best first.
+        gone: bool [n]; by position.
+        columns: where the result lies.
+    """
+    out = columns.new(order.size, np.int64)
+    first, last = 0, order.size - int(np.count_nonzero(gone))
+    for block in column_blocks(order.size):
+        positions = order[block]
+        dropped = gone[positions]
+        stay, leave = positions[~dropped], positions[dropped]
+        out[first : first + stay.size], out[last : last + leave.size] = stay, leave
+        first, last = first + stay.size, last + leave.size
+        forget_pages(out, order)
+    return out
+
+
 def ranks_at(partition: ClassRows, block: slice) -> np.ndarray:
     """Rank of every position in a block within its class."""
     return np.arange(block.start, block.stop) - partition.starts[partition.codes_at(block)]

@@ -36,7 +36,7 @@ from contrasift.selection.compiling import compiling
 from contrasift.selection.gather import ClassRows
 from contrasift.selection.local import Announce, Engine, LocalEngine
 from contrasift.selection.plan import Limits, Places, Plan, SelectionPool, kept_and_dropped
-from contrasift.selection.ranking import RankedRows
+from contrasift.selection.ranking import RankedRows, dropped_last
 from contrasift.selection.task import SettledOptions
 from contrasift.selection.unusable import Usable, unusable_rows
 
@@ -212,5 +212,6 @@ def select(
     if usable is not None:
         chosen = usable.put_back(chosen)
     if dropped_index.size:  # its rank is last whatever its gain: not the same as least central
-        chosen = replace(chosen, dropped=np.isin(chosen.index, dropped_index))
+        gone = np.isin(chosen.index, dropped_index)
+        chosen = replace(chosen, dropped=gone, order=dropped_last(chosen.order, gone, columns))
     return chosen

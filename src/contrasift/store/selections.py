@@ -47,7 +47,7 @@ def write_selection(
     gain, selected, and one `selected_F` for each of several fractions: every example, by class, best
     first.
     `ranking.npy` has all indices in one order over all classes: the first b are the selection for
-    a budget of b. The same selection gives the same bytes of both.
+    a budget of b, and the last `dropped` of `selection.json` those that were dropped. The same selection gives the same bytes of both.
 
     Args:
         folder: where; made if need be.

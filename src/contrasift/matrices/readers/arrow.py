@@ -12,7 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from contrasift.errors import DataError
-from contrasift.matrices.parts import MappedPart, Part, Stored, StreamedPart, file_digest
+from contrasift.matrices.parts import (
+    MappedPart,
+    Part,
+    SourceTable,
+    Stored,
+    StreamedPart,
+    file_digest,
+)
 
 _FLOATS = (pa.types.is_float16, pa.types.is_float32, pa.types.is_float64)
 _BYTES = (pa.types.is_int8, pa.types.is_uint8)
@@ -254,13 +261,29 @@ def _opened_ipc(path: Path, source: Any, column: str | None) -> Stored:
         parts = mapped_parts(where, kind, chunks)
     else:
         parts = [_decompressed(path, source, schema, name, [first], reader.num_record_batches)]
-    return Stored(where, parts, file_digest(path), ids, lambda: _all_batches(reader, batches))
+    return Stored(where, parts, file_digest(path), ids, _ipc_table(reader, batches, schema))
 
 
-def _all_batches(reader: Any, batches: Sequence[Any]) -> Iterator[Any]:
-    if reader is None:
-        return iter(batches)
-    return (reader.get_batch(number) for number in range(reader.num_record_batches))
+def _ipc_table(reader: Any, batches: Sequence[Any], schema: pa.Schema) -> SourceTable:
+    def some(columns: Sequence[str] | None) -> Iterator[Any]:
+        found = (
+            iter(batches)
+            if reader is None
+            else (reader.get_batch(number) for number in range(reader.num_record_batches))
+        )
+        return (batch if columns is None else batch.select(columns) for batch in found)
+
+    return SourceTable(schema, some)
+
+
+def held_table(table: pa.Table, rows: int = 16_384) -> SourceTable:
+    """All columns of a table in memory, or in a map."""
+
+    def batches(columns: Sequence[str] | None) -> Iterator[Any]:
+        some = table if columns is None else table.select(columns)
+        return iter(some.to_batches(rows))
+
+    return SourceTable(table.schema, batches)
 
 
 def _batch(source: Any, schema: pa.Schema, name: str, number: int) -> Any:
@@ -348,7 +371,7 @@ def open_frame(frame: Any, column: str | None) -> Stored:
     name = vector_column(table.schema, column, where)
     ids = ArrowIds(where, table.schema, lambda wanted: table[wanted])
     label, kind = f"{where}, column {name!r}", table.schema.field(name).type
-    return stored_rows(label, mapped_parts(label, kind, table[name].chunks), ids)
+    return stored_rows(label, mapped_parts(label, kind, table[name].chunks), ids, held_table(table))
 
 
 def _stacked(frame: Any, column: str | None, where: str) -> Stored | None:
@@ -394,7 +417,9 @@ def as_table(frame: Any) -> pa.Table:
     raise DataError("a table that hands out Arrow", type(frame).__name__)
 
 
-def stored_rows(name: str, parts: Sequence[Part], ids: Any = None) -> Stored:
+def stored_rows(
+    name: str, parts: Sequence[Part], ids: Any = None, table: SourceTable | None = None
+) -> Stored:
     """Rows that lie in no file of their own: their hash is that of their entries."""
 
     def digest() -> str:
@@ -405,4 +430,4 @@ def stored_rows(name: str, parts: Sequence[Part], ids: Any = None) -> Stored:
                 made.update(np.ascontiguousarray(block).view(np.uint8).data)
         return made.hexdigest()
 
-    return Stored(name, parts, digest, ids)
+    return Stored(name, parts, digest, ids, table)

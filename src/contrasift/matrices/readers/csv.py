@@ -11,7 +11,7 @@ from pyarrow import csv
 
 from contrasift.errors import DataError
 from contrasift.matrices.parts import MappedPart, Stored, file_digest
-from contrasift.matrices.readers.arrow import ArrowIds
+from contrasift.matrices.readers.arrow import ArrowIds, held_table
 
 
 def open_csv(path: Path, column: str | None) -> Stored:
@@ -51,4 +51,5 @@ def open_csv(path: Path, column: str | None) -> Stored:
             raise DataError(f"numbers in {found[number]} of {path}", str(entries.type))
         values[:, place] = entries.to_numpy()
     ids = ArrowIds(str(path), table.schema, lambda name: table[name])
-    return Stored(str(path), [MappedPart(str(path), values)], file_digest(path), ids)
+    part = MappedPart(str(path), values)
+    return Stored(str(path), [part], file_digest(path), ids, held_table(table))

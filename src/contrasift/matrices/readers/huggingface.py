@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from contrasift.errors import DataError, MissingExtraError, UsageError
-from contrasift.matrices.parts import Stored, StreamedPart
+from contrasift.matrices.parts import SourceTable, Stored, StreamedPart
 from contrasift.matrices.readers.arrow import (
     ArrowIds,
     entry_type,
@@ -101,10 +101,11 @@ def dataset_part(dataset: Any, column: str | None, where: str = "the data set") 
     arrow = dataset.with_format("arrow")
     ids = ArrowIds(where, schema, lambda wanted: arrow.select_columns([wanted])[:].column(0))
     only = arrow.select_columns([name])
+    table = SourceTable(schema, lambda columns: _batches(arrow, columns))
 
     if getattr(dataset, "_indices", None) is None:
         chunks = [chunk for chunk in dataset.data.column(name).chunks if len(chunk)]
-        return stored_rows(label, mapped_parts(label, kind, chunks), ids)
+        return stored_rows(label, mapped_parts(label, kind, chunks), ids, table)
     width = width_of(kind, lambda: only[:_ROWS].column(0).combine_chunks(), label)
     starts = np.append(np.arange(0, len(dataset), _ROWS), len(dataset))
 
@@ -114,7 +115,13 @@ def dataset_part(dataset: Any, column: str | None, where: str = "the data set") 
         return vectors(found, width, label, begin)
 
     part = StreamedPart(label, (len(dataset), width), entry_type(kind), starts, piece)
-    return stored_rows(label, [part], ids)
+    return stored_rows(label, [part], ids, table)
+
+
+def _batches(arrow: Any, columns: Sequence[str] | None) -> Iterator[Any]:
+    some = arrow if columns is None else arrow.select_columns(list(columns))
+    for begin in range(0, len(some), _ROWS):
+        yield from some[begin : begin + _ROWS].combine_chunks().to_batches()
 
 
 def _datasets() -> Any:

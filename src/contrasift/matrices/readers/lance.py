@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import DataError
-from contrasift.matrices.parts import Stored, StreamedPart
+from contrasift.matrices.parts import SourceTable, Stored, StreamedPart
 from contrasift.matrices.readers.arrow import (
     ArrowIds,
     entry_type,
@@ -80,5 +80,10 @@ def open_lance(path: Path | str, column: str | None) -> Stored:
         [part],
         lambda: hashlib.sha256(label.encode()).hexdigest(),
         ids,
-        lambda: table.scanner(scan_in_order=True).to_batches(),
+        SourceTable(
+            schema,
+            lambda columns: table.scanner(
+                columns=None if columns is None else list(columns), scan_in_order=True
+            ).to_batches(),
+        ),
     )

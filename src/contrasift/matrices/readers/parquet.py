@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contrasift.errors import DataError
-from contrasift.matrices.parts import Stored, StreamedPart, file_digest
+from contrasift.matrices.parts import SourceTable, Stored, StreamedPart, file_digest
 from contrasift.matrices.readers.arrow import (
     ArrowIds,
     entry_type,
@@ -78,7 +78,7 @@ def open_parquet(path: Path | RemoteFile, column: str | None) -> Stored:
     ids = ArrowIds(str(path), schema, lambda wanted: read_column(path, wanted))
     digest = file_digest(path) if isinstance(path, Path) else lambda: path.digest
     part = StreamedPart(where, (n, width), entry_type(kind), starts, piece, stream)
-    return Stored(where, [part], digest, ids, lambda: all_columns(path))
+    return Stored(where, [part], digest, ids, parquet_table(path, schema))
 
 
 def _side_by_side(
@@ -126,14 +126,21 @@ def read_column(path: Path | RemoteFile, name: str) -> pa.ChunkedArray:
         return file.read(columns=[name]).column(0)
 
 
-def all_columns(path: Path | RemoteFile) -> Iterator[pa.RecordBatch]:
-    """A Parquet file, in batches.
+def parquet_table(path: Path | RemoteFile, schema: pa.Schema | None = None) -> SourceTable:
+    """All columns of a Parquet file.
 
     Raises:
-        DataError: damaged.
+        DataError: missing or damaged.
     """
-    with _explained(path), opened(path) as file:
-        yield from file.iter_batches(_ROWS_AT_ONCE)
+    if schema is None:
+        with opened(path) as file:
+            schema = file.schema_arrow
+
+    def batches(columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        with _explained(path), opened(path) as file:
+            yield from file.iter_batches(_ROWS_AT_ONCE, columns=columns)
+
+    return SourceTable(schema, batches)
 
 
 def parquet_ids(path: Path | RemoteFile) -> tuple[ArrowIds, int]:

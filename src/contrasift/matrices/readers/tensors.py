@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -98,16 +99,20 @@ def _loaded(path: Path) -> Any:
     import torch
 
     try:
-        try:
-            return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        except RuntimeError as error:  # the old format cannot be mapped
-            if "mmap" not in str(error):
-                raise
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a file that is refused, in torch's own words
+            try:
+                return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+            except RuntimeError as error:  # the old format cannot be mapped
+                if "mmap" not in str(error):
+                    raise
+                return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DataError("an existing file", f"{path}, which does not exist") from error
     except Exception as error:  # zip, pickle and torch have errors of their own
         reason = str(error).strip().split("\n")[0]
+        if "weights_only" in reason:  # torch's advice is to load the objects after all
+            reason = "a pickle of other objects, which could run anything"
         raise DataError(
             f"tensors alone, without Python objects, in {path}",
             reason[:200] or type(error).__name__,

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import DataError, UsageError
-from contrasift.matrices import Matrix, open_embeddings
-from contrasift.matrices.readers.parquet import all_columns
+from contrasift.matrices import Matrix, open_embeddings, source_tables
 from contrasift.store.atomic import atomic_path, read_json
-from contrasift.store.objects import RemoteFile, file_name, is_url
 
 Progress = Callable[[int, int], None]
 
@@ -64,22 +62,14 @@ def _tables(run: Path) -> list[tuple[str, int, Callable[[], Iterator[Any]]]]:
         raise DataError(
             f"{source['place']} as it was selected from", "another by now", "Select again"
         )
-    metadata = source.get("metadata")
-    if metadata:
-        return [
-            (file_name(place), one.n, lambda place=place: all_columns(_place(place)))
-            for place, one in zip(metadata, matrix.stored, strict=True)
-        ]
-    found = []
-    for number, one in enumerate(matrix.stored):
-        if one.table is None:
-            raise UsageError(
-                "a source with tables: Parquet, Arrow or Lance, or shards with Parquet beside them",
-                one.name,
-                "Export ids, or indices",
-            )
-        found.append((f"{number:05d}.parquet", one.n, one.table))
-    return found
+    if not (tables := source_tables(matrix)):
+        raise UsageError(
+            "a source with tables: Parquet, Arrow, Lance, CSV, a data set of Hugging Face, or shards "
+            "with Parquet beside them",
+            matrix.stored[0].name,
+            "Export ids, or indices",
+        )
+    return [(name, n, lambda table=table: table.batches(None)) for name, n, table in tables]
 
 
 def _opened(source: dict[str, Any]) -> Matrix:
@@ -90,10 +80,6 @@ def _opened(source: dict[str, Any]) -> Matrix:
         id="none" if source.get("metadata") is None else source.get("id"),
         scale=None if scale is None else (scale[0], scale[1]),
     )
-
-
-def _place(place: str) -> Path | RemoteFile:
-    return RemoteFile.look_up(place) if is_url(place) else Path(place)
 
 
 def _chosen(

@@ -16,6 +16,8 @@ from contrasift.arrays import row_blocks
 from contrasift.classes.graph_classes import NEIGHBOURS
 from contrasift.classes.neighbours import EXACT_ROWS, Searching, check_memory
 from contrasift.engines.assigning import RayAssigning
+from contrasift.engines.cluster import Cluster
+from contrasift.engines.searching import RaySearch
 from contrasift.narration import Narrator
 from contrasift.options import ClassesOptions
 from contrasift.options.words import ClassMethod
@@ -42,7 +44,12 @@ def default_seeds(n: int) -> int:
 
 @contextlib.contextmanager
 def searching(
-    values: Any, options: ClassesOptions, seed: int, folder: Path, narrator: Narrator
+    values: Any,
+    options: ClassesOptions,
+    seed: int,
+    folder: Path,
+    narrator: Narrator,
+    cluster: Cluster | None = None,
 ) -> Iterator[Searching]:
     """How neighbours are searched: of many rows in pieces, which are kept until the stage ends.
 
@@ -52,6 +59,7 @@ def searching(
         seed: of the search.
         folder: where the pieces lie.
         narrator: who tells of it.
+        cluster: where the lists are searched; None: in this process.
     """
     limit = options.memory_limit
     how = Searching(memory_limit=parse_bytes(limit) if limit else None)
@@ -66,16 +74,18 @@ def searching(
     for block in row_blocks(len(values), 4 * values.shape[1]):
         digest.update(np.asarray(values[block]).tobytes())
     pieces = ShardFolder(folder / _PIECES / str(seed), digest.hexdigest()[:32])
+    elsewhere = RaySearch(cluster, folder / _INDEX) if cluster else None
     with narrator.progress("neighbours") as told:
-        yield dataclasses.replace(how, pieces=KeptPieces(pieces), told=told)
+        yield dataclasses.replace(how, pieces=KeptPieces(pieces), told=told, elsewhere=elsewhere)
 
 
 def remove_pieces(folder: Path) -> None:
     """Remove pieces of work that has ended."""
-    shutil.rmtree(folder / _PIECES, ignore_errors=True)
+    for name in (_PIECES, _INDEX):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
-_PIECES = "classes.pieces"
+_PIECES, _INDEX = "classes.pieces", "classes.index"
 
 
 class ClassTask:
@@ -122,11 +132,12 @@ class ClassTask:
 
         options = self.options
         resolution = options.resolution
+        values, run = self.embeddings.values, self.run
         with searching(
-            self.embeddings.values, options, seed, self.run.folder.path, self.run.narrator
+            values, options, seed, run.folder.path, run.narrator, self._searching()
         ) as how:
             return latent_classes(
-                self.embeddings.values,
+                values,
                 method=cast(ClassMethod, options.classes),  # names are found elsewhere
                 n_classes=options.n_classes,
                 label_share=options.label_share,
@@ -153,6 +164,10 @@ class ClassTask:
         if self.run.cluster is None or self.options.classes not in ("kmeans", "auto"):
             return None
         return RayAssigning(self.run.cluster, self.run.folder.path / "classes.shards")
+
+    def _searching(self) -> Cluster | None:
+        """Where neighbours are searched: on the run's cluster, if there are enough rows for it."""
+        return self.run.cluster if len(self.embeddings) > EXACT_ROWS else None
 
     def _with_agreement(self, found: LatentClasses) -> LatentClasses:
         from contrasift.classes import class_agreement

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from contrasift.arrays import row_blocks
+from contrasift.classes.neighbours import EXACT_ROWS
+from contrasift.engines.cluster import Cluster
 from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageError
 from contrasift.matrices import Matrix
 from contrasift.narration import Narrator
 from contrasift.options import ClassesOptions, MatrixReading
+from contrasift.options.selecting import LEAST_ROWS_FOR_CLASSES
 from contrasift.options.words import ClassMethod
 from contrasift.pipeline.stages.find_classes import SEEDED, default_seeds, remove_pieces, searching
 from contrasift.pipeline.stages.matrix_rows import check_out, held, opened, usable, write_left_out
@@ -51,6 +56,7 @@ class MatrixClasses:
             skip: rows that cannot be used will be left out.
         """
         self.out, self.options = out, options
+        self._n = len(matrix)
         self.source = f"{matrix.fingerprint}{' usable' if skip else ''}"
         files = [local_file(name) for name in (options.few_labels, options.classes_file) if name]
         self.fingerprint = options.fingerprint(self.source, *(sha256_of(file) for file in files))
@@ -105,6 +111,11 @@ class MatrixClasses:
                 f"latent classes: the {count:,} by {self.facts['method']} in {table}, found before"
             )
         how = "" if self.options.classes == "auto" else f" {self.options.classes}"
+        if self._by_graph and self._n < LEAST_ROWS_FOR_CLASSES:
+            return (
+                f"latent classes: one; among fewer than {LEAST_ROWS_FOR_CLASSES} rows nearly all are "
+                "each other's neighbours"
+            )
         method = _WORDS["graph" if self._by_graph else self.options.classes]
         return f"latent classes{how}: finding them, {method}; they are kept in {table}"
 
@@ -113,7 +124,12 @@ class MatrixClasses:
         return self.options.classes == "auto" and self.options.n_classes is None
 
     def take(
-        self, matrix: Matrix, narrator: Narrator, dropped: np.ndarray | None = None
+        self,
+        matrix: Matrix,
+        narrator: Narrator,
+        dropped: np.ndarray | None = None,
+        announce: Callable[[str], None] | None = None,
+        cluster: Cluster | None = None,
     ) -> np.ndarray:
         """The class of every row, found now or before.
 
@@ -121,15 +137,24 @@ class MatrixClasses:
             matrix: the usable rows.
             narrator: who tells of it.
             dropped: indices of rows that may hold anything.
+            announce: told that something is compiled, which is not counted; default: the narrator.
+            cluster: where neighbours of many rows are searched; None: in this process.
         """
+        from contrasift.selection.compiling import compiling
+
         index = _index_of(matrix)
         if self.found_before:
             return read_latent_classes(self.out / _TABLE, index)
         write_json(self.out / _FACTS, {"embeddings": self.source, "fingerprint": self.fingerprint})
+        begun = time.perf_counter()
         try:
-            with narrator.progress("latent classes") as progress:
+            with (
+                compiling(announce or narrator.say) as compiled,
+                narrator.progress("latent classes") as progress,
+            ):
                 progress(0, len(matrix))
-                found, stability = self._found(matrix, index, dropped, narrator)
+                how = (narrator, cluster if len(matrix) > EXACT_ROWS else None)
+                found, stability = self._found(matrix, index, dropped, *how)
         except ContrasiftError as error:
             (self.out / _FACTS).unlink()
             raise _with_remedy(error) from error
@@ -140,16 +165,20 @@ class MatrixClasses:
             "method": found.method,
             "n_classes": len(found.names),
             **found.facts,
+            "seconds": max(0.0, time.perf_counter() - begun - compiled.seconds),
             **({"stability": stability} if stability else {}),
         }
         write_json(self.out / _FACTS, self.facts)
         remove_pieces(self.out)
         agreed = f"; between seeds: ARI {stability['ari']:.2f}" if stability else ""
-        narrator.say(f"{len(found.names):,} latent classes by {found.method}{agreed}")
+        count = (
+            f"{len(found.names):,} latent classes" if len(found.names) > 1 else "one latent class"
+        )
+        narrator.say(f"{count} by {found.method}{agreed}" if found.method != "none" else count)
         return found.labels
 
     def _found(
-        self, matrix: Matrix, index: np.ndarray, dropped: np.ndarray | None, narrator: Narrator
+        self, matrix: Matrix, index: np.ndarray, dropped: np.ndarray | None, *how: Any
     ) -> tuple[LatentClasses, dict[str, Any]]:
         from contrasift.classes import class_stability
 
@@ -157,7 +186,7 @@ class MatrixClasses:
         bad = _without_direction(matrix, index, dropped)
         if bad.size:
             rows = matrix.keeping(np.setdiff1d(np.arange(len(matrix)), bad))
-        found = self._find(rows, self.options.seed, narrator)
+        found = self._find(rows, self.options.seed, *how)
         count = (
             default_seeds(len(rows)) if self.options.stability is None else self.options.stability
         )
@@ -165,11 +194,13 @@ class MatrixClasses:
         stability: dict[str, Any] = {}
         if seeded and count > 1:
             seeds = range(self.options.seed + 1, self.options.seed + count)
-            others = [self._find(rows, seed, narrator).codes for seed in seeds]
+            others = [self._find(rows, seed, *how).codes for seed in seeds]
             stability = class_stability([found.codes, *others])
         return _with_rows(found, bad, len(matrix)), stability
 
-    def _find(self, matrix: Matrix, seed: int, narrator: Narrator) -> LatentClasses:
+    def _find(
+        self, matrix: Matrix, seed: int, narrator: Narrator, cluster: Cluster | None
+    ) -> LatentClasses:
         from contrasift.classes import latent_classes
 
         options, index = self.options, _index_of(matrix)
@@ -179,7 +210,7 @@ class MatrixClasses:
         if options.few_labels:
             known, names = load_few_labels_file(options.few_labels, index)
         resolution = options.resolution
-        with searching(matrix.values, options, seed, self.out, narrator) as how:
+        with searching(matrix.values, options, seed, self.out, narrator, cluster) as how:
             return latent_classes(
                 matrix.values,
                 method=cast(ClassMethod, options.classes),
@@ -208,6 +239,7 @@ def classes_from_matrix(
     reading: MatrixReading,
     *,
     narrator: Narrator,
+    connect: Callable[[], Cluster] | None = None,
     update: bool = False,
 ) -> None:
     """Find latent classes of a matrix, and keep them where `select_from_matrix` looks for them.
@@ -218,6 +250,7 @@ def classes_from_matrix(
         options: how they are found.
         reading: how the matrix is read.
         narrator: who tells of it.
+        connect: what reaches the cluster where neighbours are searched; None for this process.
         update: replace other classes in the folder.
 
     Raises:
@@ -237,7 +270,7 @@ def classes_from_matrix(
         matrix, left_out = usable(
             matrix, out, reading, narrator, zeros=options.metric == "spherical"
         )
-        held_classes.take(matrix, narrator)
+        held_classes.take(matrix, narrator, cluster=None if connect is None else connect())
         if reading.skip_bad:
             write_left_out(out, left_out)
 

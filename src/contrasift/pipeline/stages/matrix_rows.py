@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from contrasift.errors import RunFolderError
+from contrasift.errors import DataError, RunFolderError
 from contrasift.matrices import LeftOut, Matrix, leave_out_bad, mapped_copy, open_embeddings
 from contrasift.options import MatrixReading
 from contrasift.store.run import RunFolder
@@ -87,6 +88,24 @@ def write_left_out(out: Path, left_out: LeftOut | None) -> None:
         return
     columns = {"row": left_out.rows, "reason": left_out.reasons, "place": left_out.places}
     write_table(path, columns)
+
+
+@contextlib.contextmanager
+def rows_named(matrix: Matrix) -> Iterator[None]:
+    """Say of a row that cannot be used which row of which file it is, and what it is called.
+
+    Args:
+        matrix: whose rows are looked at meanwhile, under their own numbers.
+    """
+    try:
+        yield
+    except DataError as error:
+        found = re.search(r"the first of them row (\d+)$", error.got)
+        if found is None:
+            raise
+        place = matrix.place(int(found[1]))
+        got = f"{error.got[: found.start()]}the first of them {place}"
+        raise DataError(error.expected, got, error.remedy) from error
 
 
 @contextlib.contextmanager

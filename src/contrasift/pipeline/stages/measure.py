@@ -20,10 +20,13 @@ RANDOM_RANKINGS = 5
 # Of examples with the members of their classes: seconds, at a million examples too.
 _PAIRS = 200_000_000
 _LEAST_ROWS, _MOST_ROWS = 256, 2000
+_MEASURES = ("coverage", "centre", "nu_align", "nu_div")
 
 
 def measure(run: Run) -> StageRecord:
-    """ν_align and ν_div of the saved ranking at several fractions; measures.json.
+    """Coverage and centre of the saved ranking at several fractions; measures.json.
+
+    Both are similarities. The distances of the theory, ν_align and ν_div, are kept beside them.
 
     Raises:
         RunFolderError: nothing is selected yet.
@@ -59,14 +62,13 @@ def measure(run: Run) -> StageRecord:
             {
                 "fractions": curves.fractions,
                 "budgets": curves.budgets,
-                "nu_align": dataclasses.asdict(curves.nu_align),
-                "nu_div": dataclasses.asdict(curves.nu_div),
+                **{name: dataclasses.asdict(getattr(curves, name)) for name in _MEASURES},
                 "rows": curves.rows,
                 "whole": curves.whole,
                 "random_rankings": curves.draws,
             },
         )
-        return {"note": f"ν_align and ν_div at {curves.budgets.size} fractions"}
+        return {"note": f"coverage and centre at {curves.budgets.size} fractions"}
 
     return run.do("measures", fingerprint, ["measures.json"], work)
 

@@ -16,6 +16,7 @@ from contrasift.report.sections import conclusions as report_words
 from contrasift.report.sections import results as report_results
 from contrasift.report.sections import selection as report_selection
 from contrasift.report.sections.pictures import Pictures
+from contrasift.store.atomic import read_json
 
 _PACKAGES = (
     "contrasift",
@@ -36,6 +37,11 @@ def report(run: Run) -> Path:
     if "select" in run.folder.records():
         try:
             measure(run)
+            if "coverage" not in read_json(run.folder.path / "measures.json"):
+                notes.append(
+                    "Fractions were measured by an earlier version, as distances: remove "
+                    "measures.json and report again."
+                )
         except (ContrasiftError, OSError) as error:
             # Embeddings that were cleared away must not keep the rest from being seen.
             notes.append(f"Coverage at other fractions could not be measured: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from contrasift.pipeline.stages.matrix_rows import (
     check_out,
     held,
     opened,
+    rows_named,
     usable,
     what_is_there,
     write_left_out,
@@ -142,18 +144,24 @@ def select_from_matrix(
     if found is not None:
         found.refuse_others(update=update)
     narrator.say(_first_line(found, options, beside))
-    with (
-        held(out, narrator),
-        _choosing(out, None if connect is None else connect(), hurries=True) as choose,
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(held(out, narrator))
+        cluster = None if connect is None else connect()
+        choose = stack.enter_context(_choosing(out, cluster, hurries=True))
         zeros = beside.normalize == "rows" or (beside.normalize == "auto" and not matrix.described)
         matrix, left_out = usable(
             matrix, out, beside, narrator, zeros=zeros, threads=beside.threads
         )
         if left_out is not None:
             given = _of_rows_kept(given, matrix)
+        announce = functools.cache(narrator.say)  # that something is compiled is said once
+        # Rows that are dropped may leave others under other numbers.
+        by_name = contextlib.nullcontext if given["must_drop"] is not None else rows_named
         if found is not None:
-            given["classes"] = found.take(matrix, narrator, given["must_drop"])
+            with by_name(matrix):
+                given["classes"] = found.take(
+                    matrix, narrator, given["must_drop"], announce, cluster
+                )
         copies = None
         if beside.drop_duplicates is not None:
             with narrator.progress("near-copies") as progress:
@@ -167,7 +175,7 @@ def select_from_matrix(
                 )
             given["must_drop"] = copies.must_drop
             narrator.say(copies.words(len(matrix)))
-        with narrator.progress("selecting") as progress:
+        with by_name(matrix), narrator.progress("selecting") as progress:
             chosen = choose(
                 matrix,
                 given.pop("classes"),
@@ -178,7 +186,7 @@ def select_from_matrix(
                 threads=beside.threads,
                 memory_limit=limit,
                 progress=progress,
-                announce=narrator.say,
+                announce=announce,
             )
         write_left_out(out, left_out)
         facts = {
@@ -187,7 +195,7 @@ def select_from_matrix(
             "made_by": dict(matrix.about),
             "reading": {name: getattr(beside, name) for name in MatrixReading().as_dict()},
             "command": repeating(place, out, options, asked),
-            "dropped": 0 if chosen.dropped is None else int(chosen.dropped.sum()),
+            "dropped": chosen.n_dropped,
             "left_out": len(left_out or ()),
             "left_out_reasons": dict(Counter(left_out.reasons)) if left_out else {},
             "beside_random": beside_random(matrix, chosen, options.seed),
@@ -270,7 +278,9 @@ def _choosing(
     def choose(
         embeddings: Embeddings | Matrix, labels: Any, options: SelectOptions, **given: Any
     ) -> Selection:
-        where = engine or LocalEngine(given.get("threads"), given.get("memory_limit"), hurries)
+        linear = options.objective == "sas" and options.threshold is None and options.greedy
+        limits = given.get("threads"), given.get("memory_limit")
+        where = engine or LocalEngine(*limits, hurries=hurries and linear)
         return select_subset(embeddings, labels, engine=where, **options.arguments(), **given)
 
     yield choose

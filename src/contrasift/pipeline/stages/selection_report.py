@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from contrasift.arrays import directions
 from contrasift.errors import ContrasiftError, RunFolderError
-from contrasift.matrices import Matrix
 from contrasift.narration import Narrator
-from contrasift.options import MatrixReading
-from contrasift.pipeline.stages.matrix_rows import opened
-from contrasift.report import EmbeddingMap, Pair, ReportData, Tile, write_report
+from contrasift.pipeline.stages.selection_images import SourceImages, SourcePictures
+from contrasift.pipeline.stages.selection_rows import SelectionRows
+from contrasift.report import EmbeddingMap, Pair, ReportData, write_report
 from contrasift.report.files import RunFiles
 from contrasift.report.sections import conclusions, selection
+from contrasift.report.sections.pictures import Pictures
+from contrasift.store.atomic import read_json
 from contrasift.store.selections import read_facts
 from contrasift.store.tables import read_table
 
 # Of dropped examples so many are compared with the kept ones of their class, at most so many of those.
 _COMPARED, _KEPT_COMPARED, _PAIRS = 2000, 20_000, 8
+
+
+class _Neighbours(NamedTuple):
+    """A dropped example and the kept one nearest to it; rows of the selection's table.
+
+    Attributes:
+        order: minus their similarity.
+        dropped: one.
+        kept: the other.
+        latent_class: of both.
+    """
+
+    order: float
+    dropped: int
+    kept: int
+    latent_class: str
 
 
 class SelectionFiles(RunFiles):
@@ -45,7 +61,8 @@ class SelectionFiles(RunFiles):
         facts = read_facts(folder)
         self.records = {"select": SimpleNamespace(seconds=facts["seconds"])}
         if (folder / "classes.json").exists() and "method" in facts.get("latent_classes", {}):
-            self.records["classes"] = SimpleNamespace(seconds=0.0)
+            seconds = read_json(folder / "classes.json").get("seconds", 0.0)
+            self.records["classes"] = SimpleNamespace(seconds=seconds)
 
     @property
     def examples(self) -> dict[str, np.ndarray]:  # type: ignore[override]
@@ -59,18 +76,21 @@ class SelectionFiles(RunFiles):
         return [str(id) for id in self.chosen["id"][self.rows_of(index)].tolist()]
 
 
-def report_selection(folder: Path, narrator: Narrator) -> Path:
-    """Write `report.html` beside a selection: what was chosen, a map, classes, gains, neighbours.
+def report_selection(folder: Path, narrator: Narrator, images: str | None = None) -> Path:
+    """Write `report.html` beside a selection: what was chosen, pictures, a map, gains, neighbours.
 
     Args:
         folder: of the selection.
         narrator: who tells of it.
+        images: the column of the source that holds images, their files or their addresses; None:
+            one that is called so and lies here, if there is one.
 
     Returns:
         the page.
 
     Raises:
         RunFolderError: no selection there.
+        DataError: no such column.
     """
     files = SelectionFiles(folder)
     facts, notes = files.selection, []
@@ -78,12 +98,16 @@ def report_selection(folder: Path, narrator: Narrator) -> Path:
     with narrator.progress("report") as progress:
         progress(0, 1)
         try:
-            matrix = _source(facts, narrator)
-            drawn = _drawn(files, matrix, int(facts["options"].get("seed", 0)))
+            source = SelectionRows(facts, files.chosen["index"], narrator)
+            found = SourceImages.of(source.matrix, images)
+            drawn, notes = _drawn(files, source, int(facts["options"].get("seed", 0)), found)
         except (ContrasiftError, OSError, KeyError) as error:
+            if images is not None:
+                raise
             # Embeddings that have moved must not keep the rest from being seen.
             notes = [f"The embeddings could not be read, so there is no map: {error}"]
-            narrator.say(f"  note: {notes[0]}")
+        for note in notes:
+            narrator.say(f"  note: {note}")
         path = write_report(_data(files, notes, drawn), folder / "report.html")
         progress(1, 1)
     return path
@@ -94,7 +118,10 @@ def _data(files: SelectionFiles, notes: list[str], drawn: Mapping[str, Any]) -> 
     place = str(facts.get("source", {}).get("place", files.path))
     return ReportData(
         title=f"{Path(place).name or place}: what was selected",
-        summary=[*conclusions.summary(files), *_beside_random(facts)],
+        summary=[
+            *conclusions.summary(files),
+            *conclusions.beside_random(facts.get("beside_random", {})),
+        ],
         headlines=conclusions.headlines(files),
         notes=[*facts["notes"], *notes],
         gains=selection.gains(files),
@@ -109,66 +136,62 @@ def _data(files: SelectionFiles, notes: list[str], drawn: Mapping[str, Any]) -> 
     )
 
 
-def _beside_random(facts: Mapping[str, Any]) -> list[str]:
-    """Coverage, in the direction in which it is everywhere: a similarity."""
-    found = facts.get("beside_random", {}).get("coverage")
-    if not found:
-        return []
-    return [
-        f"An example's similarity to the nearest kept one of its class is {found['value']:.3f} on "
-        f"average, with random choices {found['random']:.3f} ({found['random_low']:.3f} to "
-        f"{found['random_high']:.3f})."
-    ]
-
-
-def _source(facts: Mapping[str, Any], narrator: Narrator) -> Matrix:
-    """The embeddings, if they are still those that were selected from."""
-    reading = MatrixReading(**facts["reading"])
-    matrix = opened(facts["source"]["place"], reading, narrator)
-    if matrix.fingerprint != facts["inputs"]["embeddings"]:
-        raise RunFolderError(
-            f"the embeddings that were selected from at {facts['source']['place']}", "others"
-        )
-    return matrix
-
-
-def _drawn(files: SelectionFiles, matrix: Matrix, seed: int) -> dict[str, Any]:
-    """The map and the pairs."""
-    index = np.arange(len(matrix)) if matrix.index is None else matrix.index
-    rows = files.rows_of(index)
-    there = np.flatnonzero(rows >= 0)
-    where = np.empty(files.total, dtype=np.int64)
-    where[rows[there]] = there
-    scaled = files.selection["rows"] == "scaled to length one"
-
-    def values(table_rows: np.ndarray) -> np.ndarray:
-        found = matrix[where[table_rows]]
-        return directions(found)[0] if scaled else np.asarray(found, dtype=np.float32)
-
+def _drawn(
+    files: SelectionFiles, source: SelectionRows, seed: int, images: SourceImages | None
+) -> tuple[dict[str, Any], list[str]]:
+    """The gallery where there are pictures, the map and the pairs; and what should be said of them."""
     generator = np.random.default_rng(seed)
-    near, far = _neighbours(files, values, generator)
-    return {
-        "map": _map(files, values, generator, seed),
-        "near_pairs": near,
-        "far_pairs": far,
+    picked = np.sort(generator.choice(files.total, min(_COMPARED, files.total), replace=False))
+    placed, near, far = (
+        _placed(source.values, picked, seed),
+        *_neighbours(files, source.values, generator),
+    )
+    pictures = SourcePictures(files, images, source.stored)
+
+    def shown() -> dict[str, Any]:
+        return {
+            "map": _map(files, placed, pictures),
+            "gallery": None if images is None else pictures.gallery(),
+            "near_pairs": _pairs(files, near, pictures),
+            "far_pairs": _pairs(files, far, pictures),
+        }
+
+    if images is not None:
+        shown()  # which only asks for pictures; they are read in one pass over the source
+        pictures.fetch()
+    words = {
         "pairs_intro": "Dropped examples beside the kept one of their class that is nearest to "
-        "them; the distance is 2 − 2·similarity.",
+        "them, with the similarity of the two.",
         "near_title": "Dropped, and well stood for",
         "far_title": "Dropped, and like nothing that was kept",
     }
+    return {**shown(), **words}, _missing(images)
 
 
-def _map(files: SelectionFiles, values: Any, generator: Any, seed: int) -> EmbeddingMap | None:
+def _missing(images: SourceImages | None) -> list[str]:
+    if images is None or not images.missing:
+        return []
+    return [f"{images.missing:,} pictures of the column {images.column!r} could not be read."]
+
+
+def _placed(values: Any, picked: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the selection's table, and where they lie in the plane."""
     from contrasift.embedding.projection import project
 
-    count = min(_COMPARED, files.total)
-    picked = np.sort(generator.choice(files.total, count, replace=False))
     points = values(picked)
     usable = np.isfinite(points).all(axis=1)
     picked, points = picked[usable], points[usable]
     if not picked.size:
+        return picked, np.empty((0, 2))
+    return picked, project(points, sample=picked.size, seed=seed)[1]
+
+
+def _map(
+    files: SelectionFiles, placed: tuple[np.ndarray, np.ndarray], pictures: Pictures
+) -> EmbeddingMap | None:
+    picked, xy = placed
+    if not picked.size:
         return None
-    _, xy = project(points, sample=picked.size, seed=seed)
     names = files.chosen["latent_class"][picked].astype(str)
     sizes = {str(one["name"]): one["size"] for one in files.selection["classes"]}
     return EmbeddingMap(
@@ -180,16 +203,17 @@ def _map(files: SelectionFiles, values: Any, generator: Any, seed: int) -> Embed
         place=files.places[picked],
         class_size=np.array([sizes[name] for name in names.tolist()]),
         id=files.ids(files.chosen["index"][picked]),
+        image=pictures.thumbnails(picked),
         total=files.total,
     )
 
 
 def _neighbours(
     files: SelectionFiles, values: Any, generator: Any
-) -> tuple[list[Pair], list[Pair]]:
-    """Dropped examples with the nearest kept one of their class, nearest and farthest first."""
+) -> tuple[list[_Neighbours], list[_Neighbours]]:
+    """Dropped examples with the nearest kept one of their class: the most and the least similar."""
     selected = files.chosen["selected"]
-    found: list[tuple[float, int, int, str]] = []
+    found: list[_Neighbours] = []
     for summary, rows in files.members():
         inside = np.arange(rows.start, rows.stop)
         kept, dropped = inside[selected[inside]], inside[~selected[inside]]
@@ -204,28 +228,24 @@ def _neighbours(
         best = similarity.argmax(axis=1)
         nearest = similarity[np.arange(dropped.size), best]
         found += [
-            (2 - 2 * float(one), int(first), int(kept[second]), str(summary["name"]))
+            _Neighbours(-float(one), int(first), int(kept[second]), str(summary["name"]))
             for one, first, second in zip(nearest, dropped, best, strict=True)
             if np.isfinite(one)
         ]
     found.sort()
-    pairs = [
-        Pair(_tile(files, first), _tile(files, second), distance=max(0.0, apart), latent_class=name)
-        for apart, first, second, name in [*found[:_PAIRS], *found[::-1][:_PAIRS]]
+    half = min(_PAIRS, len(found) // 2)
+    return found[:half], found[::-1][:half]
+
+
+def _pairs(files: SelectionFiles, found: Sequence[_Neighbours], pictures: Pictures) -> list[Pair]:
+    return [
+        Pair(
+            *pictures.tiles(np.array([one.dropped, one.kept])),
+            similarity=-one.order,
+            latent_class=one.latent_class,
+        )
+        for one in found
     ]
-    half = min(_PAIRS, len(found))
-    return pairs[:half], pairs[half:]
-
-
-def _tile(files: SelectionFiles, row: int) -> Tile:
-    chosen = files.chosen
-    return Tile(
-        image="",
-        id=files.ids(chosen["index"][row : row + 1])[0],
-        rank=int(chosen["rank"][row]),
-        gain=float(chosen["gain"][row]),
-        place=int(files.places[row]),
-    )
 
 
 def _left_out(folder: Path) -> list[tuple[str, str]]:

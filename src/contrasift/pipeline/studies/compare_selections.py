@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from contrasift.arrays import class_codes, unit_rows
-from contrasift.errors import DataError, UsageError
+from contrasift.errors import ContrasiftError, DataError, UsageError
+from contrasift.matrices import Matrix, open_embeddings
+from contrasift.narration import SilentNarrator
+from contrasift.pipeline.stages.selection_rows import source_of
 from contrasift.selection.diagnostics.overlap import (
     class_balance,
     overlap,
@@ -21,12 +25,9 @@ from contrasift.selection.diagnostics.overlap import (
     rank_correlation_within,
 )
 from contrasift.store.atomic import write_json
-from contrasift.store.inputs import load_classes_file, load_embeddings_file, load_indices_file
-from contrasift.store.selections import read_selection
+from contrasift.store.inputs import load_classes_file, load_indices_file, row_numbers
+from contrasift.store.selections import read_facts, read_selection
 from contrasift.store.tables import read_table
-
-if TYPE_CHECKING:
-    pass
 
 SAMPLE = 5000  # examples whose coverage is measured, unless all are asked for
 
@@ -76,7 +77,7 @@ class _Pool:
 def compare_selections(
     paths: Sequence[Path],
     *,
-    embeddings: Path | None = None,
+    embeddings: Any = None,
     classes: Path | None = None,
     redundancy: float | int | None = None,
     whole: bool = False,
@@ -92,8 +93,8 @@ def compare_selections(
     Args:
         paths: folders that `select` or `run` wrote, a `selection.parquet` in one, or lists of pool
             indices (`.npy`, or a number a line).
-        embeddings: a `.npy` matrix or a run folder; default: the first of the paths that holds
-            one. Without any, what needs embeddings is left out.
+        embeddings: whatever `open_embeddings` opens; default: those of the first run or selection
+            whose embeddings are still there. Without any, what needs embeddings is left out.
         classes: latent classes; default: those of the first selection.
         redundancy: λ for all; default: that of the largest selection.
         whole: take coverage over all examples, instead of a sample with an interval.
@@ -112,9 +113,8 @@ def compare_selections(
     if redundancy is not None and not 0 <= redundancy < math.inf:
         raise UsageError("a redundancy λ of at least 0", f"{redundancy}")
     listed = [_read(path, name) for path, name in zip(paths, _names(paths), strict=True)]
-    if embeddings is None:
-        embeddings = next((path for path in paths if (path / "embeddings.npy").exists()), None)
-    pool = _pool_of(listed, embeddings, classes)
+    matrix = _embeddings_of(paths) if embeddings is None else open_embeddings(embeddings)
+    pool = _pool_of(listed, matrix, classes)
     masks = [np.isin(pool.index, one.chosen) for one in listed]
     places = [_places(pool, one) for one in listed]
     rows = [_describe(one, mask, pool) for one, mask in zip(listed, masks, strict=True)]
@@ -173,7 +173,19 @@ def _read(path: Path, name: str) -> Listed:
     )
 
 
-def _pool_of(listed: Sequence[Listed], source: Path | None, classes: Path | None) -> _Pool:
+def _embeddings_of(paths: Sequence[Path]) -> Matrix | None:
+    """Those of the first folder that has some, or that was selected from some that are still there."""
+    for path in paths:
+        folder = path.parent if path.name == "selection.parquet" else path
+        if (folder / "embeddings.npy").exists():
+            return open_embeddings(folder)
+        if (folder / "selection.json").exists():
+            with contextlib.suppress(ContrasiftError, OSError, KeyError):
+                return source_of(read_facts(folder), SilentNarrator())
+    return None
+
+
+def _pool_of(listed: Sequence[Listed], source: Matrix | None, classes: Path | None) -> _Pool:
     """The pool that all speak of.
 
     Raises:
@@ -183,12 +195,16 @@ def _pool_of(listed: Sequence[Listed], source: Path | None, classes: Path | None
     values, labels, n_labels, index = None, None, 0, None
     first = next((one for one in listed if one.index is not None), None)
     if source is not None:
-        found, described = load_embeddings_file(source)
-        order = np.argsort(found.index, kind="stable")
-        index = found.index[order]
-        values = np.asarray(found.values)[order]
-        values = np.ascontiguousarray(values, dtype=np.float32) if described else unit_rows(values)
-        labels, n_labels = _labels(source if source.is_dir() else source.parent, index)
+        known = row_numbers(len(source)) if source.index is None else source.index
+        order = np.argsort(known, kind="stable")
+        index = known[order]
+        values = source[order]
+        values = (
+            np.ascontiguousarray(values, dtype=np.float32)
+            if source.described
+            else unit_rows(values)
+        )
+        labels, n_labels = _labels(Path(str(source.source["place"])).parent, index)
     elif first is None or first.index is None:
         raise UsageError(
             "embeddings=, or a selection with its ranking, to know the pool",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,14 +13,17 @@ from contrasift.arrays import class_codes
 from contrasift.errors import UsageError
 from contrasift.evaluation import METRIC_NAMES
 from contrasift.fingerprints import array_sha256
+from contrasift.narration import Narrator
 from contrasift.options.plan import PlanRequest
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_embeddings
 from contrasift.pipeline.stages.evaluate import evaluate, require_evaluation_data
+from contrasift.pipeline.stages.selection_rows import SelectionRows
 from contrasift.pipeline.stages.train import train
 from contrasift.store.arms import Arm
 from contrasift.store.atomic import load_array, read_json, write_json
 from contrasift.store.run import RunFolder
+from contrasift.store.selections import read_facts, read_selection
 from contrasift.store.tables import read_latent_classes
 
 if TYPE_CHECKING:
@@ -50,14 +54,7 @@ def plan(run: Run, request: PlanRequest) -> dict[str, Any]:
     select = run.record("select")
     if request.accuracy:
         require_evaluation_data(run)  # before any work
-    curves = _curves(run, request)
-    kept = int(select.facts["budget"])
-    result: dict[str, Any] = {
-        "n": int(curves.budgets[-1]),
-        "budget": kept,
-        "curves": _plain_curves(curves),
-        "sentences": _curve_sentences(curves, kept),
-    }
+    result = _measured(_curves(run, request), int(select.facts["budget"]))
     if request.accuracy:
         found = _accuracy(run, request)
         result["accuracy"] = found
@@ -66,11 +63,73 @@ def plan(run: Run, request: PlanRequest) -> dict[str, Any]:
         result["sentences"].append(
             "These curves do not say what a fraction costs in accuracy: --accuracy tries it."
         )
-    write_json(run.folder.path / "plan.json", result)
+    return _written(run.folder.path, result)
+
+
+def plan_selection(folder: Path, request: PlanRequest, narrator: Narrator) -> dict[str, Any]:
+    """The same for a selection from bare embeddings, but for the trainings.
+
+    What was dropped counts as not in the pool.
+
+    Args:
+        folder: of the selection; plan.json and plan.html are written there.
+        request: what is asked.
+        narrator: who tells of it.
+
+    Returns:
+        What plan.json holds.
+
+    Raises:
+        UsageError: accuracy is asked.
+        RunFolderError: no selection there, or the embeddings are others by now.
+    """
+    from contrasift.selection.diagnostics.curves import FRACTIONS, coverage_and_centre_curve
+
+    if request.accuracy:
+        raise UsageError(
+            "a run, with images to train on, for accuracy=True",
+            f"{folder}, a selection from embeddings",
+            "Train your own model on a few fractions: select with fractions=",
+        )
+    chosen = read_selection(folder)
+    rows = SelectionRows(read_facts(folder), chosen.index, narrator)
+    table = (
+        np.arange(chosen.index.size) if chosen.dropped is None else np.flatnonzero(~chosen.dropped)
+    )
+    codes, _ = class_codes(chosen.latent_class[table], table.size)
+    # The relaxation's own choice need not be the first of its ranking: what is kept comes first.
+    order = chosen.order[np.argsort(~chosen.selected[chosen.order], kind="stable")][: table.size]
+    curves = coverage_and_centre_curve(
+        rows.values(table),
+        np.searchsorted(table, order),
+        codes,
+        sorted({*FRACTIONS, chosen.budget / table.size} - {0.0}),
+        sample=request.sample,
+        draws=request.draws,
+        seed=request.seed,
+    )
+    result = _measured(curves, chosen.budget)
+    result["sentences"].append(
+        "These curves do not say what a fraction costs in accuracy: only training does."
+    )
+    return _written(folder, result)
+
+
+def _measured(curves: Curves, kept: int) -> dict[str, Any]:
+    return {
+        "n": int(curves.budgets[-1]),
+        "budget": kept,
+        "curves": _plain_curves(curves),
+        "sentences": _curve_sentences(curves, kept),
+    }
+
+
+def _written(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     from contrasift.report.figures.page import write_figures
     from contrasift.report.figures.plan import plan_figures
 
-    write_figures(run.folder.path / "plan.html", "Which fraction?", plan_figures(result))
+    write_json(folder / "plan.json", result)
+    write_figures(folder / "plan.html", "Which fraction?", plan_figures(result))
     return result
 
 
@@ -117,19 +176,19 @@ def _curve_sentences(curves: Curves, kept: int) -> list[str]:
         "all examples" if curves.whole else f"a sample of {curves.rows:,} examples"
     ) + f" and {curves.draws} random selections with as many of every class"
     sentences = [f"At {share:.3g} of the pool, over {over}:"]
-    for name, title in (("nu_align", "ν_align/η"), ("nu_div", "ν_div")):
+    for name, title in (("coverage", "Coverage"), ("centre", "Centre")):
         curve: FractionCurve = getattr(curves, name)
         sentences.append(
             f"{title} is {curve.value[place]:.4f}"
             + ("" if curves.whole else f" ±{curve.half_width[place]:.4f}")
             + f"; random's is {curve.random[place]:.4f} "
             f"({curve.random_low[place]:.4f} to {curve.random_high[place]:.4f}): "
-            f"{_standing(curve, place)} (smaller is better)."
+            f"{_standing(curve, place)} (larger is better)."
         )
-    reached = np.flatnonzero(curves.nu_align.random <= curves.nu_align.value[place])
+    reached = np.flatnonzero(curves.coverage.random >= curves.coverage.value[place])
     if reached.size and curves.fractions[reached[0]] > share:
         sentences.append(
-            f"A random selection reaches this ν_align with {curves.fractions[reached[0]]:.3g} of "
+            f"A random selection reaches this coverage with {curves.fractions[reached[0]]:.3g} of "
             "the pool."
         )
     return sentences
@@ -137,9 +196,9 @@ def _curve_sentences(curves: Curves, kept: int) -> list[str]:
 
 def _standing(curve: FractionCurve, place: int) -> str:
     value = curve.value[place]
-    if value < curve.random_low[place]:
+    if value > curve.random_high[place]:
         return "better than random"
-    return "worse than random" if value > curve.random_high[place] else "as random"
+    return "worse than random" if value < curve.random_low[place] else "as random"
 
 
 # Accuracy -----------------------------------------------------------------------------------------

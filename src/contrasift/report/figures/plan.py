@@ -12,11 +12,11 @@ from contrasift.report.figures.page import blank
 
 
 def plan_figures(result: Mapping[str, Any]) -> list[Any]:
-    """ν_align and ν_div against the fraction with random's band, and the loss of accuracy."""
+    """Coverage and centre against the fraction with random's band, and the loss of accuracy."""
     curves = result["curves"]
     figures = [
-        _curve_figure(curves, "nu_align", "ν_align/η: what is kept lies near everything", result),
-        _curve_figure(curves, "nu_div", "ν_div: what is kept lies at the centre", result),
+        _curve_figure(curves, "coverage", "Coverage: what is kept lies near everything", result),
+        _curve_figure(curves, "centre", "Centre: what is kept lies at the centre", result),
     ]
     accuracy = result.get("accuracy")
     if accuracy and accuracy["advice"]["grid"] is not None:
@@ -27,7 +27,7 @@ def plan_figures(result: Mapping[str, Any]) -> list[Any]:
 def _curve_figure(
     curves: Mapping[str, Any], name: str, title: str, result: Mapping[str, Any]
 ) -> Any:
-    figure = blank(f"{title} (smaller is better)", "fraction kept", name.replace("nu", "ν"))
+    figure = blank(f"{title} (larger is better)", "fraction kept", "mean similarity")
     x, curve = curves["fractions"], curves[name]
     _band(figure, x, curve["random_low"], curve["random_high"], "random, 95 %")
     figure.add_scatter(x=x, y=curve["random"], name="random", mode="lines", line_dash="dash")

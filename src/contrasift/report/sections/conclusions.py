@@ -42,6 +42,11 @@ def summary(files: RunFiles) -> list[str]:
             f"The selection reaches at least {certified(certificate.share)} of what any choice of "
             "this size could gain over random in its objective; that is proved, not estimated."
         )
+    if len(files.selection["classes"]) == 1:
+        sentences.append(
+            "A selection in one class says nothing of training: within one class it was no better "
+            "than random in our experiments. Latent classes: contrasift select --classes auto."
+        )
     sentences += _accuracy_sentences(files)
     sentences += _cost_sentences(files)
     sentences += _coverage_sentences(files)
@@ -99,7 +104,11 @@ def preparation(files: RunFiles) -> dict[str, float]:
         parts = files.comparison["preparation_seconds"]
     else:
         stages = ("proxy", "embed", "embed-classes", "classes", "select")
-        parts = {name: files.records[name].seconds for name in stages if name in files.records}
+        parts = {
+            name: files.records[name].seconds
+            for name in stages
+            if name in files.records and files.records[name].seconds
+        }
     return {_PARTS.get(name, name): one for name, one in parts.items() if name != "scan"}
 
 
@@ -141,24 +150,38 @@ def _cost_sentences(files: RunFiles) -> list[str]:
 
 def _coverage_sentences(files: RunFiles) -> list[str]:
     measures = files.measures
-    if not measures or files.budget == 0:
+    if "coverage" not in measures or files.budget == 0:
         return []
     at = int(np.argmin(np.abs(np.array(measures["budgets"]) - files.budget)))
-    align, div = measures["nu_align"], measures["nu_div"]
-    if not (align["random"][at] > 0 and div["random"][at] > 0):
-        return []
+    points = {
+        name: {part: numbers[at] for part, numbers in measures[name].items()}
+        for name in ("coverage", "centre")
+    }
+    return beside_random(points)
+
+
+def beside_random(measured: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Coverage and centre of a selection and of random ones, which are similarities everywhere.
+
+    Args:
+        measured: `value`, `random`, `random_low` and `random_high` of each that was measured.
+    """
+    words = {
+        "coverage": "Coverage, an example's mean similarity to the nearest kept one of its class, is",
+        "centre": "Centre, its mean similarity to all kept ones of its class, is",
+    }
     return [
-        f"At this size dropped examples are {_beside(align, at, 'closer to', 'farther from')} the "
-        "nearest kept one of their class than with random choices, and examples are "
-        f"{_beside(div, at, 'closer to', 'farther from')} the kept ones on average."
+        f"{said} {one['value']:.3f}; random choices reach {one['random']:.3f} "
+        f"({one['random_low']:.3f} to {one['random_high']:.3f}): {_standing(one)}."
+        for name, said in words.items()
+        if (one := measured.get(name))
     ]
 
 
-def _beside(curve: Mapping[str, Any], at: int, closer: str, farther: str) -> str:
-    ratio = curve["value"][at] / curve["random"][at] - 1
-    inside = curve["random_low"][at] <= curve["value"][at] <= curve["random_high"][at]
-    words = f"{percent(abs(ratio))} {closer if ratio < 0 else farther}"
-    return f"{words} (within random's band)" if inside else words
+def _standing(one: Mapping[str, float]) -> str:
+    if one["value"] > one["random_high"]:
+        return "more than random"
+    return "less than random" if one["value"] < one["random_low"] else "as random"
 
 
 def headlines(files: RunFiles) -> list[Headline]:

@@ -51,6 +51,10 @@ class Pictures:
             self.missing += 1
             return ""
 
+    def thumbnails(self, rows: np.ndarray) -> list[str]:
+        """Small ones, for the map, of rows of the selection's table."""
+        return [self.picture(one, _MAP_SIDE) for one in self.files.chosen["index"][rows].tolist()]
+
     def tiles(self, rows: np.ndarray, *, pictures: bool = True) -> list[Tile]:
         """What is known of rows of the selection's table."""
         files, index = self.files, self.files.chosen["index"][rows]
@@ -130,7 +134,7 @@ class Pictures:
         return np.union1d(stops, [self.files.budget])
 
     def pairs(self, kind: str) -> list[Pair]:
-        """Telling pairs: `small` or `large` distances."""
+        """Telling pairs: of `small` or `large` distance, so very similar or hardly."""
         files = self.files
         if "map" not in files.records or not files.chosen:
             return []
@@ -141,7 +145,7 @@ class Pictures:
         return [
             Pair(
                 *self.tiles(np.array([first, second])),
-                distance=distance,
+                similarity=1 - distance / 2,
                 latent_class=str(files.chosen["latent_class"][first]),
             )
             for first, second, distance in zip(

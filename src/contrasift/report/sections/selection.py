@@ -23,16 +23,14 @@ def certificate_of(facts: Mapping[str, Any]) -> Certificate | None:
 
 
 def coverage(files: RunFiles) -> Topic | None:
-    """ν_align and ν_div against the fraction, with random's band."""
+    """Coverage and centre against the fraction, with random's band."""
     measures = files.measures
-    if not measures:
+    if "coverage" not in measures:
         return None
     own = files.budget / files.total
     how = "all examples" if measures["whole"] else f"{measures['rows']:,} examples drawn at random"
     caption = (
-        f"Measured on {how}, against every kept example of their classes. ν_align/η is (2/n) Σ over "
-        "what is dropped of the distance to the nearest kept one, ν_div the mean distance; d is the "
-        "root mean squared distance between views, √(2 − 2⟨z, z'⟩), at most 2. Shades: for random, "
+        f"Measured on {how}, against every kept example of their classes. Shades: for random, "
         f"95 % of choices with the same budgets by class ({measures['random_rankings']} were drawn)"
     )
     caption += "." if measures["whole"] else "; for the ranking, the 95 % interval of the draw."
@@ -46,12 +44,12 @@ def coverage(files: RunFiles) -> Topic | None:
     return Topic(
         "coverage",
         "What other fractions would reach",
-        "Two distances that a subset should keep small. Nearest: how far dropped examples are from "
-        "the nearest kept one of their class. Centre: how far examples are from the kept ones of "
-        "their class on average. What seeks the one often pays in the other.",
+        "Two similarities that a subset should keep large. Coverage: an example's similarity to the "
+        "nearest kept one of its class. Centre: its similarity to the kept ones of its class on "
+        "average. What seeks the one often pays in the other.",
         charts=[
-            _measure_chart(measures, "nu_align", "To the nearest kept, ν_align / η", own),
-            _measure_chart(measures, "nu_div", "To the kept on average, ν_div", own),
+            _measure_chart(measures, "coverage", "Coverage: to the nearest kept", own),
+            _measure_chart(measures, "centre", "Centre: to the kept on average", own),
         ],
         caption=caption,
     )
@@ -63,7 +61,7 @@ def _measure_chart(measures: Mapping[str, Any], name: str, title: str, own: floa
     return LineChart(
         title,
         "fraction kept",
-        "distance",
+        "similarity",
         [
             Line("random per class", x, found["random"], found["random_low"], found["random_high"], role="random"),
             Line("this ranking", x, value, value - half, value + half, role="selected"),

@@ -120,7 +120,7 @@ def _refined(
         generator=generator,
         keep=task.keep,
     )
-    return order[stays], {"dropped": int(order.size - stays.sum())}
+    return order[stays], {"removed": int(order.size - stays.sum())}
 
 
 def solve_relaxed(passes: Passes, task: Task, options: SettledOptions) -> Solved:
