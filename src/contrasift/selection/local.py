@@ -169,6 +169,8 @@ class _Telling:
         size = int(self._plan.partition.sizes[code])
 
         def told(position: int) -> None:
+            if not 0 < position < budget:  # its beginning and end are told anyway
+                return
             with self._lock:
                 self._within[code] = size * position // budget
                 self._show()
