@@ -440,11 +440,12 @@ def fuzz(cases: int, seed: int = 0, result: Path | None = None) -> dict[str, Any
         done["cases"] += 1
         done["seconds"] = round(earlier + time.monotonic() - begun, 1)
         if result is not None and (done["cases"] % 200 == 0 or done["cases"] == cases):
-            _write(result, done)
+            write_result(result, done)
     return done
 
 
-def _write(path: Path, done: dict[str, Any]) -> None:
+def write_result(path: Path, done: dict[str, Any]) -> None:
+    """Write a file of counts whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial")
     temporary.write_text(json.dumps(done, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

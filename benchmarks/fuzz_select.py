@@ -2,17 +2,19 @@
 
 A case is a few plain values, so that its JSON is all that is needed to see it again:
 
-    python benchmarks/fuzz_select.py '{"n": 3, "d": 2, ...}'
+    python benchmarks/fuzz_select.py --only '{"n": 3, "d": 2, ...}'
+    python benchmarks/fuzz_select.py --cases 10000     # goes on where it was stopped
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import math
 import shutil
-import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -26,6 +28,14 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from typer.main import get_command
+
+from fuzz_inputs import write_result
+
+RESULT = Path(__file__).parent / "results" / "fuzz-select.json"
+# Cases of one seed: hypothesis cannot go on within it.
+_OF_A_SEED = 500
+# What the outcomes of a case are called in the results; all others are `wrong`.
+_COUNTED = {"selected": "right", "refused": "refused", "traceback": "traceback"}
 
 DTYPES = [
     *("float32", "float32", "float32", "float64", "float16", ">f4", "int8", "int64", "uint8"),
@@ -574,6 +584,41 @@ def fuzz(count: int, first_seed: int) -> tuple[Counter[str], list[tuple[str, str
     return outcomes, list(bad.values())
 
 
+def fuzz_into(result: Path, count: int, first_seed: int) -> dict[str, Any]:
+    """Try `count` cases, a seed after the other; a result file of the same first seed is gone on with."""
+    done: dict[str, Any] = {"seed": first_seed, "seeds": 0, "cases": 0, "seconds": 0.0}
+    done |= {"counts": dict.fromkeys(("right", "refused", "wrong", "traceback"), 0), "bad": []}
+    if result.exists():
+        before = json.loads(result.read_text(encoding="utf-8"))
+        done = before if before["seed"] == first_seed else done
+    while done["cases"] < count:
+        begun = time.monotonic()
+        outcomes, bad = fuzz(min(_OF_A_SEED, count - done["cases"]), first_seed + done["seeds"])
+        for outcome, times in outcomes.items():
+            done["counts"][_COUNTED.get(outcome, "wrong")] += times
+        done["bad"] += [[outcome, words[-600:], case] for outcome, words, case in bad]
+        done["seeds"] += 1
+        done["cases"] += sum(outcomes.values())
+        done["seconds"] = round(done["seconds"] + time.monotonic() - begun, 1)
+        write_result(result, done)
+    return done
+
+
+def main() -> None:
+    """Run, and print the counts."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="one case as JSON")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    asked = parser.parse_args()
+    if asked.only is not None:
+        print(*run_case(json.loads(asked.only)), sep="\n")
+        return
+    done = fuzz_into(asked.out, asked.cases, asked.seed)
+    print(done["counts"], f"{done['seeds']} seeds, {done['seconds']} s")
+    raise SystemExit(bool(done["bad"]))
+
+
 if __name__ == "__main__":
-    for text in sys.argv[1:]:
-        print(*run_case(json.loads(text)), sep="\n")
+    main()

@@ -1,7 +1,7 @@
 """Kill the pipeline at random, again and again, and feed `select` what nobody should.
 
     make soak
-    python benchmarks/soak.py --kills 100 --fuzz 10000 --seed 0
+    python benchmarks/soak.py --kills 100 --fuzz 10000 --seed 0     # goes on where it was stopped
 
 A round is the whole pipeline on a small pool (scan, proxy, embedding, classes, selection, trainings,
 evaluation, report; then new examples with `extend --reselect`), killed with SIGKILL after random
@@ -29,6 +29,10 @@ from typing import Any
 
 import numpy as np
 
+import fuzz_inputs
+import fuzz_select
+
+RESULT = Path(__file__).parent / "results" / "soak.json"
 RUN = [
     *("run", "old.npz", "--architecture", "narrow:0.125", "--epochs", "1", "--proxy-epochs", "1"),
     *("--batch-size", "16", "--views", "1", "--seeds", "1", "--fraction", "0.5", "--out", "run"),
@@ -168,6 +172,7 @@ def one_round(rng: random.Random, typical: list[float], tally: Tally, kills_want
             if code != 0:
                 tally.failures += 1
                 print(f"  exit code {code}:\n{log.read_text()[-3000:]}")
+                tally.rounds += 1
                 return
             break
     if "Traceback" in log.read_text():
@@ -191,17 +196,27 @@ def compare(expected: dict[str, str], tally: Tally) -> None:
         print(f"  different, missing or left over: {', '.join(differing[:10])}")
 
 
-def soak(kills: int, minutes: float, first_seed: int, keep: Path | None) -> Tally:
+def earlier(result: Path, first_seed: int) -> Tally:
+    """What is counted already from this seed on."""
+    if not result.exists():
+        return Tally()
+    found = json.loads(result.read_text(encoding="utf-8"))
+    if found.pop("seed") != first_seed:
+        return Tally()
+    return Tally(**found | {"killed_in": Counter(found["killed_in"])})
+
+
+def soak(kills: int, minutes: float, first_seed: int, keep: Path | None, result: Path) -> Tally:
     """Rounds until there were so many kills, or so many minutes are over."""
     home = Path.cwd()
     base = Path(tempfile.mkdtemp(prefix="soak-"))
-    tally = Tally()
+    tally = earlier(result, first_seed)
     try:
         expected, typical = undisturbed(base / "undisturbed")
         seconds = " and ".join(f"{part:.1f} s" for part in typical)
         print(f"undisturbed: {seconds}, {len(expected)} files compared", flush=True)
         ends = time.monotonic() + 60 * minutes
-        number = first_seed
+        number = first_seed + tally.rounds
         while tally.kills < kills and time.monotonic() < ends:
             folder = base / f"round-{number}"
             folder.mkdir()
@@ -217,6 +232,7 @@ def soak(kills: int, minutes: float, first_seed: int, keep: Path | None) -> Tall
             if keep != folder:
                 shutil.rmtree(folder)
             print(f"round {number}: {tally.kills} kills so far", flush=True)
+            fuzz_inputs.write_result(result, {"seed": first_seed, **vars(tally)})
             number += 1
     finally:
         os.chdir(home)
@@ -276,7 +292,7 @@ def main() -> None:
     if asked.kills:
         import_all()
         keep = Path() if asked.keep else None
-        tally = soak(asked.kills, asked.minutes, asked.seed, keep)
+        tally = soak(asked.kills, asked.minutes, asked.seed, keep, RESULT.absolute())
         clean = tally.is_clean
         where = ", ".join(f"{name} {count}" for name, count in tally.killed_in.most_common())
         print(
@@ -286,21 +302,11 @@ def main() -> None:
             f"{time.monotonic() - begun:.0f} s)\n  killed in: {where}",
             flush=True,
         )
-    begun = time.monotonic()
     if asked.fuzz:
-        from fuzz_select import fuzz
-
-        outcomes, bad = fuzz(asked.fuzz, asked.seed)
-        clean = clean and not bad
-        counts = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
-        print(
-            f"fuzz: {sum(outcomes.values())} inputs: {counts}; "
-            f"{outcomes['traceback']} tracebacks (seed {asked.seed}, "
-            f"{time.monotonic() - begun:.0f} s)"
-        )
+        done = fuzz_select.fuzz_into(fuzz_select.RESULT, asked.fuzz, asked.seed)
+        clean = clean and not done["bad"]
+        print(f"fuzz: {done['cases']} inputs: {done['counts']} ({done['seconds']} s)")
     if asked.inputs:
-        import fuzz_inputs
-
         done = fuzz_inputs.fuzz(asked.inputs, asked.seed, fuzz_inputs.RESULT)
         clean = clean and not done["bad"]
         counts = ", ".join(f"{n} {name}" for name, n in fuzz_inputs.totals(done).most_common())

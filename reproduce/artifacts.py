@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import shutil
 import time
@@ -31,7 +30,7 @@ from contrasift.pipeline.stages.embed import SAME_ENCODER, embed_for_classes, lo
 from contrasift.pipeline.stages.embed import embed as embed_stage
 from contrasift.pipeline.stages.proxy import proxy_options
 from contrasift.pipeline.stages.scan import readable_positions, scan
-from contrasift.pipeline.stages.train import pool_latent_classes, steps_per_epoch
+from contrasift.pipeline.stages.train import arm_schedule, in_steps, pool_latent_classes
 from contrasift.pools import Pool, scan_pool
 from contrasift.store.atomic import load_array, read_json, write_json
 from contrasift.store.lock import held
@@ -338,6 +337,10 @@ class _Quiet:
     def say(self, text: str) -> None:
         """Nothing: a cell tells one line when it is done."""
 
+    def working(self, stage: str) -> contextlib.AbstractContextManager[None]:
+        """Nothing either."""
+        return contextlib.nullcontext()
+
     def progress(
         self, title: str, unit: str = "examples"
     ) -> contextlib.AbstractContextManager[Callable[[int, int], None]]:
@@ -348,12 +351,10 @@ class _Quiet:
 def schedule(cell: Cell, n: int, full: int) -> tuple[TrainOptions, int | None]:
     """Options and step limit of a training on n of `full` examples, by `arm.steps` or `compare.match`."""
     options, steps = cell.options.train, cell.arm.steps
-    if not steps:
-        if cell.options.compare.match == "epochs" or n == full:
-            return options, None
-        steps = options.epochs * steps_per_epoch(full, options.batch_size)
-    epochs = math.ceil(steps / max(1, steps_per_epoch(n, options.batch_size)))
-    return dataclasses.replace(options, epochs=epochs), steps
+    if steps:
+        return in_steps(options, steps, n)
+    # On everything both rules are the same training, which is done once.
+    return arm_schedule(options, "epochs" if n == full else cell.options.compare.match, n, full)
 
 
 @contextlib.contextmanager

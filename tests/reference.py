@@ -7,6 +7,7 @@ sums in fixed point (`fixed_point`), products in one order of additions (`dots`)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import combinations
 
@@ -165,6 +166,51 @@ def nearest(queries: np.ndarray, points: np.ndarray, k: int, own: np.ndarray | N
             if own is None or j != own[i]
         ]
         found.append([j for _, j in sorted(lengths)[:k]])
+    return found
+
+
+def mixed(value: int) -> int:
+    """SplitMix64's finalizer (Steele, Lea and Flood 2014), in whole numbers."""
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB % 2**64
+    return value ^ (value >> 31)
+
+
+def hashed(seed: int, purpose: int, query: int, row: int) -> int:
+    """A random number of a pair: of nothing but the seed, its purpose, the query and the row."""
+    step = 0x9E3779B97F4A7C15
+    own = mixed((mixed((seed + purpose * step) % 2**64) + (query + 1) * step) % 2**64)
+    return mixed((own + (row + 1) * step) % 2**64)
+
+
+def mined(
+    similarity: np.ndarray,
+    positives: list[list[int]],
+    named: Callable[[int, int, int, int], bool],
+    per_query: int,
+    *,
+    top: int | None = None,
+    randoms: int = 0,
+    seed: int = 0,
+    same: bool = False,
+) -> list[list[tuple[int, int]]]:
+    """Negatives of each query as (row, place), query after query and row after row.
+
+    `named(query, row, place, k)` says whether the policy names a row, which is at this place of k,
+    1 the hardest; of equal similarities the later row is the harder.
+    """
+    found = []
+    for i, row in enumerate(similarity):
+        candidates = [j for j in range(len(row)) if j not in positives[i] and not (same and j == i)]
+        order = sorted(candidates, key=lambda j: (-row[j], -j))
+        eligible = [(j, p) for p, j in enumerate(order, start=1) if named(i, j, p, len(candidates))]
+        hard = per_query - randoms
+        taken = eligible[: hard if top is None else top if hard else 0]
+        if top is not None:
+            taken = sorted(taken, key=lambda one: hashed(seed, 2, i, one[0]))[:hard]
+        rest = [one for one in eligible if one not in taken]
+        taken += sorted(rest, key=lambda one: hashed(seed, 3, i, one[0]))[:randoms]
+        found.append(sorted(taken, key=lambda one: one[1]))
     return found
 
 

@@ -24,6 +24,8 @@ BLOCKS = [
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_python_blocks_run(block):
+    if "from reproduce" in block:  # not in a source archive
+        pytest.importorskip("reproduce")
     exec(compile(block, "documentation", "exec"), {})
 
 

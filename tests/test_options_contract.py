@@ -39,6 +39,7 @@ from contrasift.options import (
     words,
 )
 from contrasift.options.declaring import words_of
+from contrasift.options.mining import MiningFiles, MiningOptions
 from contrasift.options.training import LEARNING_RATES
 
 SOURCE = Path(cs.__file__).parent
@@ -49,6 +50,7 @@ ALIASES = {
     ("classes", "known"): "few_labels",
     ("classes", "labels"): "classes_file",
     ("embed", "batch_size"): "embed_batch_size",
+    ("mine", "latent_classes"): "classes",
     ("estimator", "random_state"): "seed",
 }
 _LIVE = "a live object: what a command line cannot name"
@@ -128,6 +130,19 @@ MISSING = {
         "progress": _LIVE,
         "workers": "pools on disk decode in threads of their own",
     },
+    # mine
+    ("mine", "python"): {
+        "other_classes": "`contrasift.mining.judging` judges by several",
+        "query_texts": "of the page",
+        "corpus_texts": "of the page",
+        "images": "of the page",
+        "column": _OF_OPENING,
+        "id": _OF_OPENING,
+    },
+    ("mine", "flag"): {
+        "progress": _LIVE,
+        "pieces": "what a folder keeps of unfinished work",
+    },
     # pretrain
     ("train", "flag"): {
         "pool": "of the run",
@@ -139,11 +154,12 @@ MISSING = {
         "options": "its fields are the flags",
     },
 }
-FUNCTIONS = {"select": cs.select, "classes": cs.latent_classes, "embed": cs.embed}
+FUNCTIONS = {"select": cs.select, "classes": cs.latent_classes, "embed": cs.embed, "mine": cs.mine}
 STAGES = {
     "select": (SelectOptions, MatrixOptions),
     "classes": (ClassesOptions,),
     "embed": (EmbedOptions,),
+    "mine": (MiningOptions, MiningFiles),
     "train": (TrainOptions,),
 }
 
@@ -218,7 +234,7 @@ def test_defaults_are_the_same(stage):
             # Nothing is None in Python and an empty text on the command line.
             ours = None if item.default == "" else item.default
             theirs = None if parameter.default == () else parameter.default
-            if (stage, item.name) == ("select", "classes"):
+            if item.name == "classes" and stage in ("select", "mine"):
                 # A command has embeddings, of which classes can be found; a function gets arrays.
                 assert (ours, theirs) == ("auto", None)
                 continue

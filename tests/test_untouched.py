@@ -13,10 +13,12 @@ import torch
 from torch import nn
 
 import contrasift as cs
+from contrasift import negatives
 from contrasift.options import TrainOptions
 from contrasift.training.encoders import wrap_encoder
 
 N = 24
+RUN = Path(__file__).parent / "fixtures" / "run-0.1" / "run"
 
 
 class Net(nn.Module):
@@ -45,6 +47,18 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (N, 12, 12)).astype(np.uint8)
 
 
+POLICIES = {
+    "above": negatives.above(0.3),
+    "difficulty": negatives.difficulty(50, 100),
+    "duplicates": negatives.duplicates,
+    "everything": negatives.everything,
+    "random": negatives.random(0.5),
+    "same_class": negatives.same_class,
+    "same_latent_class": negatives.same_latent_class,
+    "parse_policy": negatives.parse_policy("difficulty(50,100) & ~same_class"),
+}
+
+
 def state_of_module(net: nn.Module) -> list:
     tensors = [*net.named_parameters(), *net.named_buffers()]
     return [
@@ -71,7 +85,8 @@ def state_of(value: object) -> object:
         return [state_of(part) for part in value]
     if type(value).__module__.startswith("contrasift"):
         own = {k: v for k, v in vars(value).items() if k not in ("_kept", "_have")}
-        return {k: state_of(v) for k, v in own.items() if isinstance(v, (np.ndarray, nn.Module))}
+        kinds = (np.ndarray, nn.Module, torch.Tensor, negatives.Tags)
+        return {k: state_of(v) for k, v in own.items() if isinstance(v, kinds)}
     return repr(value)
 
 
@@ -84,6 +99,25 @@ def globals_of() -> list:
         torch.get_default_dtype(),
         torch.are_deterministic_algorithms_enabled(),
     ]
+
+
+class Step(nn.Module):
+    """Somebody's Lightning module, as far as a callback sees it."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = module()
+
+    def log_dict(self, figures, **_):
+        assert all(np.isfinite(float(value)) for value in figures.values())
+
+
+def sifted(stream, **options) -> None:
+    assert len(list(cs.sift(stream, RUN, device="cpu", **options))) == len(stream)
+
+
+def some(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
 
 
 def matrix() -> np.ndarray:
@@ -101,7 +135,65 @@ def calls() -> dict:
     train = {"seed": 0, "device": "cpu", "progress": False}
     selection = cs.select(matrix(), labels, fraction=0.5)
     encoder = wrap_encoder(module(), 1, 12).train()
+    sifter = cs.Sifter(RUN, device="cpu")
+    vectors_of_run = np.random.default_rng(2).normal(size=(4, 16))
+    small_images = images()[:4, :8, :8].copy()
+    as_tensors = [torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(n)) for n in range(3)]
+    batch = {"image": small_images, "index": np.arange(900, 904)}
+    queue = negatives.Queue(16, 6)
+    queue.push(some(16, 6).detach(), negatives.Tags(labels=torch.arange(16) % 3))
+    tags = negatives.Tags(labels=torch.arange(8) % 3)
+    candidates = negatives.Candidates(
+        np.random.default_rng(3).normal(size=(4, 9)),
+        negatives.Tags(labels=np.arange(4) % 2, latent_classes=np.arange(4), examples=np.arange(4)),
+        negatives.Tags(labels=np.arange(9) % 2, latent_classes=np.arange(9), examples=np.arange(9)),
+        draws=np.random.default_rng(4).random((4, 9)),
+    )
+    both = (some(8, 6), torch.flip(some(8, 6), (0,)).detach().requires_grad_())
+    masks = {f"mask {name}": (policy.mask, (candidates,), {}) for name, policy in POLICIES.items()}
+    losses = {
+        f"loss {name}": (
+            lambda loss, query, key, **more: torch.autograd.grad(loss(query, key, **more), query),
+            (getattr(negatives, name)(), *both),
+            {"queue": queue, "tags": tags, "queue_tags": negatives.Tags()},
+        )
+        for name in ("InfoNCE", "Decoupled", "Debiased", "HardnessWeighted")
+    }
     return {
+        **masks,
+        **losses,
+        "sift vectors": (sifted, (vectors_of_run,), {}),
+        "sift images": (sifted, (list(small_images),), {}),
+        "sift tensors": (sifted, (as_tensors,), {}),
+        "Sifter of a batch": (cs.Sifter(RUN, column="image", device="cpu"), (batch,), {}),
+        "Sifter.judge": (sifter.judge, (vectors_of_run,), {}),
+        "NegativeStatistics": (
+            cs.NegativeStatistics(every=1).on_train_batch_end,
+            (None, Step(), dict(zip(("query", "key"), both, strict=True)), tags.labels, 0),
+            {},
+        ),
+        "queue.push": (negatives.Queue(16, 6).push, (some(8, 6).detach(), tags), {}),
+        "queue.note_hard": (queue.note_hard, (some(8, 6),), {}),
+        "schedule": (
+            negatives.parse_schedule("all", "1: difficulty(50,100)").at(1).mask,
+            (candidates,),
+            {},
+        ),
+        "open_embeddings": (cs.open_embeddings, (matrix(),), {}),
+        "open_embeddings of a tensor": (cs.open_embeddings, (vectors,), {}),
+        "untrained_encoder": (cs.untrained_encoder, (small, 1, 12, 0), {}),
+        "load_encoder": (
+            cs.load_encoder,
+            (RUN / "training" / "proxy" / "encoder.safetensors",),
+            {"channels": 1},
+        ),
+        "encoder": (encoder.prepare, (torch.rand(2, 1, 12, 12),), {}),
+        "pool.images": (labelled.images, (np.arange(3),), {}),
+        "latent_classes known": (
+            cs.latent_classes,
+            (matrix(),),
+            {"method": "few-labels", "known": np.array([0, 1] * 3 + [-1] * (N - 6))},
+        ),
         "embed a module": (cs.embed, (pool, np.arange(N), module()), quick),
         "embed an encoder": (cs.embed, (pool, np.arange(N), encoder), quick),
         "embed half": (cs.embed, (pool, np.arange(N), module().to(torch.bfloat16)), quick),
@@ -127,6 +219,64 @@ def calls() -> dict:
             {},
         ),
     }
+
+
+# Public names, and which calls above are theirs; or why they are given nothing that could change.
+RESULT, ERROR, OPTIONS = "a result", "an error", "options"
+PUBLIC: dict[str, tuple[str, ...] | str] = {
+    "AugmentationSimilaritySelector": ("estimator",),
+    "Certificate": RESULT,
+    "ClassSummary": RESULT,
+    "ContrasiftError": ERROR,
+    "DataError": ERROR,
+    "Embeddings": RESULT,
+    "Encoder": ("encoder", "embed an encoder"),
+    "Evaluation": RESULT,
+    "LatentClasses": RESULT,
+    "MissingExtraError": ERROR,
+    "NegativeStatistics": ("NegativeStatistics",),
+    "Pool": ("pool.images",),
+    "RunFolderError": ERROR,
+    "Selection": ("subset",),
+    "Sifted": RESULT,
+    "Sifter": ("Sifter of a batch", "Sifter.judge"),
+    "TrainOptions": OPTIONS,
+    "TrainingResult": RESULT,
+    "UsageError": ERROR,
+    "__version__": "a text",
+    "embed": ("embed a module", "embed an encoder", "embed half"),
+    "evaluate": ("evaluate",),
+    "latent_classes": ("latent_classes", "latent_classes known"),
+    "load_encoder": ("load_encoder",),
+    "load_matrix": "a path",
+    "negatives": "its own names are below",
+    "open_embeddings": ("open_embeddings", "open_embeddings of a tensor"),
+    "open_pool": ("open_pool",),
+    "pretrain": ("pretrain",),
+    "select": ("select", "select a tensor", "select at random"),
+    "sift": ("sift vectors", "sift images", "sift tensors"),
+    "untrained_encoder": ("untrained_encoder",),
+}
+PUBLIC |= {
+    f"negatives.{name}": (f"loss {name}",)
+    for name in ("InfoNCE", "Decoupled", "Debiased", "HardnessWeighted")
+}
+PUBLIC |= {f"negatives.{name}": (f"mask {name}",) for name in POLICIES}
+PUBLIC |= {
+    "negatives.Candidates": ("mask difficulty",),
+    "negatives.Policy": "made by the others",
+    "negatives.Queue": ("queue.push", "queue.note_hard"),
+    "negatives.Schedule": ("schedule",),
+    "negatives.Tags": ("mask same_class",),
+    "negatives.parse_schedule": ("schedule",),
+}
+
+
+def test_every_public_name_is_walked_or_is_given_nothing():
+    names = {*cs.__all__, *(f"negatives.{name}" for name in negatives.__all__)}
+    assert set(PUBLIC) == names
+    walked = {case for cases in PUBLIC.values() if isinstance(cases, tuple) for case in cases}
+    assert walked == set(calls())
 
 
 @pytest.mark.parametrize("name", list(calls()))

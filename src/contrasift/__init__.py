@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; at run time `__getattr
     from contrasift.evaluation import Evaluation, evaluate
     from contrasift.inference.stream import Sifted, Sifter, sift
     from contrasift.matrices import open_embeddings
+    from contrasift.mining import Mined, mine
     from contrasift.options import TrainOptions
     from contrasift.pools import Pool, open_pool
     from contrasift.results import Certificate, ClassSummary, Embeddings, LatentClasses, Selection
@@ -56,6 +57,7 @@ _HOME = {
     "Encoder": "contrasift.training.encoders",
     "Evaluation": "contrasift.evaluation",
     "LatentClasses": "contrasift.results",
+    "Mined": "contrasift.mining",
     "MissingExtraError": "contrasift.errors",
     "NegativeStatistics": "contrasift.training.callbacks",
     "Pool": "contrasift.pools",
@@ -72,6 +74,7 @@ _HOME = {
     "latent_classes": "contrasift.classes",
     "load_encoder": "contrasift.training.loading",
     "load_matrix": "contrasift.store.inputs",
+    "mine": "contrasift.mining",
     "open_embeddings": "contrasift.matrices",
     "open_pool": "contrasift.pools",
     "pretrain": "contrasift.training.pretrain",
@@ -91,6 +94,7 @@ __all__ = [
     "Encoder",
     "Evaluation",
     "LatentClasses",
+    "Mined",
     "MissingExtraError",
     "NegativeStatistics",
     "Pool",
@@ -108,6 +112,7 @@ __all__ = [
     "latent_classes",
     "load_encoder",
     "load_matrix",
+    "mine",
     "negatives",
     "open_embeddings",
     "open_pool",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
@@ -106,6 +107,27 @@ def column_blocks(n: int) -> list[slice]:
     return row_blocks(n, 1, _BLOCK_ENTRIES)
 
 
+def row_numbers(rows: slice | np.ndarray, n: int) -> np.ndarray:
+    """Rows that are asked for, of n: a slice, or integers in any order, counted from the end below 0.
+
+    Returns:
+        int64, each in 0..n-1.
+
+    Raises:
+        IndexError: no such row.
+        TypeError: anything else, such as a mask.
+    """
+    if isinstance(rows, slice):
+        return np.arange(*rows.indices(n), dtype=np.int64)
+    wanted = np.asarray(rows)
+    if wanted.ndim != 1 or (wanted.dtype.kind not in "iu" and wanted.size):
+        raise TypeError(f"expected a slice or row numbers, got {wanted.dtype}{wanted.shape}")
+    wanted = wanted.astype(np.int64)
+    if wanted.size and not -n <= wanted.min() <= wanted.max() < n:
+        raise IndexError(f"expected rows of 0..{n - 1}")
+    return np.where(wanted < 0, wanted + n, wanted)
+
+
 def forget_pages(*arrays: Rows) -> None:
     """Let the system take back the pages of mapped files, so that memory stays flat."""
     advice = getattr(mmap, "MADV_DONTNEED", None)
@@ -169,6 +191,11 @@ def check_finite_rows(values: np.ndarray, name: str = "embeddings", first_row: i
             f"NaN or infinity in {bad.size} row(s), the first of them row {first_row + bad[0]}",
             "Leave these examples out, or embed them again",
         )
+
+
+def finite_or_none(value: float) -> float | None:
+    """A number as JSON may hold it: None for NaN and infinity."""
+    return value if math.isfinite(value) else None
 
 
 def check_fraction(fraction: float) -> float:

@@ -23,6 +23,12 @@ def _escaped(sign: str) -> str:
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what somebody else's error says; its type's name where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip()[:200] if lines else type(error).__name__
+
+
 class ContrasiftError(Exception):
     """A mistake or a failure that is explained to the user in words, never as a traceback."""
 

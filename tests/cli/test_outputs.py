@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from contrasift import cli
 from contrasift.cli import app
 
 
@@ -121,3 +122,14 @@ def test_class_names_are_no_markup(matrix):
     assert "\x1b[31m" not in done.output
     shown = CliRunner().invoke(app, [*SELECT, "--classes", "c.txt", "--json"])
     assert {part["name"] for part in json.loads(shown.stdout)["classes"]} == set(names)
+
+
+def test_an_interruption_before_the_command_began_is_no_traceback(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == ""

@@ -16,6 +16,7 @@ import pytest
 
 from contrasift.engines.solving import RayEngine, solve_group
 from contrasift.errors import ContrasiftError, DataError, UsageError
+from contrasift.matrices import open_embeddings
 from contrasift.selection.select import select
 from contrasift.store.selections import write_selection
 
@@ -103,6 +104,20 @@ def test_scores_and_a_matrix_in_memory(pool, cluster, tmp_path):
     assert digests(spread, tmp_path / "b") == digests(alone, tmp_path / "a")
     engine.remove_shards()
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_rows_that_cannot_be_used_are_dropped_alike(pool, cluster, tmp_path):
+    values, classes = np.array(pool[0][:500]), pool[1][:500]
+    bad = [3, 77, 400]
+    values[bad] = np.nan
+    for place in ("memory", "file"):
+        np.save(tmp_path / "z.npy", values)
+        given = values if place == "memory" else open_embeddings(tmp_path / "z.npy")
+        options = {"fraction": 0.2, "must_drop": bad}
+        alone = select(values, classes, **options)
+        engine = engine_of(cluster, tmp_path / place)
+        spread = select(given, classes, **options, engine=engine)
+        assert digests(spread, tmp_path / "b") == digests(alone, tmp_path / "a")
 
 
 def test_one_row(cluster, tmp_path):

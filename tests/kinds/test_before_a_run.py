@@ -12,8 +12,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from contrasift.cli import app
+from contrasift.pipeline import beforehand
 from contrasift.pipeline.stages.evaluate import why_not_evaluated
-from contrasift.pools import open_pool
+from contrasift.pools import Pool, open_pool
+from contrasift.training.foreign import width_of
+from contrasift.training.sources import parse_source
 
 TINY = "--image-size 8 --views 1 --architecture narrow:0.125 --proxy-epochs 1 --epochs 1"
 TINY += " --batch-size 4 --seeds 1 --restarts 1 --fraction 0.5 --against full"
@@ -67,6 +70,53 @@ def test_a_mistake_in_a_later_stage_is_found_first(photos, more, said):
     assert said in found
     assert "Traceback" not in found
     assert not Path("run/stages.json").exists()  # nothing was done
+
+
+@pytest.mark.parametrize(
+    ("flag", "name", "content", "said"),
+    [
+        ("--classes", "c.txt", "a\nb\n", "20"),
+        ("--few-labels", "f.csv", "0,a\n77,b\n", "77"),
+        ("--few-labels", "f.csv", "0;a;b\n", "f.csv"),
+        ("--scores", "s.txt", "1\n2\n", "20"),
+        ("--scores", "s.txt", "1\nx\n", "s.txt"),
+    ],
+)
+def test_a_file_that_a_later_stage_cannot_use_is_found_before_the_proxy(
+    photos, flag, name, content, said
+):
+    Path(name).write_text(content)
+    how = {"--few-labels": "--classes few-labels", "--scores": "--objective scores"}
+    found = call(f"run photos {TINY} {how.get(flag, '')} {flag} {name} --out run", 1)
+    assert said in found
+    assert "proxy ..." not in found
+    assert not Path("run/training").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        ("resnet18", 512),
+        ("vit_tiny_patch16_224", 192),
+        ("torchvision:resnet18", 512),
+        ("open-clip:ViT-B-32/x", 512),
+        ("torchvision:squeezenet1_0", 0),
+    ],
+)
+def test_how_wide_encoders_from_elsewhere_are(name, width):
+    assert width_of(parse_source(name)) == width
+
+
+def test_room_is_wanted_for_the_matrices_of_encoders_from_elsewhere(photos, monkeypatch):
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
+    monkeypatch.setattr(beforehand, "_SPARE_BYTES", 0)
+    monkeypatch.setattr(beforehand, "_missing_encoders", lambda *_: 0)
+    monkeypatch.setattr(Pool, "__len__", lambda pool: 1_000_000)
+    said = call(
+        f"run photos {TINY} --encoder resnet18 --classes-encoder torchvision:resnet18 --out run", 1
+    )
+    assert "room for 4,096 MB" in said  # two matrices of 512 numbers of four bytes
 
 
 def test_a_disk_that_is_too_small_is_found_first(photos, monkeypatch):

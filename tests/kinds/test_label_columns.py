@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import io
+import tarfile
 
 import datasets
 import numpy as np
@@ -178,6 +179,46 @@ def test_a_data_set_whose_test_split_is_labelled_in_another_way_opens_without_la
     with pytest.raises(DataError, match="'label'.*labels='none'"):
         open_pool(both)
     assert open_pool(both, labels="none").test is None
+
+
+def unique(form, folder):
+    """Twelve images of which each has a label of its own."""
+    images, labels = np.zeros((12, 8, 8), np.uint8), [f"image-{n}" for n in range(12)]
+    if form == "parquet":
+        pq.write_table(pa.table({"image": [png(0)] * 12, "label": labels}), folder / "u.parquet")
+        return folder / "u.parquet"
+    if form == "npz":
+        np.savez(folder / "u.npz", images=images, labels=np.arange(12))
+        return folder / "u.npz"
+    if form == "tar":
+        with tarfile.open(folder / "u.tar", "w") as shard:
+            for n, label in enumerate(labels):
+                for name, content in ((f"{n}.png", png(0)), (f"{n}.cls", label.encode())):
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    shard.addfile(member, io.BytesIO(content))
+        return folder / "u.tar"
+    if form == "data set":
+        return datasets.Dataset.from_dict(
+            {"image": [png(0)] * 12, "label": labels}, features=features(datasets.Value("string"))
+        )
+    return images, labels
+
+
+@pytest.mark.parametrize("form", ["parquet", "npz", "tar", "data set", "pair"])
+def test_labels_of_a_source_that_are_almost_all_unique_are_no_classes(form, tmp_path):
+    source = unique(form, tmp_path)
+    with pytest.raises(DataError, match="12 different ones of 12 .*labels='none'"):
+        open_pool(source)
+    assert open_pool(source, labels="none").labels is None
+    assert open_pool(source, labels=[0, 1] * 6, holdout=0).labels.tolist() == [0, 1] * 6
+
+
+def test_a_small_part_of_declared_classes_is_taken():
+    label = datasets.ClassLabel(names=[f"class {n}" for n in range(100)])
+    columns = {"image": [png(0)] * 12, "label": list(range(0, 96, 8))}
+    found = datasets.Dataset.from_dict(columns, features=features(label))
+    assert open_pool(found, holdout=0).labels.tolist() == list(range(0, 96, 8))
 
 
 class Careless:

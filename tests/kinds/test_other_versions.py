@@ -25,6 +25,10 @@ class Heard:
     def say(self, text: str) -> None:
         self.lines.append(text)
 
+    def working(self, stage: str):
+        self.say(f"{stage} ...")
+        return contextlib.nullcontext()
+
     def progress(self, title: str, unit: str = "examples"):
         return contextlib.nullcontext(lambda done, total: None)
 

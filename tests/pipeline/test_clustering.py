@@ -25,6 +25,10 @@ class Listener(SimpleNamespace):
     def say(self, text: str) -> None:
         self.heard.append(text)
 
+    def working(self, stage):
+        self.say(f"{stage} ...")
+        return contextlib.nullcontext()
+
     def progress(self, title, unit="examples"):
         raise AssertionError("nothing here takes long")
 

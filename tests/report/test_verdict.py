@@ -31,8 +31,10 @@ def test_a_gain_leads_and_what_is_not_significant_follows():
 def test_without_a_difference_random_does_as_well():
     found = summary("random", knn=FLAT, linear=FLAT)
     assert judges_that_gain(found) == []
-    (only,) = verdict(found)
+    only, advice = verdict(found)
     assert only.startswith("A random subset of this size does as well here and costs nothing")
+    assert "many classes" in advice
+    assert "contrasift plan" in advice
     assert "nearest neighbours +0.1 (−1.0 to +1.2)" in only
 
 

@@ -181,25 +181,6 @@ def interrupt_now():
     signal.raise_signal(signal.SIGINT)
 
 
-def test_what_an_earlier_version_left_in_the_cache_is_no_error():
-    @dots.compiled
-    def double(x):
-        return 2 * x
-
-    def unreadable():
-        raise AttributeError("Can't get attribute 'Setting'")
-
-    class File:
-        _load_index = staticmethod(unreadable)
-
-    class Dispatcher:
-        class _cache:
-            _cache_file = File()
-
-    assert dots._forgiving(Dispatcher)._cache._cache_file._load_index() == {}
-    assert double(2) == 4
-
-
 def test_heavy_tails_take_no_more_than_others():
     rng = np.random.default_rng(0)
     rows = np.abs(rng.standard_normal((4000, 8))) * (rng.pareto(1.5, (4000, 1)) + 0.1)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -148,3 +153,33 @@ def test_a_folder_that_cannot_hold_a_cache_is_no_reason_to_fail(monkeypatch):
         return 2 * x
 
     assert kernels.compiled(double)(4) == 8
+
+
+def test_what_an_earlier_version_compiled_is_compiled_anew(tmp_path):
+    """Types that are gone by now, or a damaged file, in the cache on disk."""
+    module = tmp_path / "kept.py"
+    module.write_text(
+        "from contrasift.selection.kernels.dots import compiled\n"
+        "@compiled\ndef twice(x):\n    return 2 * x\n"
+    )
+    code = "import kept; assert kept.twice(3) == 6; print(len(kept.twice._cache_hits))"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run()
+    assert run() == "1\n"
+    (index,) = (tmp_path / "cache").rglob("*.nbi")
+    version = pickle.dumps(pickle.loads(index.read_bytes()))
+    index.write_bytes(version + b"cno_such_module\nSetting\n.")
+    assert run() == "0\n"
+    assert run() == "1\n"

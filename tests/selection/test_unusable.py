@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 import contrasift as cs
 from contrasift.catalogue import OBJECTIVES
 from contrasift.cli import app
+from contrasift.engines.files import shared_matrix
 from contrasift.errors import DataError, UsageError
 from contrasift.selection.rule import LinearRule
+from contrasift.selection.unusable import KeptRows
 
 N, BAD = 24, [3, 10, 17, 23]
 
@@ -108,6 +110,33 @@ def test_all_rows_dropped_or_kept(rng):
         cs.select(values, budget=3, must_drop=BAD, must_keep=BAD[:1])
     with pytest.raises(DataError, match="at least one row of finite numbers"):
         cs.select(np.full((4, 2), np.nan), budget=0, must_drop=[0, 1, 2, 3])
+
+
+class Elsewhere:
+    """A matrix that is read by rows, without names."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype, self.file = values, values.shape, values.dtype, None
+        self.ndim = values.ndim
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, rows):
+        return self.values[rows]
+
+
+@pytest.mark.parametrize("how", [{}, {"optimizer": "relaxed"}, {"allocate": "global"}])
+def test_of_a_matrix_that_lies_elsewhere_too(rng, how, tmp_path):
+    values, classes = pool(rng, np.nan)
+    here = cs.select(values, classes, budget=6, must_drop=BAD, **how)
+    there = cs.select(Elsewhere(values), classes, budget=6, must_drop=BAD, **how)
+    assert np.array_equal(here.index, there.index)
+    assert np.array_equal(here.gain, there.gain, equal_nan=True)
+    assert np.array_equal(here.selected, there.selected)
+    usable = np.setdiff1d(np.arange(N), BAD)
+    shared = shared_matrix(KeptRows(Elsewhere(values), usable), tmp_path)  # what workers open
+    assert np.array_equal(shared.open(), values[usable])
 
 
 def test_rows_that_can_be_used_are_dropped_as_before(rng):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from contrasift.errors import RunFolderError
+from contrasift.store import atomic
 from contrasift.store import lock as locks
 from contrasift.store.lock import SILENT_SECONDS, Owner, start_of
 from contrasift.store.run import RunFolder
@@ -176,6 +177,70 @@ def test_what_a_killed_process_had_begun_to_write_is_removed(folder):
         left = sorted(os.listdir(folder.path))
     assert left == sorted([*kept, "run.lock", "training"])
     assert os.listdir(folder.path / "training") == []
+
+
+WRITES = """
+import sys, time
+from pathlib import Path
+from contrasift.store.atomic import atomic_path
+with atomic_path(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print(flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("name", ["run/training/a.npy", "beside.npy"])
+def test_what_a_living_process_writes_is_left_alone_until_it_is_killed(folder, name):
+    there = Path(name).parent
+    command = [sys.executable, "-c", WRITES, name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        write(folder, name)
+        left = set(os.listdir(there)) - {"a.npy", "beside.npy", "run"}
+        writer.kill()
+    assert len(left) == 1
+    atomic._found_beside.cache_clear()  # another process
+    write(folder, name)
+    assert not left & set(os.listdir(there))
+
+
+def write(folder: RunFolder, name: str) -> None:
+    """Hold the folder, or write the same file again."""
+    with folder.locked():
+        if not name.startswith("run"):
+            atomic.write_text(Path(name), "whole")
+
+
+def test_a_temporary_file_that_was_taken_away_before_it_was_locked_is_made_again(monkeypatch):
+    names, make = [], atomic.tempfile.mkstemp
+
+    def taken_away(**options):
+        handle, name = make(**options)
+        names.append(name)
+        if len(names) == 1:
+            os.unlink(name)
+        return handle, name
+
+    monkeypatch.setattr(atomic.tempfile, "mkstemp", taken_away)
+    atomic.write_text(Path("a.txt"), "whole")
+    assert len(names) == 2
+    assert os.listdir() == ["a.txt"]
+
+
+def test_the_unfinished_lock_of_a_killed_process_is_removed_and_that_of_a_living_one_is_not(folder):
+    own = Owner.this_process()
+    gone = dataclasses.replace(own, process=dead_process(), started="1")
+    files = {"a" * 32: gone, "b" * 32: own, "c" * 32: None, "d" * 32: None}
+    for token, owner in files.items():
+        text = "" if owner is None else json.dumps(dataclasses.asdict(owner))
+        (folder.path / f".run.lock.{token}").write_text(text)
+    long_ago = time.time() - SILENT_SECONDS - 60
+    os.utime(folder.path / f".run.lock.{'d' * 32}", (long_ago, long_ago))
+    with folder.locked():
+        pass
+    assert sorted(os.listdir(folder.path)) == [f".run.lock.{sign * 32}" for sign in "bc"]
 
 
 def test_a_run_that_was_killed_at_once_leaves_no_other_files(folder):

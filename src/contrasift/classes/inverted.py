@@ -160,6 +160,7 @@ def lists_needed(
     recall: float,
     seed: int,
     threads: int | None = None,
+    queries: np.ndarray | None = None,
 ) -> tuple[int, float]:
     """The fewest lists that hold this share of the true neighbours of a sample, and the share.
 
@@ -173,15 +174,20 @@ def lists_needed(
         recall: wished share.
         seed: of the sample, of 1,024 rows.
         threads: None for all processors.
+        queries: float32 [m, d]; a sample of other rows whose neighbours are meant.
     """
     n = points.shape[0]
-    which = sample_of(n, SAMPLE, seed + 1)
-    which = np.arange(n) if which is None else which
-    true = nearest_rows(points[which], points, k, own=which, threads=threads)
+    if queries is None:
+        which = sample_of(n, SAMPLE, seed + 1)
+        which = np.arange(n) if which is None else which
+        sample = points[which]
+    else:
+        which, sample = None, queries
+    true = nearest_rows(sample, points, k, own=which, threads=threads)
     near = PackedColumns.of(lists.centroids, np.arange(lists.count))
     rank = np.empty(true.shape, dtype=np.int64)
-    for some in row_blocks(which.size, 64 * lists.count):
-        left = np.ascontiguousarray(lists.frame.put(points[which[some]]))
+    for some in row_blocks(sample.shape[0], 64 * lists.count):
+        left = np.ascontiguousarray(lists.frame.put(sample[some]))
         width = near.packed.shape[0] * products.TILE.columns
         similar = np.empty((left.shape[0], width), dtype=np.float32)
         products.store_products(left, near.packed, np.float32(-np.inf), similar)

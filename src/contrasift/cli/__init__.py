@@ -31,8 +31,18 @@ _MOVED = {
 
 # A command's module, and its first sentence for the list: `contrasift --help` imports none of them.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
-    "From a pool to a report": {
+    "Begin here": {
         "run": ("run:run_command", "Select a subset, show what it is worth, and write a report."),
+        "select": (
+            "select:select_command",
+            "Choose the part of a pool that is most worth training on, and certify how good it is.",
+        ),
+        "plan": (
+            "plan:plan_command",
+            "Show what every fraction reaches, and suggest the smallest that costs little accuracy.",
+        ),
+    },
+    "Stage by stage": {
         "embed": (
             "stages:embed_command",
             "Embed every example: the mean of its unit-norm view embeddings.",
@@ -40,10 +50,6 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "classes": (
             "stages:classes_command",
             "Find latent classes: communities of neighbours, k-means, from few labels or names, or given.",
-        ),
-        "select": (
-            "select:select_command",
-            "Choose the part of a pool that is most worth training on, and certify how good it is.",
         ),
         "train": (
             "stages:train_command",
@@ -59,10 +65,6 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         ),
     },
     "Questions to a run": {
-        "plan": (
-            "plan:plan_command",
-            "Show what every fraction reaches, and suggest the smallest that costs little accuracy.",
-        ),
         "explore": (
             "explore:explore_command",
             "Open the run's map in Embedding Atlas: zoom, search, and filter by class, rank or selection.",
@@ -84,6 +86,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "negatives": (
             "negatives:negatives_command",
             "Show which negatives an encoder finds hard, and estimate how many of them are false.",
+        ),
+        "mine": (
+            "mine:mine_command",
+            "Mine negatives for retrieval and embedding models, and say how many of them are false.",
         ),
         "bounds": (
             "bounds:bounds_command",
@@ -217,4 +223,7 @@ def main() -> None:
         # What an old terminal has no sign for must not end a command whose work is done.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before the command had begun: nothing is to be explained
+        sys.exit(130)

@@ -12,6 +12,7 @@ import typer
 from contrasift.cli.common import Device, Json, PoolPlace, Quiet, Update, continue_run
 from contrasift.cli.console import print_json
 from contrasift.errors import DataError, UsageError
+from contrasift.narration import NO_NUMBER
 from contrasift.reading import read_text
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def _bound_text(bound: dict[str, Any]) -> str:
     from contrasift.theory.advice import power_of_ten
 
     if bound["log_value"] is None:
-        return "–"
+        return NO_NUMBER
     value = bound["value"]
     text = f"{value:.3f}" if value is not None and value < 1e4 else power_of_ten(bound["log_value"])
     return text + (" v" if bound["vacuous"] else "")

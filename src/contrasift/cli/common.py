@@ -14,7 +14,7 @@ import typer
 
 from contrasift.catalogue import nearest
 from contrasift.cli.console import ConsoleNarrator, print_json
-from contrasift.cli.flags import pick
+from contrasift.cli.flags import HOW, pick
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.options import GROUPS, ClassesOptions, RunOptions
 from contrasift.options.words import RunClassMethod
@@ -26,11 +26,15 @@ if TYPE_CHECKING:
 
 RUN_METHODS = typing.get_args(RunClassMethod)
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
-Device = Annotated[str, typer.Option("--device", help="`auto`, `cpu`, `cuda`, `mps`, ...")]
+Device = Annotated[
+    str, typer.Option("--device", help="`auto`, `cpu`, `cuda`, `mps`, ...", rich_help_panel=HOW)
+]
 Update = Annotated[
     bool,
     typer.Option(
-        "--update", help="Do stages again in place that were finished under other options."
+        "--update",
+        help="Do stages again in place that were finished under other options.",
+        rich_help_panel=HOW,
     ),
 ]
 PoolPlace = Annotated[
@@ -40,10 +44,15 @@ PoolPlace = Annotated[
         metavar="PLACE",
         help="Where the run's pool is now, if it has moved: taken if its content is the same.",
         show_default=False,
+        rich_help_panel=HOW,
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
-Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress, only results.", rich_help_panel=HOW)
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Results as JSON on standard output.", rich_help_panel=HOW)
+]
 
 
 def merge_options(

@@ -11,6 +11,7 @@ import typer
 from contrasift.cli.common import Json
 from contrasift.cli.console import print_json
 from contrasift.errors import UsageError
+from contrasift.narration import NO_NUMBER
 
 
 def compare_command(
@@ -72,7 +73,7 @@ def _show(result: dict[str, Any], plot: Path | None) -> None:
     for name in names[1:]:
         table.add_column(name, justify="right", overflow="fold")
     for title, cells in _rows(result["comparisons"]):
-        if any(cell != "–" for cell in cells):
+        if any(cell != NO_NUMBER for cell in cells):
             table.add_row(title, *cells)
     console.print(table)
     for run in result["runs"]:
@@ -113,4 +114,4 @@ def _rows(found: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
 
 def _cell(part: dict[str, Any] | None, key: str, form: str) -> str:
     value = None if part is None else part[key]
-    return "–" if value is None else form.format(value)
+    return NO_NUMBER if value is None else form.format(value)

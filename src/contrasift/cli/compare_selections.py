@@ -11,6 +11,7 @@ import typer
 
 from contrasift.cli.common import Json
 from contrasift.cli.console import print_json
+from contrasift.narration import shown
 
 
 def compare_selections_command(
@@ -127,7 +128,7 @@ def _measures_table(result: Mapping[str, Any]) -> Any:
         if measured:
             share = row["share_over_random"]
             cells += [
-                "–" if share is None else f"{share:.1%}",
+                shown(share, ".1%"),
                 f"{row['coverage']:.4f}",
                 f"{row['centre']:.4f}",
                 f"{row['herding_gap']:.4f}",
@@ -169,8 +170,6 @@ def _pairs_table(result: Mapping[str, Any]) -> Any:
                 cells.append(f"{pairs[first, second]['share']:.0%}")
             else:
                 correlation = pairs[second, first]["rank_correlation_within"]
-                cells.append(
-                    "–" if correlation is None else f"{correlation:.2f}".replace("0.", ".")
-                )
+                cells.append(shown(correlation, ".2f").replace("0.", "."))
         table.add_row(f"{a + 1} {first}", *cells)
     return table

@@ -1,4 +1,4 @@
-"""What a person sees: one line a stage, a bar on a terminal, plain lines elsewhere."""
+"""What a person sees: one live line a stage on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from contrasift import narration
 from contrasift.cli.flags import as_flags
@@ -35,6 +35,7 @@ class ConsoleNarrator:
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
         self._console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+        self._live: Progress | None = None
 
     def say(self, text: str) -> None:
         """One plain line."""
@@ -42,35 +43,64 @@ class ConsoleNarrator:
             self._console.print(visible(as_flags(text)), markup=False)
 
     @contextlib.contextmanager
+    def working(self, stage: str) -> Iterator[None]:
+        """Show a stage while it goes on: one live line on a terminal, a plain one elsewhere."""
+        if self.quiet or not self._console.is_terminal:
+            self.say(f"{stage} ...")
+            yield
+            return
+        with self._line(stage):
+            yield
+
+    @contextlib.contextmanager
     def progress(self, title: str, unit: str = "examples") -> Iterator[narration.Progress]:
-        """A callback `(done, total)` that draws a bar with rate and time left, or prints lines."""
+        """A callback `(done, total)` that shows share, rate and time left, or prints lines."""
         if self.quiet:
             yield lambda done, total: None
         elif self._console.is_terminal:
-            with self._bar() as bar:
-                yield _bar_callback(bar, title, unit)
+            with self._line(title) as line:
+                yield _bar_callback(line, title, unit)
         else:
             yield _line_callback(self.say, title, unit)
 
-    def _bar(self) -> Progress:
-        return Progress(
-            TextColumn("  {task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
+    @contextlib.contextmanager
+    def _line(self, title: str) -> Iterator[Progress]:
+        """The one live line: a stage's own, which what it does takes over."""
+        if self._live is not None:
+            yield self._live
+            return
+        self._live = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[done]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
             console=self._console,
             transient=True,
         )
+        self._live.add_task(title, total=None, done="", left="")
+        try:
+            with self._live:
+                yield self._live
+        finally:
+            self._live = None
 
 
-def _bar_callback(bar: Progress, title: str, unit: str) -> narration.Progress:
-    task = bar.add_task(title, total=None, rate="")
+def _bar_callback(line: Progress, title: str, unit: str) -> narration.Progress:
+    task = line.tasks[0].id
+    line.reset(task, description=title, total=None, done="", left="")
 
     def update(done: int, total: int) -> None:
-        speed = bar.tasks[0].speed
-        bar.update(
-            task, completed=done, total=total, rate=f"{speed:,.0f} {unit}/s" if speed else ""
+        shown = line.tasks[0]
+        rate = f" ({shown.speed:,.0f} {unit}/s)" if shown.speed else ""
+        left = shown.time_remaining
+        line.update(
+            task,
+            completed=done,
+            total=total,
+            done=f"{done:,} of {total:,}{rate}",
+            left="" if left is None else f"{left:,.0f} s left",
         )
 
     return update

@@ -22,10 +22,11 @@ from contrasift.cli.common import (
 from contrasift.cli.console import print_json
 from contrasift.cli.flags import pick, with_options
 from contrasift.errors import UsageError
+from contrasift.narration import NO_NUMBER, shown
 from contrasift.options import DynamicsOptions, PoolOptions
 
 
-@with_options(DynamicsOptions, PoolOptions, hide=["pool"])
+@with_options(DynamicsOptions, PoolOptions, hide=["pool"], first=["epochs"])
 def dynamics_command(
     source: Annotated[
         str,
@@ -109,7 +110,7 @@ def _show(facts: Mapping[str, Any], folder: Path) -> None:
             table.add_row(name, f"{mean:.3f}")
         else:
             part = chosen[name]
-            means = (_number(part["mean_selected"]), _number(part["mean_rest"]))
+            means = (shown(part["mean_selected"], ".3f"), shown(part["mean_rest"], ".3f"))
             table.add_row(name, *means, _correlation(part["correlation"]))
     console.print(table)
     if chosen is not None:
@@ -130,13 +131,9 @@ def _show(facts: Mapping[str, Any], folder: Path) -> None:
     console.print(f"scores: {folder / 'scores.parquet'}")
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
 def _correlation(found: Mapping[str, Any]) -> str:
     if found["value"] is None:
-        return "–"
+        return NO_NUMBER
     if found["low"] is None:
         return f"{found['value']:+.3f}"
     return f"{found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]".replace("[", r"\[")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contrasift.cli.flags import HOW
 from contrasift.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ EngineFlag = Annotated[
     typer.Option(
         "--engine",
         help="`local`: this process. `ray`: a cluster, with the same results (extra `ray`).",
+        rich_help_panel=HOW,
     ),
 ]
 Address = Annotated[
@@ -38,6 +40,7 @@ Address = Annotated[
         metavar="HOST:PORT",
         help="Ray's head node, or `auto`; without it --engine ray uses this machine's processors.",
         show_default=False,
+        rich_help_panel=HOW,
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""What `contrasift evaluate` does: encoders of a run, or another one on a run's or a pool's data."""
+"""What `contrasift evaluate` calls and shows: encoders of a run, or another one on its or a pool's data."""
 
 from __future__ import annotations
 
@@ -30,30 +30,9 @@ def evaluate_in_run(
     with continue_run(
         folder, given, device=device, update=update, quiet=quiet or as_json, moved_to=moved_to
     ) as run:
-        from contrasift.pipeline.stages.evaluate import (
-            EvaluationProtocol,
-            evaluate,
-            external_arm,
-            require_evaluation_data,
-        )
-        from contrasift.pipeline.stages.summary import summarise
-        from contrasift.store.arms import Arm, trained_arms
+        from contrasift.pipeline import evaluation
 
-        require_evaluation_data(run)
-        encoder = None
-        if source is None:
-            trained = trained_arms(run.folder)
-            seeds = sorted({arm.seed for arm in trained} | {0})
-            arms = [*trained, *(Arm("untrained", seed) for seed in seeds)]
-        else:
-            from contrasift.training.loading import load_encoder
-
-            encoder = load_encoder(source, channels=run.pool.channels)
-            arms = [external_arm(source)]
-        for arm in arms:
-            for layer in layers:
-                evaluate(run, arm, EvaluationProtocol(layer, probe), encoder)
-        summary = summarise(run)
+        summary = evaluation.evaluate_in_run(run, source, layers, probe)
     show_comparison(summary, folder, as_json=as_json)
 
 
@@ -68,34 +47,13 @@ def evaluate_on_pool(
     as_json: bool,
 ) -> None:
     """Evaluate one encoder on a pool, and keep nothing."""
-    from contrasift.pipeline.pool_of_run import open_run_pool
-    from contrasift.pipeline.stages.evaluate import (
-        EvaluationProtocol,
-        evaluate_encoder,
-        labels_and_test,
-    )
-    from contrasift.pools import scan_pool
-    from contrasift.training.loading import load_encoder
+    from contrasift.pipeline import evaluation
 
     options = PoolOptions.from_mapping(given)
-    pool = open_run_pool(options)
-    _, test = labels_and_test(pool)
-    encoder = load_encoder(source, channels=pool.channels)
     narrator = ConsoleNarrator(quiet=quiet or as_json)
-    narrator.say(f"evaluating {source} on {options.pool} ...")
-    positions, held_out = scan_pool(pool).positions, scan_pool(test).positions
-    results = {
-        layer: evaluate_encoder(
-            pool,
-            positions,
-            held_out,
-            encoder,
-            EvaluationProtocol(layer, probe),
-            seed=options.seed,
-            device=device,
-        )
-        for layer in layers
-    }
+    results = evaluation.evaluate_on_pool(
+        options, source, layers, probe, device=device, say=narrator.say
+    )
     if as_json:
         rows = {layer: vars(result) for layer, result in results.items()}
         print_json(json.dumps({"encoder": source, "pool": options.pool, "layers": rows}, indent=2))

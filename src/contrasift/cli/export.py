@@ -24,6 +24,12 @@ class Form(StrEnum):
     webdataset = "webdataset"
     hf = "hf"
     fiftyone = "fiftyone"
+    triplet = "triplet"
+    n_tuple = "n-tuple"
+    labeled_list = "labeled-list"
+
+
+_OF_MINED = (Form.triplet, Form.n_tuple, Form.labeled_list)
 
 
 class Link(StrEnum):
@@ -44,7 +50,8 @@ def export_command(
             "--to",
             help="`indices` of the pool; `ids` (paths or keys, or those of the embeddings); `datacomp`, its uids as sorted pairs; the `rows` with all columns of the source's table; the `metadata` beside the shards, filtered; the `images` themselves; "
             "`webdataset` shards; an `hf` data set for `datasets.load_from_disk`; every example "
-            "with its rank for `fiftyone`.",
+            "with its rank for `fiftyone`. Of a folder that `mine` wrote: `triplet`, `n-tuple` or "
+            "`labeled-list`, to a .jsonl file or a data set of Hugging Face.",
         ),
     ] = Form.indices,
     link: Annotated[
@@ -64,6 +71,13 @@ def export_command(
             show_default=False,
         ),
     ] = None,
+    texts: Annotated[
+        bool,
+        typer.Option(
+            "--texts",
+            help="Of mined negatives: the texts that were named when they were mined, not ids.",
+        ),
+    ] = False,
     moved_to: PoolPlace = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -78,6 +92,8 @@ def export_command(
         contrasift export runs/photos --to webdataset --shard-size 5000 --out shards
 
         contrasift export runs/photos --to fiftyone --out gallery
+
+        contrasift export mined/ --to n-tuple --texts --out train.jsonl
     """
     from contrasift.errors import UsageError
     from contrasift.pipeline.export import SHARD_SIZE, export
@@ -86,7 +102,15 @@ def export_command(
         raise UsageError("--link with --to images or fiftyone", f"--to {to}")
     if shard_size is not None and to is not Form.webdataset:
         raise UsageError("--shard-size with --to webdataset", f"--to {to}")
+    if texts and to not in _OF_MINED:
+        raise UsageError(f"texts=True with to= one of {', '.join(_OF_MINED)}", to.value)
     narrator = ConsoleNarrator(quiet=quiet or as_json)
+    if to in _OF_MINED:
+        from contrasift.pipeline.export.mined import export_mined
+
+        count = export_mined(folder, to.value, out, texts=texts, say=narrator.say)
+        _show(count, to, out, as_json=as_json)
+        return
     if moved_to is not None:
         from contrasift.pipeline.pool_of_run import move_pool
 
@@ -101,6 +125,10 @@ def export_command(
             say=narrator.say,
             progress=progress,
         )
+    _show(count, to, out, as_json=as_json)
+
+
+def _show(count: int, to: Form, out: Path, *, as_json: bool) -> None:
     if as_json:
         import json
 

@@ -20,14 +20,19 @@ import typer
 from contrasift.options import GROUPS, Options
 from contrasift.options.declaring import plain_kinds, words_of
 
+# The last panel of every --help.
+HOW = "How it runs"
+
 
 def with_options(
-    *groups: type[Options], hide: Iterable[str] = ()
+    *groups: type[Options], hide: Iterable[str] = (), first: Iterable[str] = ()
 ) -> Callable[..., Callable[..., None]]:
     """Give a command one flag for every field of the option groups.
 
     The command's own function gets the flags that the user really gave as a mapping in its
     keyword `given` (field name to value): what is absent keeps its default, or a recipe's value.
+    Its help begins with its own flags and those named `first`; then come the groups, each under
+    its own heading, and what stands in the panel `HOW`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -38,7 +43,9 @@ def with_options(
         ]
         # Groups may share an option (the seed): it is one flag.
         flags = list(
-            {flag.name: flag for group in groups for flag in _flags(group, set(hide))}.values()
+            {
+                flag.name: flag for group in groups for flag in _flags(group, set(hide), set(first))
+            }.values()
         )
 
         @functools.wraps(command)
@@ -48,30 +55,46 @@ def with_options(
                 given={name: value for name, value in given.items() if value is not None}, **values
             )
 
-        wrapper.__signature__ = inspect.Signature(own + flags)  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {p.name: p.annotation for p in own + flags}
+        shown = _how_it_runs_last(own, flags)
+        wrapper.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in shown}
         return wrapper
 
     return decorate
 
 
-def _flags(group: type[Options], hidden: set[str]) -> list[inspect.Parameter]:
+def _how_it_runs_last(
+    own: list[inspect.Parameter], flags: list[inspect.Parameter]
+) -> list[inspect.Parameter]:
+    how = [one for one in own if _panel(one) == HOW]
+    last = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in how]
+    return [one for one in own if one not in how] + flags + last
+
+
+def _panel(flag: inspect.Parameter) -> str | None:
+    about = getattr(flag.annotation, "__metadata__", ())
+    return next((getattr(one, "rich_help_panel", None) for one in about), None)
+
+
+def _flags(group: type[Options], hidden: set[str], first: set[str]) -> list[inspect.Parameter]:
     hints = typing.get_type_hints(group)
     return [
-        _flag(item, hints[item.name], group)
+        _flag(item, hints[item.name], group, item.name in first)
         for item in dataclasses.fields(group)
         if item.name not in hidden
     ]
 
 
-def _flag(item: dataclasses.Field[Any], hint: Any, group: type[Options]) -> inspect.Parameter:
+def _flag(
+    item: dataclasses.Field[Any], hint: Any, group: type[Options], first: bool
+) -> inspect.Parameter:
     plain = next(kind for kind in plain_kinds(hint) if kind is not type(None))
     text = item.metadata["help"]
     if item.default not in (None, "", False):
         text += f" [default: {item.default}]"
     name = item.name.replace("_", "-")
     names = [f"--{name}/--no-{name}"] if plain is bool else [f"--{name}"]
-    panel = (group.__doc__ or "").strip().rstrip(".")
+    panel = None if first else (group.__doc__ or "").strip().rstrip(".")
     annotation = Annotated[
         plain | None,
         typer.Option(

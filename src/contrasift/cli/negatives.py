@@ -11,7 +11,7 @@ from contrasift.cli.flags import with_options
 from contrasift.options.negatives import NegativesRequest
 
 
-@with_options(NegativesRequest)
+@with_options(NegativesRequest, first=["arm", "encoder"])
 def negatives_command(
     folder: RunArgument,
     moved_to: PoolPlace = None,

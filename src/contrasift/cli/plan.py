@@ -16,7 +16,7 @@ from contrasift.options import MatrixOptions, MatrixReading, SelectOptions
 from contrasift.options.plan import PlanRequest
 
 
-@with_options(PlanRequest, MatrixReading)
+@with_options(PlanRequest, MatrixReading, first=["accuracy", "metric", "fractions"])
 def plan_command(
     place: Annotated[
         str,

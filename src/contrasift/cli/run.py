@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ from contrasift.options import (
     TrainOptions,
     CompareOptions,
     hide=["pool"],
+    first=["fraction", "encoder", "epochs"],
 )
 def run_command(
     pool: Annotated[
@@ -83,6 +85,7 @@ def run_command(
         )
     folder = out or Path("runs") / _run_name(options)
     quiet = quiet or as_json
+    begun = time.perf_counter()
     with (
         reached(engine, address, ConsoleNarrator(quiet=quiet).say) as connect,
         start_run(
@@ -92,6 +95,11 @@ def run_command(
         from contrasift.pipeline.full import run_all
 
         summary = run_all(run)
+        took = time.perf_counter() - begun
+        run.narrator.say(
+            f"{took:.1f} s in all: {run.stage_seconds:.1f} s in stages, "
+            f"{took - run.stage_seconds:.1f} s for loading libraries, opening the pool and checks"
+        )
     show_comparison(summary, folder, as_json=as_json)
 
 

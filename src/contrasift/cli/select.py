@@ -20,7 +20,7 @@ from contrasift.options import MatrixOptions, SelectOptions
 _SHOWN_CLASSES = 8
 
 
-@with_options(SelectOptions, MatrixOptions)
+@with_options(SelectOptions, MatrixOptions, first=["fraction", "classes"])
 def select_command(
     embeddings: Annotated[
         str,

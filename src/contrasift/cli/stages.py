@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from contrasift.cli.engine import Connect
 
 
-@with_options(PoolOptions, EmbedOptions, TrainOptions, hide=["pool"])
+@with_options(PoolOptions, EmbedOptions, TrainOptions, hide=["pool"], first=["encoder", "views"])
 def embed_command(
     pool: Annotated[
         str,
@@ -85,7 +85,7 @@ def embed_command(
         print_stage(out, "embed", record)
 
 
-@with_options(ClassesOptions, MatrixReading)
+@with_options(ClassesOptions, MatrixReading, first=["classes"])
 def classes_command(
     place: Annotated[
         str,
@@ -184,7 +184,7 @@ def _classes_of_matrix(
     print(f"{facts['n_classes']:,} classes by {facts['method']} -> {table}")
 
 
-@with_options(TrainOptions, CompareOptions, hide=["seeds"])
+@with_options(TrainOptions, CompareOptions, hide=["seeds", "jobs"], first=["epochs"])
 def train_command(
     folder: RunArgument,
     subset: Annotated[

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contrasift.cli.console import print_json
+from contrasift.narration import NO_NUMBER, shown
 
 _NAMES = {"random-per-class": "random per class", "full": "full pool"}
 
@@ -38,10 +39,10 @@ def show_comparison(summary: Mapping[str, Any], folder: Path, *, as_json: bool =
     for row in summary["table"]:
         table.add_row(
             _name(row["subset"]),
-            f"{row['examples']:,}" if row["examples"] else "–",
-            f"{row['steps']:,}" if row["steps"] else "–",
+            shown(row["examples"] or None),
+            shown(row["steps"] or None),
             *(_accuracy(row.get(metric)) for metric in _JUDGES),
-            f"{row['seconds']:,.1f}" if row["seconds"] else "–",
+            shown(row["seconds"] or None, ",.1f"),
         )
     console.print(table)
     console.print(
@@ -95,8 +96,12 @@ def show_accuracies(source: str, results: Mapping[str, Any]) -> None:
     for layer, result in results.items():
         for metric, title in titles.items():
             top5 = result.details["top5"][metric]
-            shown = "–" if top5 is None else f"{100 * top5:.1f}"
-            table.add_row(layer, title, f"{100 * getattr(result, metric):.1f}", shown)
+            table.add_row(
+                layer,
+                title,
+                f"{100 * getattr(result, metric):.1f}",
+                shown(None if top5 is None else 100 * top5, ".1f"),
+            )
     console = Console(highlight=False, emoji=False)
     console.print(table)
     console.print("Accuracy on held-out data in %; top-5 with more than five classes.")
@@ -104,7 +109,7 @@ def show_accuracies(source: str, results: Mapping[str, Any]) -> None:
 
 def _accuracy(result: Mapping[str, Any] | None) -> str:
     if result is None:
-        return "–"
+        return NO_NUMBER
     error = result["standard_error"]
     return f"{100 * result['mean']:.1f}" + (f" ±{100 * error:.1f}" if error is not None else "")
 

@@ -21,7 +21,7 @@ from contrasift.errors import DataError, UsageError
 from contrasift.narration import Progress
 from contrasift.options.words import Layer
 from contrasift.results import Embeddings
-from contrasift.store.atomic import reserve
+from contrasift.store.atomic import reserve, write_json
 from contrasift.training.batches import ImagePool, RowBatches, check_positions, load_batches
 from contrasift.training.encoders import Encoder, check_vectors, weights_sha256, wrap_encoder
 from contrasift.training.pretrain import choose_device
@@ -353,9 +353,7 @@ class _Target:
         if self._path is not None and time.monotonic() - self._written > _JOURNAL_SECONDS:
             self._flush()
             entry = {"fingerprint": self._fingerprint, "rows_done": self.rows_done}
-            temporary = self._journal.with_name(self._journal.name + ".partial")
-            temporary.write_text(json.dumps(entry), encoding="utf-8")
-            os.replace(temporary, self._journal)
+            write_json(self._journal, entry)
             self._written = time.monotonic()
 
     def _flush(self) -> None:

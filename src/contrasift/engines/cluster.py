@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import Any
 
-from contrasift.errors import ContrasiftError, MissingExtraError, UsageError
+from contrasift.errors import ContrasiftError, MissingExtraError, UsageError, first_line
 
 # Ray itself waits for minutes for an address that does not answer.
 _ANSWER_SECONDS = 8.0
@@ -164,7 +164,7 @@ def plain_errors() -> Iterator[None]:
         first = getattr(error, "cause", None) or error
         raise ContrasiftError(
             "tasks that end",
-            f"{type(first).__name__}: {_first_line(first)}",
+            f"{type(first).__name__}: {first_line(first)}",
             "Repeat the same command: it goes on from the last finished shard. A worker that "
             "dies again and again may lack memory: see Ray's logs",
         ) from error
@@ -179,11 +179,6 @@ def _own_error(error: BaseException | None) -> ContrasiftError | None:
         seen.add(id(error))
         error = getattr(error, "cause", None) or error.__cause__
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else "no message"
 
 
 def _import_ray() -> Any:
@@ -299,7 +294,7 @@ def _check_nodes(ray: Any) -> None:
             continue  # the node left in this moment
         except ray.exceptions.RayError as error:
             raise ContrasiftError(
-                f"an answer from the node {host}", _first_line(error), "See `ray status`"
+                f"an answer from the node {host}", first_line(error), "See `ray status`"
             ) from error
         _compare(here, there, host)
 

@@ -38,7 +38,12 @@ __all__ = [
 
 # Those first that see most of what a choice of examples is worth.
 METRICS = ("knn", "few_labels", "linear", "mean_classifier")
-METRIC_NAMES = {"linear": "linear probe", "knn": "kNN", "mean_classifier": "class means"}
+METRIC_NAMES = {
+    "knn": "kNN",
+    "few_labels": "few labels a class",
+    "linear": "linear probe",
+    "mean_classifier": "class means",
+}
 PROBES: dict[str, Callable[..., ProbeResult]] = {"logistic": linear_probe, "sgd": sgd_probe}
 
 

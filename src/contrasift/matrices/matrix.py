@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.arrays import row_numbers
 from contrasift.errors import DataError
 from contrasift.fingerprints import array_sha256
 from contrasift.matrices.parts import Part, Stored
@@ -157,15 +158,7 @@ class Matrix:
             start, stop, step = rows.indices(len(self))
             if step == 1:
                 return self._between(start, max(start, stop))
-            rows = np.arange(start, stop, step)
-        wanted = np.asarray(rows)
-        if wanted.ndim != 1 or (wanted.dtype.kind not in "iu" and wanted.size):
-            raise TypeError(f"expected a slice or row numbers, got {wanted.dtype}{wanted.shape}")
-        wanted = wanted.astype(np.int64)
-        if wanted.size and not -len(self) <= wanted.min() <= wanted.max() < len(self):
-            raise IndexError(f"expected rows of 0..{len(self) - 1}")
-        wanted = np.where(wanted < 0, wanted + len(self), wanted)
-        ascending, place = np.unique(wanted, return_inverse=True)
+        ascending, place = np.unique(row_numbers(rows, len(self)), return_inverse=True)
         return self._taken(self.stored_rows(ascending))[place]
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:

@@ -18,17 +18,21 @@ from contrasift.negatives.policies import (
     Schedule,
     Tags,
     above,
+    above_positive,
     difficulty,
     duplicates,
     everything,
+    margin,
     parse_policy,
     parse_schedule,
     random,
+    relevant,
     same_class,
     same_latent_class,
 )
 
 if TYPE_CHECKING:
+    from contrasift.negatives.chunks import in_chunks
     from contrasift.negatives.losses import Debiased, Decoupled, HardnessWeighted, InfoNCE
     from contrasift.negatives.queue import Queue
 
@@ -38,6 +42,7 @@ _HOME = {
     "HardnessWeighted": "contrasift.negatives.losses",
     "InfoNCE": "contrasift.negatives.losses",
     "Queue": "contrasift.negatives.queue",
+    "in_chunks": "contrasift.negatives.chunks",
 }
 
 __all__ = [
@@ -51,12 +56,16 @@ __all__ = [
     "Schedule",
     "Tags",
     "above",
+    "above_positive",
     "difficulty",
     "duplicates",
     "everything",
+    "in_chunks",
+    "margin",
     "parse_policy",
     "parse_schedule",
     "random",
+    "relevant",
     "same_class",
     "same_latent_class",
 ]

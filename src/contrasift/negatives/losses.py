@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -61,6 +62,9 @@ class ContrastiveLoss(nn.Module, ABC):
     for float64), under autocast as well. With `gather`, vectors and tags of a batch are gathered
     across processes, with their gradients; the loss is then the mean over the local queries.
 
+    With `chunk`, so many queries are compared at a time, and again in the backward pass: no matrix of
+    queries × negatives is kept. See `in_chunks` for encoders whose activations are too many.
+
     `removed` tells after each call with a policy what it took out.
     """
 
@@ -73,8 +77,11 @@ class ContrastiveLoss(nn.Module, ABC):
         reserve: int = 0,
         symmetric: bool | None = None,
         gather: bool = False,
+        chunk: int | None = None,
     ):
         super().__init__()
+        if chunk is not None and chunk < 1:
+            raise UsageError("chunk= of at least 1 query", f"{chunk}")
         if not 0 < temperature < math.inf:
             raise UsageError("a temperature above 0", str(temperature), "MoCo v2 uses 0.2")
         if mode not in MODES:
@@ -93,6 +100,7 @@ class ContrastiveLoss(nn.Module, ABC):
         self.reserve = reserve
         self.symmetric = symmetric
         self.gather = gather
+        self.chunk = chunk
         self.removed: Removed | None = None
 
     def forward(
@@ -104,6 +112,8 @@ class ContrastiveLoss(nn.Module, ABC):
         tags: Tags = NO_TAGS,
         queue_tags: Tags = NO_TAGS,
         generator: torch.Generator | None = None,
+        mined: Tensor | None = None,
+        mined_tags: Tags = NO_TAGS,
     ) -> Float[Tensor, ""]:
         """The loss of one batch.
 
@@ -114,6 +124,8 @@ class ContrastiveLoss(nn.Module, ABC):
             tags: of the batch, for policies that compare classes or examples.
             queue_tags: of the queue's rows.
             generator: for the policy `random`, on the vectors' device.
+            mined: [m, d]; further negatives of every query in a batch, such as `contrasift.mine` gives.
+            mined_tags: of these.
 
         Returns:
             Mean over the queries.
@@ -129,6 +141,10 @@ class ContrastiveLoss(nn.Module, ABC):
             first, second = _unit(query, "query"), _unit(key, "key")
             if queue is None:
                 batch = self._in_batch(first, second, tags)
+                if mined is not None:
+                    batch = batch.beside(_unit(mined, "mined"), mined_tags)
+            elif mined is not None:
+                raise UsageError("mined negatives in a batch", "a queue as well")
             else:
                 batch = self._with_queue(first, second, queue, tags, queue_tags)
             sums = _negative_sums(batch, self, generator)
@@ -303,6 +319,15 @@ class _Batch:
     query_tags: Tags
     bank_tags: Tags
 
+    def beside(self, more: Tensor, tags: Tags) -> _Batch:
+        """The same with further negatives for every query."""
+        parts = zip(vars(self.bank_tags).values(), vars(tags).values(), strict=True)
+        joined = (
+            None if one is None or other is None else torch.cat([one, other.to(one)])
+            for one, other in parts
+        )
+        return replace(self, bank=torch.cat([self.bank, more]), bank_tags=Tags(*joined))
+
 
 @dataclass(frozen=True)
 class _Sums:
@@ -322,7 +347,8 @@ def _negative_sums(
             "Pass generator=torch.Generator(device).manual_seed(...) to the loss",
         )
     chooser = _Chooser(batch, loss, generator)
-    *logs, counts = _LogSums.apply(batch.queries, batch.bank, loss.scales, chooser)
+    sums = _LogSums if loss.chunk is None else _ChunkedLogSums
+    *logs, counts = sums.apply(batch.queries, batch.bank, loss.scales, chooser)
     return _Sums(tuple(logs), counts, chooser.removed())
 
 
@@ -383,6 +409,16 @@ class _Chooser:
         self._reserve = loss.reserve
         self._generator = generator
         self._facts: list[Tensor] = []
+        self.chunk = loss.chunk or len(batch.queries)
+
+    def again(self) -> _Chooser:
+        """One that will choose from here on what this one does, and keeps no count."""
+        other = copy(self)
+        other._facts = []
+        if self._generator is not None:
+            other._generator = torch.Generator(self._generator.device)
+            other._generator.set_state(self._generator.get_state())
+        return other
 
     def choose(self, rows: slice, similarity: Tensor) -> _Chosen:
         """The negatives of some queries."""
@@ -420,7 +456,14 @@ class _Chooser:
             draws = torch.rand(
                 similarity.shape, generator=self._generator, device=similarity.device
             )
-        return Candidates(similarity, self._batch.query_tags[rows], tags, draws, self._reserve)
+        return Candidates(
+            similarity,
+            self._batch.query_tags[rows],
+            tags,
+            draws,
+            self._reserve,
+            self._batch.positive[rows],
+        )
 
     def note(
         self, rows: slice, chosen: _Chosen, used: Tensor, kept: Tensor, total: Tensor, columns: int
@@ -491,22 +534,11 @@ class _LogSums(torch.autograd.Function):
     def forward(ctx, queries, bank, scales, chooser):  # type: ignore[override]
         n_queries, n = len(queries), len(bank)
         softmaxes = [queries.new_empty(n_queries, n) for _ in scales]
-        logs = [queries.new_empty(n_queries) for _ in scales]
-        counts = torch.empty(n_queries, dtype=torch.int64, device=queries.device)
+        logs, counts = _empty_sums(queries, scales)
         torch.mm(queries, bank.T, out=softmaxes[0])
-        block = _BLOCK_BYTES if queries.device.type == "cpu" else _DEVICE_BLOCK_BYTES
-        step = max(1, block // max(1, n * queries.element_size()))
-        for start in range(0, n_queries, step):
-            rows = slice(start, min(start + step, n_queries))
-            similarity = softmaxes[0][rows]
-            chosen = chooser.choose(rows, similarity)
-            counts[rows] = chosen.counts(n)
-            _require_negatives(counts[rows], start, chooser.policy)
-            for number in reversed(range(len(scales))):
-                # The first matrix holds the similarities until it is its turn.
-                out = softmaxes[number][rows]
-                kept, total = _softmax(similarity, scales[number], chosen, out, logs[number][rows])
-            chooser.note(rows, chosen, counts[rows], kept, total, n)
+        for rows in _blocks(slice(0, n_queries), n, queries):
+            parts = [softmax[rows] for softmax in softmaxes]
+            _fill(parts, scales, chooser, rows, [log[rows] for log in logs], counts[rows])
         ctx.save_for_backward(queries, bank, *softmaxes)
         ctx.scales = scales
         ctx.mark_non_differentiable(counts)
@@ -525,6 +557,92 @@ class _LogSums(torch.autograd.Function):
             if towards_bank is not None:
                 towards_bank += softmax.T @ (weight * queries)
         return towards_queries, towards_bank, None, None
+
+
+class _ChunkedLogSums(torch.autograd.Function):
+    """The same, a chunk of queries at a time: the backward pass makes each chunk's p_i again."""
+
+    @staticmethod
+    def forward(ctx, queries, bank, scales, chooser):  # type: ignore[override]
+        logs, counts = _empty_sums(queries, scales)
+        ctx.chooser = chooser.again()
+        for rows in _chunks(queries, chooser):
+            _chunk_softmaxes(queries, bank, scales, chooser, rows, logs, counts)
+        ctx.save_for_backward(queries, bank)
+        ctx.scales = scales
+        ctx.mark_non_differentiable(counts)
+        return (*logs, counts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients):  # type: ignore[override]
+        queries, bank = ctx.saved_tensors
+        towards_queries, towards_bank = torch.zeros_like(queries), torch.zeros_like(bank)
+        chooser = ctx.chooser.again()
+        logs, counts = _empty_sums(queries, ctx.scales)
+        for rows in _chunks(queries, chooser):
+            parts = _chunk_softmaxes(queries, bank, ctx.scales, chooser, rows, logs, counts)
+            for gradient, scale, softmax in zip(gradients, ctx.scales, parts, strict=False):
+                weight = (gradient[rows] * scale)[:, None]
+                towards_queries[rows] += weight * (softmax @ bank)
+                towards_bank += softmax.T @ (weight * queries[rows])
+        return towards_queries, towards_bank, None, None
+
+
+def _chunks(queries: Tensor, chooser: _Chooser) -> list[slice]:
+    starts = range(0, len(queries), chooser.chunk)
+    return [slice(start, min(start + chooser.chunk, len(queries))) for start in starts]
+
+
+def _chunk_softmaxes(
+    queries: Tensor,
+    bank: Tensor,
+    scales: tuple[float, ...],
+    chooser: _Chooser,
+    chunk: slice,
+    logs: list[Tensor],
+    counts: Tensor,
+) -> list[Tensor]:
+    """The softmaxes of a chunk of queries; their log-sums and counts are filled in."""
+    softmaxes = [queries.new_empty(chunk.stop - chunk.start, len(bank)) for _ in scales]
+    torch.mm(queries[chunk], bank.T, out=softmaxes[0])
+    for rows in _blocks(chunk, len(bank), queries):
+        here = slice(rows.start - chunk.start, rows.stop - chunk.start)
+        parts = [softmax[here] for softmax in softmaxes]
+        _fill(parts, scales, chooser, rows, [log[rows] for log in logs], counts[rows])
+    return softmaxes
+
+
+def _empty_sums(queries: Tensor, scales: tuple[float, ...]) -> tuple[list[Tensor], Tensor]:
+    counts = torch.empty(len(queries), dtype=torch.int64, device=queries.device)
+    return [queries.new_empty(len(queries)) for _ in scales], counts
+
+
+def _blocks(rows: slice, n: int, like: Tensor) -> list[slice]:
+    block = _BLOCK_BYTES if like.device.type == "cpu" else _DEVICE_BLOCK_BYTES
+    step = max(1, block // max(1, n * like.element_size()))
+    starts = range(rows.start, rows.stop, step)
+    return [slice(start, min(start + step, rows.stop)) for start in starts]
+
+
+def _fill(
+    parts: list[Tensor],
+    scales: tuple[float, ...],
+    chooser: _Chooser,
+    rows: slice,
+    logs: list[Tensor],
+    counts: Tensor,
+) -> None:
+    """Turn the similarities in the first matrix into the softmaxes of all."""
+    similarity, n = parts[0], parts[0].shape[1]
+    chosen = chooser.choose(rows, similarity)
+    counts[:] = chosen.counts(n)
+    _require_negatives(counts, rows.start, chooser.policy)
+    kept = total = similarity
+    for number in reversed(range(len(scales))):
+        # The first matrix holds the similarities until it is its turn.
+        kept, total = _softmax(similarity, scales[number], chosen, parts[number], logs[number])
+    chooser.note(rows, chosen, counts, kept, total, n)
 
 
 def _softmax(

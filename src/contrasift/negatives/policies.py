@@ -23,7 +23,7 @@ from decimal import Decimal
 from typing import Any
 
 from contrasift.errors import UsageError
-from contrasift.negatives.ranks import band_mask, hardest_columns
+from contrasift.negatives.ranks import band_counts, band_mask, hardest_columns
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Candidates:
         negatives: tags with k + reserve entries, or [q, k + reserve] where they differ by query.
         draws: [q, k + reserve]; independent uniform numbers, where `random` is asked for.
         reserve: how many columns at the end are no negatives yet, only candidates to replace some.
+        positive: [q]; each query's cosine with its positive, for policies that compare with it.
     """
 
     similarity: Any
@@ -70,6 +71,46 @@ class Candidates:
     negatives: Tags = NO_TAGS
     draws: Any = None
     reserve: int = 0
+    positive: Any = None
+
+    def band(self, low: float | int, high: float | int) -> Any:
+        """Negatives whose rank of similarity lies in (low, high] per cent, bool [q, k + reserve]."""
+        return band_mask(self.similarity, low, high, self.reserve)
+
+    def drawn(self, share: float | int) -> Any:
+        """⌈share·k⌉ of each query's negatives at random, bool [q, k + reserve].
+
+        Raises:
+            UsageError: no random numbers.
+        """
+        if self.draws is None:
+            raise UsageError(
+                "random numbers for the policy random", "none", "Pass a generator to the loss"
+            )
+        # In decimals, so that random(0.05) leaves exactly as many as difficulty(95,100).
+        return band_mask(self.draws, _complement(share), 100, self.reserve)
+
+    def beside_positive(self, policy: str) -> Any:
+        """Each query's cosine with its positive, [q, 1].
+
+        Raises:
+            UsageError: it is not known.
+        """
+        if self.positive is None:
+            raise UsageError(f"the positives' similarities for the policy {policy}", "none")
+        return self.positive[:, None]
+
+    def known_relevant(self) -> Any:
+        """Pairs known to belong together beyond the positives, bool [q, k + reserve].
+
+        Raises:
+            UsageError: nothing of the kind is known, as in a loss.
+        """
+        raise UsageError(
+            "pairs known to be relevant for the policy relevant",
+            "none",
+            "Give them with relevant=, where negatives are mined",
+        )
 
     def same(self, part: str, policy: str) -> Any:
         """Pairs whose tags are known and equal, bool [q, k + reserve].
@@ -111,6 +152,10 @@ class Policy(ABC):
         None where it is not known to be short: some rows leave out more than others, or many.
         """
         return None
+
+    def places(self, k: int) -> tuple[int, int]:
+        """Where of k negatives, from the hardest on, those that it names can be: from, up to."""
+        return 0, k
 
     def leaves(self) -> tuple[Policy, ...]:
         """The named policies that this one is composed of."""
@@ -159,7 +204,11 @@ class _Difficulty(Policy):
         return f"difficulty({_number(self.low)},{_number(self.high)})"
 
     def mask(self, candidates: Candidates) -> Any:
-        return band_mask(candidates.similarity, self.low, self.high, candidates.reserve)
+        return candidates.band(self.low, self.high)
+
+    def places(self, k: int) -> tuple[int, int]:
+        below, up_to = band_counts(self.low, self.high, k)
+        return k - up_to, k - below
 
     def left_out(self, candidates: Candidates) -> Any | None:
         if self.low > 0 or candidates.reserve:
@@ -202,12 +251,60 @@ class _Random(Policy):
         return f"random({_number(self.share)})"
 
     def mask(self, candidates: Candidates) -> Any:
-        if candidates.draws is None:
+        return candidates.drawn(self.share)
+
+
+@dataclass(frozen=True)
+class _AbovePositive(Policy):
+    """See `above_positive`."""
+
+    share: float
+
+    def __post_init__(self) -> None:
+        """Check the share."""
+        if not 0 < self.share <= 2:
             raise UsageError(
-                "random numbers for the policy random", "none", "Pass a generator to the loss"
+                "above_positive(share) with a share of the positive's score in (0, 2]",
+                _number(self.share),
+                "above_positive(0.95) names negatives that score above 95 % of the positive",
             )
-        # In decimals, so that random(0.05) leaves exactly as many as difficulty(95,100).
-        return band_mask(candidates.draws, _complement(self.share), 100, candidates.reserve)
+
+    @property
+    def text(self) -> str:
+        return f"above_positive({_number(self.share)})"
+
+    def mask(self, candidates: Candidates) -> Any:
+        positive = candidates.beside_positive(self.text)
+        return candidates.similarity > positive - (1 - self.share) * abs(positive)
+
+
+@dataclass(frozen=True)
+class _Margin(Policy):
+    """See `margin`."""
+
+    width: float
+
+    def __post_init__(self) -> None:
+        """Check that the margin is a difference of cosines."""
+        if not -2 <= self.width <= 2:
+            raise UsageError("margin(width) with a width in [-2, 2]", _number(self.width))
+
+    @property
+    def text(self) -> str:
+        return f"margin({_number(self.width)})"
+
+    def mask(self, candidates: Candidates) -> Any:
+        return candidates.similarity > candidates.beside_positive(self.text) - self.width
+
+
+@dataclass(frozen=True)
+class _Relevant(Policy):
+    """See `relevant`."""
+
+    text: str = "relevant"
+
+    def mask(self, candidates: Candidates) -> Any:
+        return candidates.known_relevant()
 
 
 @dataclass(frozen=True)
@@ -257,6 +354,11 @@ class _All(_Composed):
 
     sign = "&"
 
+    def places(self, k: int) -> tuple[int, int]:
+        inside = [part.places(k) for part in self.parts]
+        first = max(begin for begin, _ in inside)
+        return first, max(first, min(end for _, end in inside))
+
     def mask(self, candidates: Candidates) -> Any:
         mask = self.parts[0].mask(candidates)
         for part in self.parts[1:]:
@@ -269,6 +371,10 @@ class _Any(_Composed):
     """Negatives that at least one part names."""
 
     sign = "|"
+
+    def places(self, k: int) -> tuple[int, int]:
+        inside = [part.places(k) for part in self.parts]
+        return min(begin for begin, _ in inside), max(end for _, end in inside)
 
     def mask(self, candidates: Candidates) -> Any:
         mask = self.parts[0].mask(candidates)
@@ -287,6 +393,11 @@ class _Not(Policy):
     def text(self) -> str:
         inner = self.part.text
         return f"~({inner})" if isinstance(self.part, _Composed) else f"~{inner}"
+
+    def places(self, k: int) -> tuple[int, int]:
+        begin, end = self.part.places(k) if isinstance(self.part, _Difficulty) else (0, 0)
+        # What is left of a band at one end is a band; of one in the middle there are two.
+        return (end if begin == 0 else 0), (begin if end == k else k)
 
     def mask(self, candidates: Candidates) -> Any:
         return ~self.part.mask(candidates)
@@ -353,6 +464,31 @@ def random(share: float | int) -> Policy:
     return _Random(float(share))
 
 
+def above_positive(share: float | int) -> Policy:
+    """Negatives with a score above a share of the positive's: probably false ones.
+
+    s > s⁺ − (1 − share)·|s⁺|, which for s⁺ ≥ 0 is s > share·s⁺. `~above_positive(0.95)` keeps the
+    others: TopK-PercPos of NV-Retriever (de Souza P. Moreira et al., arXiv 2407.15831, §3), and
+    `relative_margin=0.05` of sentence-transformers. Of several positives the weakest counts.
+
+    Raises:
+        UsageError: a share outside (0, 2].
+    """
+    return _AbovePositive(float(share))
+
+
+def margin(width: float | int) -> Policy:
+    """Negatives whose score comes nearer to the positive's than a margin: s > s⁺ − width.
+
+    `~margin(0.05)` keeps the others: TopK-MarginPos of NV-Retriever (arXiv 2407.15831, §3), and
+    `absolute_margin=0.05` of sentence-transformers. Of several positives the weakest counts.
+
+    Raises:
+        UsageError: no difference of cosines.
+    """
+    return _Margin(float(width))
+
+
 same_class: Policy = _SameTag("same_class", "labels")
 """Negatives of the query's own labelled class; examples without a label are of no class."""
 
@@ -362,18 +498,27 @@ same_latent_class: Policy = _SameTag("same_latent_class", "latent_classes")
 duplicates: Policy = _SameTag("duplicates", "examples")
 """Negatives that show the query's own example (an older view of it in a queue)."""
 
+relevant: Policy = _Relevant()
+"""Negatives known to belong to the query, though they are not among its positives (mining only)."""
+
 everything: Policy = _Everything()
 """All negatives, as a loss without a policy uses them; written `all`."""
 
 _FUNCTIONS: dict[str, tuple[Callable[..., Policy], int]] = {
     "difficulty": (difficulty, 2),
     "above": (above, 1),
+    "above_positive": (above_positive, 1),
+    "margin": (margin, 1),
     "random": (random, 1),
 }
 _NAMES: dict[str, Policy] = {
-    policy.text: policy for policy in (same_class, same_latent_class, duplicates, everything)
+    policy.text: policy
+    for policy in (same_class, same_latent_class, duplicates, relevant, everything)
 }
-_FORMS = "difficulty(LOW,HIGH), above(COSINE), random(SHARE), " + ", ".join(_NAMES)
+_FORMS = (
+    "difficulty(LOW,HIGH), above(COSINE), above_positive(SHARE), margin(WIDTH), random(SHARE), "
+    + ", ".join(_NAMES)
+)
 
 
 def parse_policy(text: str) -> Policy:

@@ -26,8 +26,8 @@ class PlanRequest(Options):
     )
     metric: str = option(
         "linear",
-        "Which accuracy: `linear` probe, `knn` or `mean_classifier`.",
-        choices=("linear", "knn", "mean_classifier"),
+        "Which accuracy: `linear` probe, `knn`, `few_labels` a class or `mean_classifier`.",
+        choices=("linear", "knn", "few_labels", "mean_classifier"),
     )
     sample: int = option(2000, "Examples that coverage and centre are measured over.")
     draws: int = option(20, "Random selections that are measured beside.")

@@ -42,10 +42,17 @@ class CompareOptions(Options):
         later=True,
     )
 
+    jobs: int = option(
+        1,
+        "Trainings at a time, each a process with its share of the cores: for networks that one core holds.",
+        later=True,
+    )
+
     def __post_init__(self) -> None:
         """Check that something is compared."""
         super().__post_init__()
-        require(self.seeds >= 1, "seeds= of at least 1", self.seeds)
+        for name in ("seeds", "jobs"):
+            require(getattr(self, name) >= 1, f"{name}= of at least 1", getattr(self, name))
         for name in ("labels_per_class", "first_seed"):
             require(getattr(self, name) >= 0, f"{name}= of at least 0", getattr(self, name))
         require(

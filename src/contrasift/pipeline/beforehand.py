@@ -6,11 +6,16 @@ import importlib
 import shutil
 from pathlib import Path
 
+import numpy as np
+
+from contrasift.arrays import class_codes
 from contrasift.errors import ContrasiftError, DataError, UsageError
+from contrasift.options import EmbedOptions
 from contrasift.pipeline.arms import comparison_arms
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import SAME_ENCODER, class_encoders
 from contrasift.pipeline.stages.proxy import proxy_options
+from contrasift.store.inputs import load_classes_file, load_few_labels_file, read_scores
 from contrasift.store.remote import local_file
 
 # Logs, tables, the report.
@@ -22,7 +27,7 @@ def check_run(run: Run) -> None:
 
     Looked at are the names of policies, encoders, devices and files, the packages that later stages
     import, the labels that classes are taken from, and the room for embeddings and encoders. That
-    the folder can be written is known since it was locked.
+    the folder can be written is known since it was locked. Files are read by `check_read_run`.
 
     A pool that cannot be evaluated on is no mistake: a selection and its encoders are worth having
     without labels, and a pool of one class has no more to tell apart than one of none. Such a run
@@ -44,6 +49,25 @@ def check_run(run: Run) -> None:
     _check_room(run)
 
 
+def check_read_run(run: Run, index: np.ndarray) -> None:
+    """Read what classes and scores are taken from, as soon as the scan knows which images there are.
+
+    Args:
+        run: whose pool was scanned.
+        index: int64 [n]; of the images that can be read.
+
+    Raises:
+        DataError: a file that cannot be used, or that is about other examples.
+    """
+    classes, select = run.options.classes, run.options.select
+    if classes.classes_file:
+        class_codes(load_classes_file(classes.classes_file, index), index.size)
+    if classes.few_labels:
+        load_few_labels_file(classes.few_labels, index)
+    if select.scores:
+        read_scores(select.scores, index, select.scores_column)
+
+
 def _check_names(run: Run) -> None:
     """Encoders, policies, the device; what they are made with is imported, so that it must be there."""
     from contrasift.negatives.policies import parse_schedule
@@ -55,9 +79,7 @@ def _check_names(run: Run) -> None:
     importlib.import_module("contrasift.training.pretrain")
     choose_device(run.device)
     check_architecture(options.train.architecture)
-    names = [options.embed.encoder]
-    if options.embed.classes_encoder not in ("", SAME_ENCODER):
-        names += class_encoders(options.embed)
+    names = _encoders(options.embed)
     if options.classes.clip:
         names.append(options.classes.clip)
     if "proxy" in names:
@@ -127,25 +149,51 @@ def _check_room(run: Run) -> None:
 
 
 def _bytes_needed(run: Run) -> int:
-    """A bound from below: of encoders from elsewhere the width is not known before they are loaded."""
+    """A bound from below: some encoders do not say how wide they are before they are loaded.
+
+    The map for the report has two thousand rows, and the rest of the report less.
+    """
     from contrasift.training.pretrain import untrained_encoder
 
     options, pool, folder = run.options, run.found_pool, run.folder.path
     encoder = untrained_encoder(options.train, pool.channels, pool.image_size, 0)
-    trained = [arm.name for arm in comparison_arms(run)]
-    needed = 0
-    if options.embed.encoder == "proxy":
+    needed = _missing_encoders(folder, [arm.name for arm in comparison_arms(run)], encoder)
+    if "proxy" in _encoders(options.embed):
         proxy = untrained_encoder(proxy_options(options), pool.channels, pool.image_size, 0)
-        width = int(proxy.description["feature_dim"])
-        if options.embed.layer == "head":
-            width = int(proxy.description["projection_dim"])
-        needed += 0 if (folder / "embeddings.npy").exists() else 4 * len(pool) * width
-        needed += _missing_encoders(folder, ["proxy"], _bytes_of(proxy))
-    return needed + _missing_encoders(folder, trained, _bytes_of(encoder))
+        needed += _missing_encoders(folder, ["proxy"], proxy)
+    if not (folder / "embeddings.npy").exists():
+        needed += 4 * len(pool) * _width(run, options.embed.encoder, options.embed.layer)
+    if not (folder / "class_embeddings.npy").exists():
+        names = _encoders(options.embed)[1:]
+        widths = [_width(run, name, options.embed.classes_layer) for name in names]
+        # Matrices of several encoders are there twice while they are brought side by side.
+        needed += 4 * len(pool) * sum(widths) * min(len(widths), 2)
+    return needed
 
 
-def _missing_encoders(folder: Path, names: list[str], size: int) -> int:
+def _encoders(options: EmbedOptions) -> list[str]:
+    """The encoder of the similarities, then those in whose features classes are found, if others."""
+    same = options.classes_encoder in ("", SAME_ENCODER)
+    return [options.encoder, *([] if same else class_encoders(options))]
+
+
+def _width(run: Run, name: str, layer: str) -> int:
+    """Numbers a row; 0 where only the weights would tell."""
+    from contrasift.training.foreign import width_of
+    from contrasift.training.pretrain import untrained_encoder
+    from contrasift.training.sources import parse_source
+
+    if name != "proxy":
+        source = parse_source(name)
+        return 0 if source.kind == "own" else width_of(source)
+    options, pool = proxy_options(run.options), run.found_pool
+    about = untrained_encoder(options, pool.channels, pool.image_size, 0).description
+    return int(about["projection_dim" if layer == "head" else "feature_dim"])
+
+
+def _missing_encoders(folder: Path, names: list[str], encoder: object) -> int:
     """Bytes of encoders that are not there, and of one checkpoint with Adam's two moments."""
+    size = _bytes_of(encoder)
     files = [folder / "training" / name / "encoder.safetensors" for name in names]
     missing = sum(not file.exists() for file in files)
     return size * (missing + 3) if missing else 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from contrasift.pipeline.arms import comparison_arms
-from contrasift.pipeline.beforehand import check_run
+from contrasift.pipeline.beforehand import check_read_run, check_run
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.side_by_side import train_and_evaluate
 from contrasift.pipeline.stages.classes import classes
 from contrasift.pipeline.stages.embed import embed
 from contrasift.pipeline.stages.evaluate import evaluate, why_not_evaluated
@@ -15,7 +16,7 @@ from contrasift.pipeline.stages.report import report
 from contrasift.pipeline.stages.scan import readable_positions, scan
 from contrasift.pipeline.stages.select import select
 from contrasift.pipeline.stages.summary import summarise
-from contrasift.pipeline.stages.train import check_batch, train
+from contrasift.pipeline.stages.train import check_batch
 from contrasift.store.arms import Arm
 
 
@@ -28,20 +29,18 @@ def run_all(run: Run) -> dict[str, Any]:
     n = run.record("scan").facts["n"]
     options = run.options.select
     check_batch(run, resolve_budget(n, fraction=options.fraction, budget=options.budget))
-    reason = why_not_evaluated(run.pool, readable_positions(run))
+    readable = readable_positions(run)
+    check_read_run(run, run.pool.index[readable])
+    reason = why_not_evaluated(run.pool, readable)
     evaluated = not reason
     if reason:
         run.narrator.say(f"  note: {reason}, so encoders are trained but not evaluated")
     embed(run)
     classes(run)
     select(run)
-    for arm in comparison_arms(run):
-        train(run, arm)
-        if evaluated:
-            evaluate(run, arm)
+    train_and_evaluate(run, comparison_arms(run), evaluated=evaluated)
     if evaluated:
-        for seed in run.options.compare.training_seeds:
-            evaluate(run, Arm("untrained", seed))
+        evaluate(run, Arm("untrained", run.options.compare.first_seed))
     make_map(run)
     summary = summarise(run)
     report(run)

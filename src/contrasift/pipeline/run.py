@@ -34,6 +34,7 @@ class Run:
         device: where networks run: `auto`, `cpu`, `cuda`, ...
         update: whether stages finished under other options may be done again in place.
         connect: reaches the cluster that stages run on; None: they run in this process.
+        stage_seconds: spent in stages by this process, work before an interruption not counted.
     """
 
     folder: RunFolder
@@ -42,6 +43,7 @@ class Run:
     device: str = "auto"
     update: bool = False
     connect: Callable[[], Cluster] | None = None
+    stage_seconds: float = field(default=0.0, init=False)
     _told: set[str] = field(default_factory=set, init=False, repr=False)
 
     @cached_property
@@ -145,16 +147,22 @@ class Run:
             self._tell_versions(stage, record.facts.get("versions", {}))
             return record
         self.folder.refuse_other(stage, fingerprint, update=self.update)
-        self.narrator.say(f"{stage} ...")
         # Versions decide nothing about what is done again: they are no part of a fingerprint.
         versions = self.folder.begin(stage, fingerprint, makers(stage))
         self._tell_versions(stage, versions)
         begun = time.perf_counter()
-        facts = {**work(), "versions": versions}
-        seconds = float(facts.pop("seconds", time.perf_counter() - begun))
+        with self.narrator.working(stage):
+            facts = {**work(), "versions": versions}
+        wall = time.perf_counter() - begun
+        self.stage_seconds += wall
+        seconds = float(facts.pop("seconds", wall))
         if stage != "scan" and "scan" in self.folder.records():
             facts["scan"] = self.folder.records()["scan"].fingerprint
         record = self.folder.finish(stage, fingerprint, seconds, files, **facts)
-        note = f"  {facts['note']}" if "note" in facts else ""
-        self.narrator.say(f"{stage:<28} {seconds:8.1f} s{note}")
+        self.tell_finished(stage, record)
         return record
+
+    def tell_finished(self, stage: str, record: StageRecord) -> None:
+        """Say what a stage took and found."""
+        note = f"  {record.facts['note']}" if "note" in record.facts else ""
+        self.narrator.say(f"{stage:<28} {record.seconds:8.1f} s{note}")

@@ -22,7 +22,8 @@ from contrasift.pools.huggingface import (
     named_dataset_pool,
     saved_dataset_pool,
 )
-from contrasift.pools.label_files import check_shared, read_label_file
+from contrasift.pools.label_columns import WITHOUT
+from contrasift.pools.label_files import check_shared, needs_table, read_label_file
 from contrasift.pools.labels import check_label_count, component_labels, encode_labels
 from contrasift.pools.named import NAMED, how_to_get, split_name
 from contrasift.pools.parquet import parquet_pool
@@ -193,6 +194,7 @@ def _from_shards(shards: list[Shard], name: str, own: bool) -> Whole:
 
 def _with_labels(whole: Whole, labels: Any, source: Any) -> Whole:
     if isinstance(labels, str) and labels == "auto":
+        _check_own_labels(whole)
         return whole
     if isinstance(labels, str) and labels == "none":
         return replace(whole, labels=None, label_names=(), test=None)
@@ -214,5 +216,15 @@ def _with_labels(whole: Whole, labels: Any, source: Any) -> Whole:
         )
     codes, names = encode_labels(values, where)
     check_label_count(len(codes), len(whole.ids), where)
-    check_shared(codes, where, whole.ids[0])
+    check_shared(codes, where, needs_table(whole.ids[0]))
     return replace(whole, labels=codes, label_names=names)
+
+
+def _check_own_labels(whole: Whole) -> None:
+    """Stop at ids in a column of labels.
+
+    Names that are declared and do not occur say that it has classes, of which a small part of a pool
+    may have one example each.
+    """
+    if whole.labels is not None and len(whole.label_names) <= np.unique(whole.labels).size:
+        check_shared(whole.labels, f"the labels of {whole.name}", WITHOUT)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from contrasift.narration import Progress
 from contrasift.pools.base import Whole
 from contrasift.pools.folder import find_files
 from contrasift.pools.stored import ArraySource
-from contrasift.store.cache import cache_folder
+from contrasift.store.cache import cache_arrays, cache_folder
 
 SIDE = 32
 _MARGIN = 2
@@ -315,26 +314,11 @@ def _read_cache(path: Path) -> Glyphs:
 
 
 def _write_cache(path: Path, drawn: Glyphs) -> None:
-    """Write under a temporary name, then rename; a cache that cannot be written is no error."""
     names = json.dumps({"families": drawn.families, "styles": drawn.styles}).encode()
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = file.name
-            np.savez(
-                file,
-                images=drawn.images,
-                characters=drawn.characters.astype(np.int32),
-                fonts=drawn.fonts.astype(np.int32),
-                names=np.frombuffer(names, dtype=np.uint8),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        temporary = None
-    except OSError:
-        return
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    cache_arrays(
+        path,
+        images=drawn.images,
+        characters=drawn.characters.astype(np.int32),
+        fonts=drawn.fonts.astype(np.int32),
+        names=np.frombuffer(names, dtype=np.uint8),
+    )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from contrasift.errors import DataError, MissingExtraError, UsageError
+from contrasift.errors import DataError, MissingExtraError, UsageError, first_line
 from contrasift.pools.base import Whole, check_enough
 from contrasift.pools.encoded import EncodedSource
 from contrasift.pools.label_columns import WITHOUT, column_labels, label_column
@@ -102,7 +102,7 @@ def named_dataset_pool(text: str, *, labelled: bool = True) -> Whole:
     except Exception as error:  # whatever the network does
         raise DataError(
             f"the data set {name}",
-            _first_line(error),
+            first_line(error),
             "Check the name and the network; a data set saved to a folder is hf:FOLDER",
         ) from error
     return _of_splits(dict(found), name, split, None, labelled)
@@ -121,7 +121,7 @@ def saved_dataset_pool(folder: Path, split: str = "", *, labelled: bool = True) 
     try:
         found = datasets.load_from_disk(os.fspath(folder))
     except Exception as error:  # Arrow, JSON and the package have errors of their own
-        raise DataError(f"a saved data set in {folder}", _first_line(error)) from error
+        raise DataError(f"a saved data set in {folder}", first_line(error)) from error
     if isinstance(found, Mapping):
         return _of_splits(dict(found), name, split, folder, labelled)
     if split and split != str(found.split):
@@ -199,7 +199,7 @@ def _labels(dataset: Any, label: str, where: str) -> tuple[np.ndarray | None, tu
     try:
         rows = dataset.select_columns([label]).with_format("arrow")[:]
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{where} to be read", _first_line(error), WITHOUT) from error
+        raise DataError(f"{where} to be read", first_line(error), WITHOUT) from error
     return column_labels(rows.column(label), tuple(names or ()), where)
 
 
@@ -242,7 +242,3 @@ def _datasets() -> Any:
     except ImportError as error:
         raise MissingExtraError("datasets", "hf") from error
     return datasets
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0] or type(error).__name__

@@ -58,13 +58,13 @@ def read_label_file(path: Path, ids: Sequence[str]) -> Labels:
     return _lines(text, len(ids)) if rows is None else _by_id(*rows, ids, path)
 
 
-def check_shared(codes: np.ndarray, where: str, example: str) -> None:
+def check_shared(codes: np.ndarray, where: str, remedy: str) -> None:
     """Stop when almost every label is unique: then they are ids, or whole lines of a table.
 
     Args:
         codes: int [n], −1 unknown.
         where: what to call the labels in the error.
-        example: an id of the pool, to show what a table needs.
+        remedy: what to do about it.
 
     Raises:
         DataError: of at least ten labels, more than nine tenths are different ones.
@@ -75,9 +75,16 @@ def check_shared(codes: np.ndarray, where: str, example: str) -> None:
         raise DataError(
             f"labels that examples share in {where}",
             f"{distinct:,} different ones of {known.size:,} examples",
-            f"A table needs the columns id and label, with ids such as {example!r}; for a pool "
-            "without classes pass labels='none'",
+            remedy,
         )
+
+
+def needs_table(example: str) -> str:
+    """What a file of labels that no two examples share may lack, with an id of the pool."""
+    return (
+        f"A table needs the columns id and label, with ids such as {example!r}; for a pool "
+        "without classes pass labels='none'"
+    )
 
 
 def _array(path: Path) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image
 
-from contrasift.errors import DataError
+from contrasift.errors import DataError, first_line
 
 ImageArray = UInt8[np.ndarray, "side side channels"]
 AnyImage = UInt8[np.ndarray, "height width channels"]
@@ -282,12 +282,7 @@ def _reason(error: Exception, file: Path | str | BytesIO) -> str:
         return _too_large(f"{int(count[0]):,}" if count else "too many")
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().split("\n")[0][:200]
-    return text or type(error).__name__
+    return first_line(error)
 
 
 def _is_empty(file: Path | str | BytesIO) -> bool:

@@ -7,13 +7,11 @@ written costs time and nothing else.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from PIL import Image
 from contrasift.errors import ContrasiftError, DataError
 from contrasift.pools.prepare import image_extensions
 from contrasift.pools.shards import Shard, compressed
-from contrasift.store.cache import cache_folder
+from contrasift.store.cache import cache_arrays, cache_folder
 from contrasift.store.objects import RemoteFile
 
 LABEL_MEMBERS = ("cls", "json", "txt")
@@ -176,15 +174,5 @@ def _read_cache(path: Path) -> TarIndex | None:
 
 
 def _write_cache(path: Path, index: TarIndex) -> None:
-    """Write under a temporary name, then rename; a cache that cannot be written is no error."""
     words = json.dumps([index.keys, index.suffixes, index.ignored]).encode()
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, rows=index.rows, words=np.frombuffer(words, dtype=np.uint8))
-            os.replace(name, path)
-        except OSError:
-            os.unlink(name)
-            raise
+    cache_arrays(path, rows=index.rows, words=np.frombuffer(words, dtype=np.uint8))

@@ -9,6 +9,10 @@ from typing import Any
 from contrasift.evaluation import METRICS
 
 _RANDOM = ("random-per-class", "random")
+_ADVICE = (
+    "What may change that: a pool of many classes, few labels to learn from, or the fraction that "
+    "`contrasift plan` suggests."
+)
 
 
 def judge_name(metric: str, labels_per_class: int = 10) -> str:
@@ -53,7 +57,7 @@ def verdict(summary: Mapping[str, Any]) -> list[str]:
     count = f"points of accuracy, 95 % intervals; {found[ends[0][0]]['n']} seeds, equal {summary['match']}"
     if not gains and not losses:
         first = "A random subset of this size does as well here and costs nothing to choose"
-        return [f"{first}: {_listed(summary, rest)} ({count})."]
+        return [f"{first}: {_listed(summary, rest)} ({count}).", _ADVICE]
     beats = f"beats a random choice of its size: {_listed(summary, gains)}"
     loses = f"is worse than a random choice of its size: {_listed(summary, losses)}"
     said = [words for words, these in ((beats, gains), (loses, losses)) if these]

@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Mapping
 
+from contrasift.narration import NO_NUMBER, shown
+
 _ARM_LABELS = {
     "selected": "Selected",
     "random-per-class": "Random per class",
@@ -28,7 +30,7 @@ def measure_label(name: str) -> str:
 
 def count(number: float | int | None) -> str:
     """A count with thousands apart."""
-    return "–" if number is None else f"{number:,}"
+    return shown(number)
 
 
 def glued(text: str) -> str:
@@ -39,7 +41,7 @@ def glued(text: str) -> str:
 
 def hundredths(share: float | int | None, digits: int = 1) -> str:
     """A share in per cent, without the sign."""
-    return "–" if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f}"
+    return shown(None if share is None else 100 * share, f".{digits}f")
 
 
 def percent(share: float | int) -> str:
@@ -52,14 +54,14 @@ def percent(share: float | int) -> str:
 def number(value: float | int | None) -> str:
     """Six significant digits, with thousands apart."""
     if value is None or not math.isfinite(value):
-        return "–"
+        return NO_NUMBER
     return f"{value:,.2f}" if 1e4 <= abs(value) < 1e12 else f"{value:.6g}"
 
 
 def duration(seconds: float | int | None) -> str:
     """Seconds as one reads them: 0.42 s, 12.3 s, 3 min 05 s, 2 h 07 min."""
     if seconds is None or not math.isfinite(seconds):
-        return "–"
+        return NO_NUMBER
     if seconds < 60:
         return f"{seconds:.2g} s" if seconds < 1 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -81,4 +83,4 @@ def option(value: object) -> str:
         return ", ".join(f"{name} {option(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(option(item) for item in value) or "none"
-    return str(value) if str(value) else "–"
+    return str(value) if str(value) else NO_NUMBER

@@ -25,6 +25,7 @@ from contrasift.selection.baselines import (
     typicality,
 )
 from contrasift.selection.kernels import linear_form
+from contrasift.selection.kernels.passes import HeldRows
 from contrasift.selection.objectives.coverage import greedy_coverage
 from contrasift.selection.objectives.herding import herding
 from contrasift.selection.objectives.sas import measured, solve_linear
@@ -295,7 +296,7 @@ def _ranked(
     """A ranking without a value of its own, measured by F_λ."""
     order = with_limits(found.order, task.keep, task.eligible)
     return measured(
-        values,
+        HeldRows(values, threads),
         task,
         options,
         order,
@@ -303,7 +304,6 @@ def _ranked(
         task.budget,
         linear_form.total_of(values, threads),
         None,
-        threads,
         ranked_to=found.ranked_to,
         facts=dict(found.facts),
     )

@@ -35,6 +35,49 @@ def unusable_rows(pool: SelectionPool, dropped: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class KeptRows:
+    """Some rows of a matrix that lies elsewhere, as `contrasift.arrays.RowReader`.
+
+    Attributes:
+        whole: the matrix.
+        kept: int64 [m]; numbers of its rows, ascending.
+    """
+
+    whole: Any
+    kept: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As an array's."""
+        return (self.kept.size, *self.whole.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """As an array's."""
+        return self.whole.dtype
+
+    @property
+    def ndim(self) -> int:
+        """As an array's."""
+        return len(self.shape)
+
+    @property
+    def file(self) -> Any:
+        """What it is read from."""
+        return self.whole.file
+
+    def __len__(self) -> int:
+        return self.kept.size
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All of it, as an array."""
+        return np.asarray(self[:], dtype=dtype)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return self.whole[self.kept[rows]]
+
+
+@dataclass(frozen=True)
 class Usable:
     """A pool without the rows that cannot be compared.
 
@@ -57,24 +100,21 @@ class Usable:
         """Leave rows out.
 
         Raises:
-            DataError: no row is left, or the matrix lies elsewhere.
+            DataError: no row is left.
         """
         if out.size == whole.n:
             raise DataError("at least one row of finite numbers", f"{out.size} rows without")
         named = isinstance(whole.source, NamedRows)
         elsewhere = isinstance(whole.values, RowReader) and not isinstance(whole.values, np.ndarray)
-        if elsewhere and not named:
-            raise DataError(
-                "rows of finite numbers in a matrix that lies elsewhere",
-                f"{out.size} that are not, the first of them row {out[0]}",
-                "Take them out of the matrix",
-            )
         rows = np.setdiff1d(np.arange(whole.n), out, assume_unique=True)
         kept, codes = np.unique(whole.codes[rows], return_inverse=True)
         source = whole.source.keeping(rows) if named else whole.source
+        values: Any = source
+        if not (elsewhere and named):
+            values = KeptRows(whole.values, rows) if elsewhere else whole.values[rows]
         pool = replace(
             whole,
-            values=source if elsewhere else whole.values[rows],
+            values=values,
             source=source,
             index=whole.indices(rows),
             codes=codes.astype(np.int64),

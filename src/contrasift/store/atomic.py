@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,18 @@ import numpy as np
 from contrasift.errors import ContrasiftError, DataError, UsageError
 from contrasift.reading import read_text
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path, then: str = "or choose another place") -> Iterator[Path]:
     """Hand out a temporary path beside `path`; rename it there when the block ends well.
+
+    The temporary file is locked while its process lives. What a killed process left beside `path` is
+    removed by the next that writes the same file; in a run folder, by the next that holds it.
 
     Args:
         path: of the file.
@@ -33,12 +42,11 @@ def atomic_path(path: Path, then: str = "or choose another place") -> Iterator[P
     """
     path = local_output(path)
     temporary: Path | None = None
+    handle = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        temporary = Path(name)
-        os.fchmod(handle, 0o666 & ~_umask())
-        os.close(handle)
+        remove_abandoned(_found_beside(path.parent.absolute()).get(path.name, ()))
+        handle, temporary = _new_beside(path)
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
@@ -53,6 +61,8 @@ def atomic_path(path: Path, then: str = "or choose another place") -> Iterator[P
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
 
 
 def local_output(path: Path | str) -> Path:
@@ -93,9 +103,72 @@ def reserve(file: Path | int) -> None:
             raise
 
 
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")
+
+
 def is_temporary(name: str) -> bool:
     """Whether a file's name is one that `atomic_path` hands out."""
-    return re.fullmatch(r"\..+\.[a-z0-9_]{8}\.tmp", name) is not None
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_abandoned(files: Iterable[Path], *, unknown: bool = False) -> None:
+    """Remove temporary files whose processes have ended.
+
+    Args:
+        files: with names of `atomic_path`.
+        unknown: whether to remove them too where the file system cannot tell.
+    """
+    for file in files:
+        with contextlib.suppress(OSError):
+            with open(file, "rb") as opened:
+                ended = _has_ended(opened.fileno())
+            if ended or (unknown and ended is None):
+                file.unlink()
+
+
+def _new_beside(path: Path) -> tuple[int | None, Path]:
+    """A new temporary file, and what it is locked by while it is open."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.fchmod(handle, 0o666 & ~_umask())
+        lock = _sign_of_life(handle)
+        if lock is None or os.fstat(lock).st_nlink:
+            return lock, Path(name)
+        os.close(lock)  # somebody took it for abandoned before it was locked
+
+
+def _sign_of_life(handle: int) -> int | None:
+    """Lock a file until it is closed, be it by the end of the process; None where that is not had."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            return handle
+    os.close(handle)  # an open file cannot be renamed on Windows
+    return None
+
+
+def _has_ended(handle: int) -> bool | None:
+    """Whether nobody has locked a file; None if that cannot be told."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+@functools.lru_cache(maxsize=64)
+def _found_beside(folder: Path) -> dict[str, list[Path]]:
+    """Temporary files by what they were to become, as this process found a folder: looked at once."""
+    found: dict[str, list[Path]] = {}
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if fits := _TEMPORARY.fullmatch(entry.name):
+                found.setdefault(fits[1], []).append(Path(entry.path))
+    return found
 
 
 def _umask() -> int:
@@ -184,6 +257,15 @@ def sha256_of(path: Path) -> str:
         raise DataError("a file that can be read", f"{path}: {error.strerror}") from error
 
 
+def no_array(place: object, error: Exception) -> DataError:
+    """What is said of a file that is no whole `.npy` file."""
+    return DataError(
+        "a whole .npy file without Python objects",
+        f"{place}: {error}",
+        "Write it again with numpy.save",
+    )
+
+
 def load_array(path: Path, *, memory_map: bool = True) -> np.ndarray:
     """A `.npy` file, memory-mapped; never a pickle.
 
@@ -196,11 +278,7 @@ def load_array(path: Path, *, memory_map: bool = True) -> np.ndarray:
     except FileNotFoundError as error:
         raise DataError("an existing .npy file", f"{path}, which does not exist") from error
     except Exception as error:  # a damaged header is parsed as Python and fails in many ways
-        raise DataError(
-            "a whole .npy file without Python objects",
-            f"{path}: {error}",
-            "Write it again with numpy.save",
-        ) from error
+        raise no_array(path, error) from error
     if not isinstance(array, np.ndarray):
         array.close()
         raise DataError("one array in a .npy file", f"{path}, an archive of several")

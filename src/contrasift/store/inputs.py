@@ -186,7 +186,7 @@ def _by_index(
 
 def _class_columns(path: Path, index: np.ndarray, ids: Any) -> dict[str, np.ndarray]:
     """Index and class of a table of text; the class is what stands there, not what it looks like."""
-    table = _by_index(_read_csv(path, as_text=True), path, index, ids)
+    table = _by_index(read_columns(path, as_text=True), path, index, ids)
     others = [name for name in table if name != "index"]
     if "index" not in table or not ("latent_class" in others or len(others) == 1):
         raise DataError(
@@ -409,7 +409,7 @@ def read_scores(
 def _scores_of_table(
     path: Path, index: np.ndarray, column: str, needed: np.ndarray, ids: Any
 ) -> np.ndarray:
-    table = read_table(path) if path.suffix == ".parquet" else _read_csv(path)
+    table = read_table(path) if path.suffix == ".parquet" else read_columns(path)
     table = _by_index(table, path, index, ids)
     others = [name for name in table if name != "index"]
     if "index" not in table:
@@ -445,7 +445,7 @@ def _scores_of_table(
     return scores
 
 
-def _read_csv(path: Path, *, as_text: bool = False) -> dict[str, np.ndarray]:
+def read_columns(path: Path, *, as_text: bool = False) -> dict[str, np.ndarray]:
     """The columns of a table of text, whose first line names them.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import socket
@@ -125,6 +126,7 @@ def held(lock: Path, say: Callable[[str], None] | None = None) -> Iterator[None]
     """
     own = Owner.this_process()
     _take(lock, own, say)
+    _remove_abandoned(lock, own)
     over = threading.Event()
     # A daemon: work that ends in a hard way must not wait for it.
     beating = threading.Thread(target=_beat, args=(lock, own, over), daemon=True)
@@ -156,6 +158,18 @@ def _take(lock: Path, own: Owner, say: Callable[[str], None] | None) -> None:
     finally:
         mine.unlink(missing_ok=True)
     raise RunFolderError(f"to hold {lock.parent} alone", "another process that keeps taking it")
+
+
+def _remove_abandoned(lock: Path, own: Owner) -> None:
+    """Remove what processes left that were killed while they asked for this lock."""
+    for file in lock.parent.glob(f".{glob.escape(lock.name)}.{'[0-9a-f]' * 32}"):
+        owner = _owner_of(file)
+        with contextlib.suppress(OSError):  # it has gone by itself
+            silence = lock.stat().st_mtime - file.stat().st_mtime
+            # Without a name it may be of one that is just about to write its own.
+            gone = silence > SILENT_SECONDS if owner is None else owner.verdict(own, silence)
+            if gone:
+                file.unlink()
 
 
 def _link_new(mine: Path, lock: Path) -> bool:

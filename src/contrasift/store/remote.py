@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.arrays import row_numbers
 from contrasift.errors import ContrasiftError, DataError
 from contrasift.narration import Progress
-from contrasift.store.atomic import atomic_path, is_temporary
+from contrasift.store.atomic import atomic_path, is_temporary, no_array
 from contrasift.store.cache import cache_folder
 from contrasift.store.objects import RemoteFile, file_name, is_local_url, is_url, local_path
 
@@ -171,7 +172,7 @@ class RemoteMatrix:
             DataError: the object is gone, is shorter, or has changed.
             ContrasiftError: the storage does not answer.
         """
-        wanted = self._row_numbers(rows)
+        wanted = row_numbers(rows, len(self))
         ascending, place = np.unique(wanted, return_inverse=True)
         found = np.empty((ascending.size, *self.shape[1:]), dtype=self.dtype)
         if found.nbytes:
@@ -179,17 +180,6 @@ class RemoteMatrix:
             self.file.check()
         in_order = wanted.size == ascending.size and (wanted == ascending).all()
         return found if in_order else found[place]
-
-    def _row_numbers(self, rows: slice | np.ndarray) -> np.ndarray:
-        if isinstance(rows, slice):
-            return np.arange(*rows.indices(len(self)), dtype=np.int64)
-        wanted = np.asarray(rows)
-        if wanted.ndim != 1 or (wanted.dtype.kind not in "iu" and wanted.size):
-            raise TypeError(f"expected a slice or row numbers, got {wanted.dtype}{wanted.shape}")
-        wanted = wanted.astype(np.int64)
-        if wanted.size and not -len(self) <= wanted.min() <= wanted.max() < len(self):
-            raise IndexError(f"expected rows of 0..{len(self) - 1}")
-        return np.where(wanted < 0, wanted + len(self), wanted)
 
     def _read(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Read ascending rows."""
@@ -221,8 +211,4 @@ def _header(file: RemoteFile) -> tuple[tuple[int, ...], bool, np.dtype, int]:
         except ContrasiftError:
             raise
         except Exception as error:  # a damaged header is parsed as Python and fails in many ways
-            raise DataError(
-                "a whole .npy file without Python objects",
-                f"{file.name}: {error}",
-                "Write it again with numpy.save",
-            ) from error
+            raise no_array(file.name, error) from error

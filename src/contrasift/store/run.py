@@ -19,6 +19,7 @@ from contrasift.store.atomic import (
     is_temporary,
     local_output,
     read_json,
+    remove_abandoned,
     write_json,
     write_text,
 )
@@ -132,13 +133,17 @@ class RunFolder:
         Returns:
             The versions under which it was first begun.
         """
+        if earlier := self.first_versions(stage, fingerprint):
+            return earlier
         begun = self._begun()
-        earlier = begun.get(stage, {})
-        if earlier.get("fingerprint") == fingerprint:
-            return earlier["versions"]
         begun[stage] = {"fingerprint": fingerprint, "versions": dict(versions)}
         write_json(self.path / _BEGUN, begun)
         return dict(versions)
+
+    def first_versions(self, stage: str, fingerprint: str) -> dict[str, str]:
+        """The versions under which a stage that is not finished was begun; none if it was not."""
+        earlier = self._begun().get(stage, {})
+        return earlier["versions"] if earlier.get("fingerprint") == fingerprint else {}
 
     def _begun(self) -> dict[str, Any]:
         path = self.path / _BEGUN
@@ -178,7 +183,7 @@ class RunFolder:
     def locked(self, say: Callable[[str], None] | None = None) -> Iterator[None]:
         """Hold the folder against a second run at the same time; see `contrasift.store.lock`.
 
-        What a killed process had begun to write is removed.
+        What a killed process had begun to write is removed, and nothing of one that lives.
 
         Args:
             say: told that a stale lock was taken over, and whose.
@@ -201,9 +206,9 @@ class RunFolder:
 
     def _remove_leftovers(self) -> None:
         for folder, _, names in os.walk(self.path):
-            for name in names:
-                if is_temporary(name):
-                    Path(folder, name).unlink(missing_ok=True)
+            remove_abandoned(
+                (Path(folder, name) for name in names if is_temporary(name)), unknown=True
+            )
 
 
 def _is_leftover(path: Path) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from contrasift.errors import DataError, MissingExtraError, UsageError
 from contrasift.pools.base import check_enough, draw_holdout, draw_positions
-from contrasift.pools.label_files import check_shared, read_label_file
+from contrasift.pools.label_files import check_shared, needs_table, read_label_file
 from contrasift.pools.labels import check_label_count, encode_labels, natural_key
 from contrasift.pools.named import data_folder
 from contrasift.reading import read_text
@@ -288,7 +288,7 @@ def _with_labels(whole: Texts, labels: str) -> Texts:
     ids = [str(row) for row in range(len(whole))]
     codes, names = encode_labels(read_label_file(Path(labels).expanduser(), ids), labels)
     check_label_count(len(codes), len(whole), labels)
-    check_shared(codes, labels, ids[0])
+    check_shared(codes, labels, needs_table(ids[0]))
     return Texts(whole.name, whole.texts, whole.index, codes, names)
 
 

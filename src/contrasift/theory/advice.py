@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.arrays import finite_or_none
 from contrasift.theory.coupon import (
     collision_probability,
     coverage_probability,
@@ -32,17 +33,13 @@ def describe_negatives(urn: Urn, negatives: int) -> dict[str, Any]:
         "negatives": negatives,
         "draws": negatives + 1,
         "coverage_probability": math.exp(log_covered),
-        "log_coverage_probability": _finite(log_covered),
+        "log_coverage_probability": finite_or_none(log_covered),
         "collision_probability": collision_probability(urn, negatives),
-        "log_no_collision_probability": _finite(log_free),
+        "log_no_collision_probability": finite_or_none(log_free),
         "expected_collisions": expected_collisions(urn, negatives),
         "expected_log_collisions": expected_log_collisions(urn, negatives),
         "expected_log_collisions_bound": expected_log_collisions_bound(urn, negatives),
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def advise(urn: Urn, negatives: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from contrasift.errors import ContrasiftError, DataError, UsageError
+from contrasift.errors import ContrasiftError, DataError, UsageError, first_line
 from contrasift.training.encoders import (
     ARCHITECTURES,
     Encoder,
@@ -68,7 +68,9 @@ def _read_plain_pickle(path: Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         raise refused_pickle(path, error) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise DataError("a readable file of weights", f"{path}: {_first_line(error)}") from None
+        raise DataError(
+            "a readable file of weights", f"{path}: {type(error).__name__}: {first_line(error)}"
+        ) from None
     for name in _NESTED:
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
             found = found[name]
@@ -88,14 +90,9 @@ def refused_pickle(path: Path | str, error: Exception) -> UsageError:
     """What to say of a pickle that holds more than plain tensors; it was not executed."""
     return UsageError(
         "weights: plain tensors by name",
-        f"{path}, a pickle with other objects, which could run any code ({_first_line(error)})",
+        f"{path}, a pickle with other objects, which could run any code ({type(error).__name__}: {first_line(error)})",
         "Convert it where you trust it: safetensors.torch.save_file(model.state_dict(), ...)",
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _load(backbone: nn.Module, weights: Mapping[str, torch.Tensor], classifier: str, what: str):
@@ -231,6 +228,32 @@ def torchvision_encoder(source: Source) -> Encoder:
         list(about.std),
         about.interpolation.value,
     )
+
+
+def width_of(source: Source) -> int:
+    """Features of an encoder of timm, torchvision or OpenCLIP, of which no weight is made; 0 unknown.
+
+    Args:
+        source: which; of a model on the hub only the network would tell.
+    """
+    if source.name.startswith(HUB):
+        return 0
+    try:
+        if source.kind == "open-clip":
+            import open_clip
+
+            config: Any = open_clip.get_model_config(source.name.partition("/")[0])
+            return int(config["embed_dim"])
+        with torch.device("meta"):
+            if source.kind == "timm":
+                backbone: Any = timm_backbone(source.name, 3, None)
+                return int(backbone.num_features)
+            from torchvision import models
+
+            layers = models.get_model(source.name, weights=None).modules()
+        return [layer.in_features for layer in layers if isinstance(layer, nn.Linear)][-1]
+    except Exception:  # a bound from below is all that is wanted, and loading says what is wrong
+        return 0
 
 
 def _without_branches(name: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def write_dataset(chosen: ChosenExamples, folder: Path, progress: Progress) -> N
         raise MissingExtraError("datasets", "hf") from error
     assert chosen.pool is not None
     if chosen.pool.dataset is not None:
-        _save(datasets, chosen.pool.dataset.select(chosen.index), folder)
+        save_quietly(datasets, chosen.pool.dataset.select(chosen.index), folder)
         progress(len(chosen), len(chosen))
         return
     rows = folder / ".rows"
@@ -46,11 +46,11 @@ def write_dataset(chosen: ChosenExamples, folder: Path, progress: Progress) -> N
             batch = [_row(chosen, row, codes, names) for row in range(first, last)]
             out.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
             progress(last, len(chosen))
-    _save(datasets, datasets.Dataset.from_file(str(rows / "rows.arrow")), folder)
+    save_quietly(datasets, datasets.Dataset.from_file(str(rows / "rows.arrow")), folder)
     shutil.rmtree(rows)
 
 
-def _save(datasets: Any, dataset: Any, folder: Path) -> None:
+def save_quietly(datasets: Any, dataset: Any, folder: Path) -> None:
     """Save without the package's own progress bar; there is one already."""
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()

@@ -66,23 +66,8 @@ def evaluate(
         The record of the stage.
     """
     protocol = protocol or EvaluationProtocol()
-    if encoder is not None:
-        from contrasift.training.encoders import weights_sha256
-
-        upstream = run.record("scan").fingerprint + weights_sha256(encoder)
-    elif arm.subset == "untrained":
-        upstream = run.options.train.fingerprint(run.record("scan").fingerprint, str(arm.seed))
-    else:
-        upstream = run.record(f"train {arm.name}").fingerprint
-    stage = f"evaluate {arm.name}{protocol.suffix}"
-    compare = run.options.compare
-    # Version 0.1 had no judge with few labels: what it evaluated stays, without.
-    settings = {
-        "labels_per_class": compare.labels_per_class,
-        "regularisation": compare.regularisation if protocol.probe == "logistic" else None,
-    }
-    told = "" if settings == _SETTINGS else f" {settings}"
-    fingerprint = fingerprint_of(f"{stage} {upstream}{told}")
+    stage, settings = f"evaluate {arm.name}{protocol.suffix}", _settings(run, protocol)
+    fingerprint = _fingerprint(run, arm, protocol, encoder)
     result_file = f"{protocol.folder}/{arm.name}.json"
 
     def work() -> dict[str, Any]:
@@ -114,6 +99,35 @@ def evaluate(
         return {"note": ", ".join(told)}
 
     return run.do(stage, fingerprint, [result_file], work)
+
+
+def is_evaluated(run: Run, arm: Arm) -> bool:
+    """Whether the first reading of an arm's encoder is finished under the run's options."""
+    stage = f"evaluate {arm.name}"
+    return run.folder.is_finished(stage, _fingerprint(run, arm, EvaluationProtocol(), None))
+
+
+def _settings(run: Run, protocol: EvaluationProtocol) -> dict[str, Any]:
+    compare = run.options.compare
+    return {
+        "labels_per_class": compare.labels_per_class,
+        "regularisation": compare.regularisation if protocol.probe == "logistic" else None,
+    }
+
+
+def _fingerprint(run: Run, arm: Arm, protocol: EvaluationProtocol, encoder: Any) -> str:
+    if encoder is not None:
+        from contrasift.training.encoders import weights_sha256
+
+        upstream = run.record("scan").fingerprint + weights_sha256(encoder)
+    elif arm.subset == "untrained":
+        upstream = run.options.train.fingerprint(run.record("scan").fingerprint, str(arm.seed))
+    else:
+        upstream = run.record(f"train {arm.name}").fingerprint
+    settings = _settings(run, protocol)
+    # Version 0.1 had no judge with few labels: what it evaluated stays, without.
+    told = "" if settings == _SETTINGS else f" {settings}"
+    return fingerprint_of(f"evaluate {arm.name}{protocol.suffix} {upstream}{told}")
 
 
 def evaluate_encoder(

@@ -106,7 +106,7 @@ def _table(
         row["examples"] = trained[0].facts["examples"] if trained else 0
         row["steps"] = trained[0].facts["steps"] if trained else 0
         row["training_seconds"] = (
-            float(np.mean([record.seconds for record in trained])) if trained else 0.0
+            float(np.mean([_machine_seconds(record) for record in trained])) if trained else 0.0
         )
         row["preparation"] = _cost_before(subset, preparation, run)
         row["preparation_seconds"] = sum(row["preparation"].values(), 0.0)
@@ -117,6 +117,11 @@ def _table(
         row["top5"] = {metric: _interval(_top5(found, metric)) for metric in METRICS}
         table.append(row)
     return table
+
+
+def _machine_seconds(record: StageRecord) -> float:
+    """What a training took of the whole machine, of which those beside it had their share."""
+    return record.seconds / record.facts.get("side_by_side", 1)
 
 
 def _interval(values: list[float]) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from contrasift.pipeline.arms import arm_positions, arm_upstream
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.scan import readable_positions
 from contrasift.store.arms import Arm
+from contrasift.store.provenance import makers
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import read_latent_classes
 
@@ -29,14 +31,28 @@ def pool_latent_classes(run: Run) -> np.ndarray:
     return codes
 
 
-def arm_schedule(run: Run, n: int) -> tuple[TrainOptions, int | None]:
-    """Options and step limit of a training on n examples, under `--match`."""
-    options = run.options.train
-    if run.options.compare.match == "epochs":
+def arm_schedule(
+    options: TrainOptions, match: str, n: int, full: int
+) -> tuple[TrainOptions, int | None]:
+    """Options and step limit of a training on n of `full` examples.
+
+    Args:
+        options: of a training on all of them.
+        match: `epochs`, or `steps`: as many as a training on all of them takes.
+        n: examples trained on.
+        full: examples of the pool.
+
+    Returns:
+        The options, and the steps after which it ends; None: at the end of its epochs.
+    """
+    if match == "epochs":
         return options, None
-    full = readable_positions(run).size
-    steps = options.epochs * steps_per_epoch(full, options.batch_size)
-    epochs = math.ceil(steps / steps_per_epoch(n, options.batch_size))
+    return in_steps(options, options.epochs * steps_per_epoch(full, options.batch_size), n)
+
+
+def in_steps(options: TrainOptions, steps: int, n: int) -> tuple[TrainOptions, int]:
+    """The options with as many epochs on n examples as these steps take, and the steps."""
+    epochs = math.ceil(steps / max(1, steps_per_epoch(n, options.batch_size)))
     return dataclasses.replace(options, epochs=epochs), steps
 
 
@@ -60,17 +76,53 @@ def check_batch(run: Run, n: int) -> None:
         )
 
 
-def train(run: Run, arm: Arm) -> StageRecord:
-    """Pre-train on one arm's subset."""
+@dataclass(frozen=True)
+class _Training:
+    """What decides an arm's training, and its fingerprint."""
+
+    positions: np.ndarray
+    options: TrainOptions
+    max_steps: int | None
+    latent_classes: np.ndarray | None
+    fingerprint: str
+
+
+def _training(run: Run, arm: Arm) -> _Training:
     upstream = arm_upstream(run, arm)
     positions = arm_positions(run, arm)
     check_batch(run, positions.size)
-    options, max_steps = arm_schedule(run, positions.size)
+    options, max_steps = arm_schedule(
+        run.options.train, run.options.compare.match, positions.size, readable_positions(run).size
+    )
     latent_classes = None
     if "same_latent_class" in options.negatives + options.negatives_schedule:
         latent_classes = pool_latent_classes(run)
         upstream += run.record("classes").fingerprint
     fingerprint = options.fingerprint(upstream, arm.name, str(max_steps))
+    return _Training(positions, options, max_steps, latent_classes, fingerprint)
+
+
+def is_trained(run: Run, arm: Arm) -> bool:
+    """Whether an arm's encoder is finished under the run's options."""
+    return run.folder.is_finished(f"train {arm.name}", _training(run, arm).fingerprint)
+
+
+def begin_training(run: Run, arm: Arm) -> None:
+    """Note that an arm's training begins, and under which versions."""
+    stage = f"train {arm.name}"
+    run.folder.begin(stage, _training(run, arm).fingerprint, makers(stage))
+
+
+def steps_of(run: Run, arm: Arm) -> int:
+    """How many steps an arm's training has."""
+    asked = _training(run, arm)
+    epoch = steps_per_epoch(asked.positions.size, asked.options.batch_size)
+    return asked.max_steps or asked.options.epochs * epoch
+
+
+def train(run: Run, arm: Arm) -> StageRecord:
+    """Pre-train on one arm's subset."""
+    asked = _training(run, arm)
 
     def work() -> dict[str, Any]:
         from contrasift.training.pretrain import pretrain
@@ -78,24 +130,24 @@ def train(run: Run, arm: Arm) -> StageRecord:
         with run.narrator.progress(f"training {arm.name}", "steps") as progress:
             result = pretrain(
                 run.pool,
-                positions,
-                options,
+                asked.positions,
+                asked.options,
                 seed=arm.seed,
-                folder=run.training_folder(arm.name, fingerprint),
+                folder=run.training_folder(arm.name, asked.fingerprint),
                 device=run.device,
                 progress=progress,
-                max_steps=max_steps,
-                latent_classes=latent_classes,
+                max_steps=asked.max_steps,
+                latent_classes=asked.latent_classes,
             )
-        note = f"{positions.size:,} examples, {result.steps:,} steps, loss {result.loss:.3f}"
+        n = asked.positions.size
         return {
             "seconds": result.seconds,
             "steps": result.steps,
-            "examples": positions.size,
+            "examples": n,
             "match": run.options.compare.match,
-            "note": note,
+            "note": f"{n:,} examples, {result.steps:,} steps, loss {result.loss:.3f}",
         }
 
     return run.do(
-        f"train {arm.name}", fingerprint, [f"training/{arm.name}/encoder.safetensors"], work
+        f"train {arm.name}", asked.fingerprint, [f"training/{arm.name}/encoder.safetensors"], work
     )

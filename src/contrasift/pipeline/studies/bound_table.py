@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.narration import NO_NUMBER
 from contrasift.pipeline.studies.bounds import describe_terms
 from contrasift.store.atomic import write_json, write_text
 from contrasift.theory.means import mean_over_seeds
@@ -131,7 +132,7 @@ def table_text(cells: Sequence[Mapping[str, Any]]) -> str:
 def _mean_text(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:
-        return "–"
+        return NO_NUMBER
     mean, spread = float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
     text = f"{mean:.1e}" if 0 < abs(mean) < 5e-4 else f"{mean:.3f}"
     return text + (f" ± {spread:.3f}" if spread >= 5e-4 else "")

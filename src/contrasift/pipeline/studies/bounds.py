@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from contrasift.arrays import finite_or_none
 from contrasift.errors import RunFolderError
 from contrasift.fingerprints import fingerprint_of
 from contrasift.options.words import Layer
@@ -171,10 +172,10 @@ def describe_terms(terms: Terms) -> dict[str, Any]:
         "draws": terms.negatives + 1,
         "negatives": terms.negatives,
         "coverage_probability": terms.coverage,
-        "log_coverage_probability": _finite(terms.log_coverage),
+        "log_coverage_probability": finite_or_none(terms.log_coverage),
         "collision_probability": terms.collision,
-        "log_no_collision_probability": _finite(terms.log_no_collision),
-        "log_arora_weight": _finite(terms.log_arora_weight),
+        "log_no_collision_probability": finite_or_none(terms.log_no_collision),
+        "log_arora_weight": finite_or_none(terms.log_arora_weight),
         "expected_log_collisions": terms.log_collisions,
         "contrastive_loss": terms.loss,
         "shift": terms.shift,
@@ -189,7 +190,7 @@ def describe_terms(terms: Terms) -> dict[str, Any]:
         "lower_bounds": lower_bounds(terms),
         "upper_bounds": {
             name: {
-                "value": _finite(bound.value),
+                "value": finite_or_none(bound.value),
                 "log_value": bound.log_value,
                 "valid": bound.valid,
                 "vacuous": not bound.value < trivial,
@@ -198,7 +199,3 @@ def describe_terms(terms: Terms) -> dict[str, Any]:
         },
         "trivial": trivial,
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from contrasift.arrays import class_codes, row_blocks
+from contrasift.arrays import class_codes, finite_or_none, row_blocks
 from contrasift.errors import DataError, RunFolderError, UsageError
 from contrasift.options import PoolOptions
 from contrasift.store.atomic import load_array, read_json
@@ -238,11 +237,7 @@ def _correlations(first: np.ndarray, second: np.ndarray) -> tuple[float | None, 
     if first.size < 2:
         return None, None
     spearman = float(np.asarray(spearmanr(first, second)[0]))
-    return _finite(spearman), _finite(float(np.asarray(kendalltau(first, second)[0])))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return finite_or_none(spearman), finite_or_none(float(np.asarray(kendalltau(first, second)[0])))
 
 
 def overlap(
@@ -376,4 +371,4 @@ def _pearson_and_spearman(
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None, None
     pearson = float(np.corrcoef(first, second)[0, 1])
-    return _finite(pearson), _finite(float(np.asarray(spearmanr(first, second)[0])))
+    return finite_or_none(pearson), finite_or_none(float(np.asarray(spearmanr(first, second)[0])))

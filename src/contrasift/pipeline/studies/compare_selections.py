@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.arrays import class_codes, unit_rows
+from contrasift.arrays import class_codes, finite_or_none, unit_rows
 from contrasift.errors import ContrasiftError, DataError, UsageError
 from contrasift.matrices import Matrix, open_embeddings
 from contrasift.narration import SilentNarrator
@@ -265,13 +265,11 @@ def _rank_correlations(
     if first is None or second is None:
         return {"rank_correlation": None, "rank_correlation_within": None}
     return {
-        "rank_correlation": _finite(rank_correlation(first, second)),
-        "rank_correlation_within": _finite(rank_correlation_within(first, second, pool.codes)),
+        "rank_correlation": finite_or_none(rank_correlation(first, second)),
+        "rank_correlation_within": finite_or_none(
+            rank_correlation_within(first, second, pool.codes)
+        ),
     }
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def _describe(one: Listed, mask: np.ndarray, pool: _Pool) -> dict[str, Any]:

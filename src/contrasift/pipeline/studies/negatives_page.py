@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from contrasift.narration import NO_NUMBER, shown
+
 if TYPE_CHECKING:
     from contrasift.negatives.profiles import Profile
     from contrasift.report.negatives import ImagePair, NegativesPage
@@ -25,10 +27,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f} %" if share < 0.1 else f"{100 * share:.1f} %"
 
 
-def _p(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1e}"
-
-
 def negative_sentences(result: Mapping[str, Any]) -> list[str]:
     """What the numbers say, most important first."""
     tests, found = result["hardest_5_percent_against_the_rest"], []
@@ -36,7 +34,7 @@ def negative_sentences(result: Mapping[str, Any]) -> list[str]:
         test = tests[LABEL]
         found.append(
             f"Of the hardest 5 % of negatives {_percent(test['hard']['mean'])} share the query's "
-            f"class, of the rest {_percent(test['rest']['mean'])} (p = {_p(test['p'])})."
+            f"class, of the rest {_percent(test['rest']['mean'])} (p = {shown(test['p'], '.1e')})."
         )
     policy, reason = result["suggestion"]["policy"], result["suggestion"]["reason"]
     found.append(
@@ -52,7 +50,7 @@ def negative_sentences(result: Mapping[str, Any]) -> list[str]:
         test = tests[DEPTH]
         found.append(
             f"The deepest common WordNet kind lies at depth {test['hard']['mean']:.2f} for the "
-            f"hardest 5 % and {test['rest']['mean']:.2f} for the rest (p = {_p(test['p'])})."
+            f"hardest 5 % and {test['rest']['mean']:.2f} for the rest (p = {shown(test['p'], '.1e')})."
         )
     steady = result["consistency"][0]
     found.append(
@@ -118,9 +116,6 @@ def _tables(result: Mapping[str, Any], measures: Sequence[str]) -> list[Any]:
     def cell(name: str, value: float) -> str:
         return f"{value:.3f}" if name in ("similarity", DEPTH) else _percent(value)
 
-    def end(value: float | None) -> str:
-        return "–" if value is None else f"{value:.4g}"
-
     tables = [
         TextTable(
             "Bands",
@@ -139,11 +134,11 @@ def _tables(result: Mapping[str, Any], measures: Sequence[str]) -> list[Any]:
                     name,
                     cell(name, test["hard"]["mean"]),
                     cell(name, test["rest"]["mean"]),
-                    "–" if test["t"] is None else f"{test['t']:.1f}",
-                    _p(test["p"]),
-                    end(test["difference"]),
-                    f"{end(test['low'])} to {end(test['high'])}",
-                    _p(test["bootstrap_p"]),
+                    shown(test["t"], ".1f"),
+                    shown(test["p"], ".1e"),
+                    shown(test["difference"], ".4g"),
+                    f"{shown(test['low'], '.4g')} to {shown(test['high'], '.4g')}",
+                    shown(test["bootstrap_p"], ".1e"),
                 ]
                 for name, test in result["hardest_5_percent_against_the_rest"].items()
             ],
@@ -156,7 +151,7 @@ def _tables(result: Mapping[str, Any], measures: Sequence[str]) -> list[Any]:
             numbers = (item[key] for key in ("estimate", "agreed", "truth", "precision", "recall"))
             low, high = item["band"]
             rows.append(
-                [f"{low:g}-{high:g}", *("–" if x is None else _percent(x) for x in numbers)]
+                [f"{low:g}-{high:g}", *(NO_NUMBER if x is None else _percent(x) for x in numbers)]
             )
         tables.append(
             TextTable(

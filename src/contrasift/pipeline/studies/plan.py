@@ -208,6 +208,8 @@ def _accuracy(run: Run, request: PlanRequest) -> dict[str, Any]:
     """Train at a few fractions, evaluate, and extrapolate."""
     from contrasift.pipeline.studies.extrapolate import advise_fraction
 
+    if request.metric == "few_labels" and not run.options.compare.labels_per_class:
+        raise UsageError("a run with labels_per_class= above 0 for metric='few_labels'", "0")
     short = _short_run(run, request)
     arms = _arms(run, request, short)
     accuracies = np.empty((len(arms), request.seeds))

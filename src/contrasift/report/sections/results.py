@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.evaluation import METRICS, Interval, mean_and_interval
+from contrasift.narration import NO_NUMBER
 from contrasift.report import ArmResult, Line, LineChart, TextTable, Topic, TrainingCurve, arm_label
 from contrasift.report.files import RunFiles
 from contrasift.report.verdict import points
@@ -82,7 +83,7 @@ def differences(files: RunFiles) -> TextTable | None:
         [
             [
                 arm_label(other),
-                *(points(row[metric]) if metric in row else "–" for metric in METRICS),
+                *(points(row[metric]) if metric in row else NO_NUMBER for metric in METRICS),
                 f"{row['linear']['n']}",
             ]
             for other, row in found.items()
@@ -109,14 +110,14 @@ def other_readings(files: RunFiles) -> list[TextTable]:
 
 def _accuracy(interval: Mapping[str, Any] | None) -> str:
     if interval is None:
-        return "–"
+        return NO_NUMBER
     error = interval["standard_error"]
     text = f"{100 * interval['mean']:.1f}"
     return text if error is None else f"{text} ± {100 * error:.1f}"
 
 
 def training_curves(files: RunFiles) -> list[TrainingCurve]:
-    """The loss by epoch of every training that is finished."""
+    """The loss by epoch of every training that is finished; none where all had one epoch."""
     trainings = [("proxy", "proxy")] if "proxy" in files.records else []
     trainings += [(arm.subset, arm.name) for arm in trained_arms(files.run.folder)]
     curves = []
@@ -130,7 +131,8 @@ def training_curves(files: RunFiles) -> list[TrainingCurve]:
                 [float(row["loss"]) for row in rows],
             )
             curves.append(TrainingCurve(subset, name, epochs, losses))
-    return curves
+    # A point is no curve: after one epoch there is nothing to draw.
+    return curves if any(len(curve.epoch) > 1 for curve in curves) else []
 
 
 def negatives(files: RunFiles) -> Topic | None:

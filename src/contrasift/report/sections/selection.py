@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.narration import shown
 from contrasift.report import ClassBar, GainCurve, Line, LineChart, TextTable, Topic
 from contrasift.report.files import RunFiles
 from contrasift.report.sections.pictures import evenly
@@ -138,9 +139,9 @@ def rounds(files: RunFiles) -> TextTable | None:
             [
                 f"{row['round']}" + (", used" if row["round"] == found["used"] else ""),
                 f"{row['n_classes']:,}",
-                _digits(row.get("ari_to_previous")),
-                _digits(row.get("selection_overlap_with_previous")),
-                _digits(row.get("agreement", {}).get("nmi")),
+                shown(row.get("ari_to_previous"), ".2f"),
+                shown(row.get("selection_overlap_with_previous"), ".2f"),
+                shown(row.get("agreement", {}).get("nmi"), ".2f"),
                 f"{row['seconds']:,.1f}",
             ]
             for row in found["history"]
@@ -148,7 +149,3 @@ def rounds(files: RunFiles) -> TextTable | None:
         "A round trains the proxy anew on what the round before selected, and finds the classes again. "
         f"Ended by: {ends.get(found['ended_by'], found['ended_by'])}.",
     )  # fmt: skip
-
-
-def _digits(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from contrasift.selection.kernels.dots import compiled, row_dot
+from contrasift.selection.kernels.dots import compiled, compiled_with, row_dot
 
 # Float32 terms that are added before they go into a float64 sum.
 RUN = 256
@@ -51,14 +49,8 @@ class CoverageState(NamedTuple):
 
 def _compiled_loosely(function: Callable[..., Any]) -> Any:
     """Compile with numba, with sums in any order: for bounds that allow for their rounding."""
-    options: dict[str, Any] = {
-        "nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "nsz", "contract"},
-    }  # fmt: skip
-    plain = inspect.unwrap(function)
-    try:
-        return njit(cache=True, **options)(plain)
-    except RuntimeError:  # no folder that a cache could be written to
-        return njit(**options)(plain)
+    loosely = {"reassoc", "nsz", "contract"}
+    return compiled_with(function, nogil=True, error_model="numpy", fastmath=loosely)
 
 
 @compiled

@@ -21,6 +21,7 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.caching import NullCache
 from numba.extending import intrinsic
 
 from contrasift.errors import DataError, UsageError
@@ -41,31 +42,35 @@ Result = TypeVar("Result")
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile with numba, without the interpreter lock, kept on disk where that is possible."""
+    return compiled_with(function, nogil=True, error_model="numpy")
+
+
+def compiled_with(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile with numba's options, kept on disk where that is possible."""
     plain = inspect.unwrap(function)
     try:
-        return _forgiving(njit(nogil=True, cache=True, error_model="numpy")(plain))
+        made = njit(cache=True, **options)(plain)
     except RuntimeError:  # no folder that a cache could be written to
-        return njit(nogil=True, error_model="numpy")(plain)
+        return njit(**options)(plain)
+    _forgive(made)
+    return made
 
 
-def _forgiving(dispatcher: Any) -> Any:
-    """Of what an earlier version left on disk, nothing is taken that cannot be read any more.
+def _forgive(made: Any) -> None:
+    """Compile anew where what is kept cannot be read: an earlier version's types may be gone by now."""
+    load = made._cache.load_overload
 
-    Numba unpickles before it compares dates: a class that has another name now would be an error.
-    """
-    file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    read = getattr(file, "_load_index", None)
-    if file is None or read is None:
-        return dispatcher
-
-    def read_if_possible() -> Any:
+    def load_or_forget(*key: Any) -> Any:
         try:
-            return read()
-        except Exception:  # whatever unpickling may raise
-            return {}
+            return load(*key)
+        except Exception:  # unpickling fails in many ways
+            try:
+                made._cache.flush()
+            except OSError:  # a folder that may only be read
+                made._cache = NullCache()
+            return None
 
-    file._load_index = read_if_possible
-    return dispatcher
+    made._cache.load_overload = load_or_forget
 
 
 def _loop(builder: ir.IRBuilder, start: Any, stop: Any, step: int) -> Any:

@@ -169,3 +169,8 @@ def replay_block(values, order, before, scale, total, redundancy):
         gains[i] = row_dot(values, row, weight) - redundancy * row_square(values, row)
         add_row(values, row, scale, fixed)
     return gains
+
+
+def passes_over(values: np.ndarray | Passes, threads: int | None = None) -> Passes:
+    """Rows in memory or in a mapped file as passes over them; passes as they are."""
+    return values if isinstance(values, Passes) else HeldRows(values, threads)

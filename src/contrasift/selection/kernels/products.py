@@ -269,35 +269,50 @@ def packed_rows(rows: np.ndarray) -> np.ndarray:
     return packed
 
 
-def _chain(typingctx: Any, rows: Any, row: Any) -> Any:
-    """s_ee of one row."""
+def _chain(typingctx: Any, left: Any, i: Any, right: Any, j: Any) -> Any:
+    """s_ij of row i of one matrix and row j of another."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         single = ir.FloatType()
-        matrix = context.make_array(signature.args[0])(context, builder, arguments[0])
-        length = cgutils.unpack_tuple(builder, matrix.shape, 2)[1]
-        pointer = builder.gep(matrix.data, [builder.mul(arguments[1], length)], source_etype=single)
+        pointers = []
+        for place in (0, 2):
+            matrix = context.make_array(signature.args[place])(context, builder, arguments[place])
+            length = cgutils.unpack_tuple(builder, matrix.shape, 2)[1]
+            start = builder.mul(arguments[place + 1], length)
+            pointers.append(builder.gep(matrix.data, [start], source_etype=single))
         multiply_add = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(single, [single] * 3), "llvm.fma.f32"
         )
         place = cgutils.alloca_once_value(builder, ir.Constant(single, 0.0))
         with _loop(builder, length) as (index, _):
-            entry = builder.load(
-                builder.gep(pointer, [index], source_etype=single), align=4, typ=single
-            )
+            entries = [
+                builder.load(
+                    builder.gep(pointer, [index], source_etype=single), align=4, typ=single
+                )
+                for pointer in pointers
+            ]
             before = builder.load(place, typ=single)
-            builder.store(builder.call(multiply_add, [entry, entry, before]), place)
+            builder.store(builder.call(multiply_add, [*entries, before]), place)
         return builder.load(place, typ=single)
 
-    return types.float32(rows, types.intp), codegen
+    return types.float32(left, types.intp, right, types.intp), codegen
 
 
-_own_chain = intrinsic(inspect.unwrap(_chain))
+_pair_chain = intrinsic(inspect.unwrap(_chain))
 
 
 @compiled
 def own_products(rows, start, stop, cut, scale, result):
     """result[i] = round(s'_ii · scale) for start ≤ i < stop."""
     for i in range(start, stop):
-        similar = _own_chain(rows, i)
+        similar = _pair_chain(rows, i, rows, i)
         result[i] = np.int64(np.rint(np.float64(similar) * scale)) if similar >= cut else 0
+
+
+@compiled
+def pair_products(left, rows, right, result):
+    """result[i, k] = s_ij of row i and row j = rows[i, k] of the right matrix; −∞ where j < 0."""
+    for i in range(rows.shape[0]):
+        for place in range(rows.shape[1]):
+            j = rows[i, place]
+            result[i, place] = _pair_chain(left, i, right, j) if j >= 0 else np.float32(-np.inf)

@@ -12,7 +12,7 @@ from contrasift.selection.kernels import linear_form
 from contrasift.selection.kernels.passes import HeldRows, Passes
 from contrasift.selection.optimizers.greedy import greedy
 from contrasift.selection.optimizers.refine import double_greedy, replay, swap
-from contrasift.selection.optimizers.relaxation import Relaxed, relax_by, upper_bound_by
+from contrasift.selection.optimizers.relaxation import Relaxed, relax, upper_bound
 from contrasift.selection.task import Rule, SettledOptions, Solved, Task, kept_first, with_the_rest
 
 
@@ -74,7 +74,7 @@ def _by_greedy(passes: HeldRows, task: Task, options: SettledOptions) -> Solved:
     if options.refine == "none" or path.order.size == 0:
         order, gains = with_the_rest(path.order, path.gains, path.final_gains, task)
         size, total, falling = path.order.size, path.total, path.first_negative_gain
-        return _measured(
+        return measured(
             passes, task, options, order, gains, size, total, falling,
             ranked_to=path.exact, facts=facts,
         )  # fmt: skip
@@ -84,7 +84,7 @@ def _by_greedy(passes: HeldRows, task: Task, options: SettledOptions) -> Solved:
     gains = replay(values, chosen, total=path.total, redundancy=options.redundancy)
     order, gains = _complete(passes, task, options, chosen, gains, path.total)
     falling = _first_negative(gains[: chosen.size])
-    return _measured(
+    return measured(
         passes, task, options, order, gains, chosen.size, path.total, falling, facts=facts
     )
 
@@ -137,7 +137,7 @@ def solve_relaxed(passes: Passes, task: Task, options: SettledOptions) -> Solved
         # Minima, weights and equal shares bring single classes above the fraction 1/(2λ), where
         # the relaxation would turn round: there it chooses under the largest λ that does not.
         usable = n / (2 * task.budget)
-    relaxed = relax_by(
+    relaxed = relax(
         passes,
         task.budget,
         redundancy=usable,
@@ -152,7 +152,7 @@ def solve_relaxed(passes: Passes, task: Task, options: SettledOptions) -> Solved
     facts: dict[str, float | int | str] = {}
     if usable < options.redundancy:
         facts["lowered_redundancy"] = usable
-    return _measured(
+    return measured(
         passes,
         task,
         options,
@@ -196,35 +196,6 @@ def _first_negative(gains: np.ndarray) -> int | None:
 
 
 def measured(
-    values: EmbeddingMatrix,
-    task: Task,
-    options: SettledOptions,
-    order: np.ndarray,
-    gains: np.ndarray,
-    budget: int,
-    total: np.ndarray,
-    first_negative_gain: int | None,
-    threads: int | None,
-    *,
-    ranked_to: int | None = None,
-    facts: dict[str, float | int | str] | None = None,
-) -> Solved:
-    """Add value, upper bound and random mean of the first `budget` rows of a ranking."""
-    return _measured(
-        HeldRows(values, threads),
-        task,
-        options,
-        order,
-        gains,
-        budget,
-        total,
-        first_negative_gain,
-        ranked_to=ranked_to,
-        facts=facts,
-    )
-
-
-def _measured(
     passes: Passes,
     task: Task,
     options: SettledOptions,
@@ -239,6 +210,7 @@ def _measured(
     rule: Rule | None = None,
     facts: dict[str, float | int | str] | None = None,
 ) -> Solved:
+    """Add value, upper bound and random mean of the first `budget` rows of a ranking."""
     chosen = order[:budget]
     chosen_sum = passes.fixed_sum(chosen) / passes.scale
     value = linear_form.value(total, chosen_sum, options.redundancy)
@@ -246,7 +218,7 @@ def _measured(
         bound = chance = value  # there is only one such set
     else:
         if bound is None:
-            bound = upper_bound_by(
+            bound = upper_bound(
                 passes,
                 chosen_sum,
                 budget,

@@ -24,7 +24,7 @@ from contrasift.errors import UsageError
 from contrasift.selection.checks import check_places, check_redundancy
 from contrasift.selection.kernels import linear_form
 from contrasift.selection.kernels.dots import dot
-from contrasift.selection.kernels.passes import HeldRows, Passes
+from contrasift.selection.kernels.passes import Passes, passes_over
 
 _MEMORY = 12
 # With a gradient this small beside T there is no direction left to follow.
@@ -67,7 +67,7 @@ class Relaxed:
 
 
 def upper_bound(
-    values: Float32[np.ndarray, "n d"],
+    values: Float32[np.ndarray, "n d"] | Passes,
     selected_sum: Float64[np.ndarray, " d"],
     budget: int,
     *,
@@ -82,7 +82,8 @@ def upper_bound(
     """A number that F_λ of no selection of k rows exceeds, from a selection's own M onwards.
 
     Args:
-        values: z, float32 [n, d], C-contiguous; may be memory-mapped.
+        values: z, float32 [n, d], C-contiguous; may be memory-mapped; or passes over rows that
+            lie elsewhere.
         selected_sum: M of the selection to be judged.
         budget: k.
         redundancy: λ ≥ 0.
@@ -97,32 +98,7 @@ def upper_bound(
         UsageError: budgets that do not fit, a bad λ.
         DataError: NaN or infinity.
     """
-    return upper_bound_by(
-        HeldRows(values, threads),
-        selected_sum,
-        budget,
-        redundancy=redundancy,
-        total=total,
-        steps=steps,
-        keep=keep,
-        eligible=eligible,
-        target_share=target_share,
-    )
-
-
-def upper_bound_by(
-    passes: Passes,
-    selected_sum: Float64[np.ndarray, " d"],
-    budget: int,
-    *,
-    redundancy: float,
-    total: Float64[np.ndarray, " d"] | None = None,
-    steps: int = 20,
-    keep: Int64[np.ndarray, " m"] | None = None,
-    eligible: Bool[np.ndarray, " n"] | None = None,
-    target_share: float = 0.9999,
-) -> float:
-    """`upper_bound` for rows wherever they lie."""
+    passes = passes_over(values, threads)
     problem = _problem(passes, budget, redundancy, keep, eligible, total)
     search = _DualSearch(problem, steps, target_share)
     search.best_value = linear_form.value(problem.total, selected_sum, redundancy)
@@ -131,7 +107,7 @@ def upper_bound_by(
 
 
 def relax(
-    values: Float32[np.ndarray, "n d"],
+    values: Float32[np.ndarray, "n d"] | Passes,
     budget: int,
     *,
     redundancy: float,
@@ -149,7 +125,8 @@ def relax(
     random ones, the rule is that of λ = 0. Memory: O(n) beside the embeddings, which are read in blocks.
 
     Args:
-        values: z, float32 [n, d], C-contiguous; may be memory-mapped.
+        values: z, float32 [n, d], C-contiguous; may be memory-mapped; or passes over rows that
+            lie elsewhere.
         budget: k, with the rows of `keep` counted in.
         redundancy: λ ≥ 0.
         steps: passes over the rows at most; small sets need more of them than large ones.
@@ -164,30 +141,7 @@ def relax(
             bad λ.
         DataError: NaN or infinity.
     """
-    return relax_by(
-        HeldRows(values, threads),
-        budget,
-        redundancy=redundancy,
-        steps=steps,
-        keep=keep,
-        eligible=eligible,
-        total=total,
-        target_share=target_share,
-    )
-
-
-def relax_by(
-    passes: Passes,
-    budget: int,
-    *,
-    redundancy: float,
-    steps: int = 20,
-    keep: Int64[np.ndarray, " m"] | None = None,
-    eligible: Bool[np.ndarray, " n"] | None = None,
-    total: Float64[np.ndarray, " d"] | None = None,
-    target_share: float = 0.99999,
-) -> Relaxed:
-    """`relax` for rows wherever they lie: a handful of passes, the same answer."""
+    passes = passes_over(values, threads)
     problem = _problem(passes, budget, redundancy, keep, eligible, total)
     n = passes.n
     # The last row of a rounded budget may lie across the turn.

@@ -44,7 +44,7 @@ function drawAccuracy() {
     ], {
       height: 70 + 44 * data.arms.length, margin: { l: 8, r: 14, t: 34, b: 8 },
       title: { text: plain(data.measureLabels[m]), x: 0, xref: "paper", xanchor: "left", y: 1, yref: "container", yanchor: "top", pad: { t: 8 }, font: { size: 14 } },
-      xaxis: axis({ range, tickformat: ".0%", nticks: 6, fixedrange: true }),
+      xaxis: axis({ range, tickformat: ".0%", nticks: 4, fixedrange: true }),
       yaxis: axis({
         range: [-0.6, data.arms.length - 0.4], tickvals: places, fixedrange: true,
         ticktext: data.arms.map((arm) => short(arm.label)), gridcolor: "rgba(0,0,0,0)", zeroline: false,

@@ -1,0 +1,188 @@
+"""`contrasift mine` and `contrasift export` of what it wrote, from files with ids."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from contrasift.cli import app
+
+Q, N = 24, 120
+
+
+@pytest.fixture
+def files(rng):
+    """Queries and a corpus of eight kinds, with ids, pairs, labels and texts."""
+    kinds = rng.normal(size=(8, 12))
+    labels = np.arange(N) % 8
+    corpus = (kinds[labels] + 0.6 * rng.normal(size=(N, 12))).astype(np.float32)
+    queries = (corpus[:Q] + 0.5 * rng.normal(size=(Q, 12))).astype(np.float32)
+    for name, rows in (("q", queries), ("d", corpus)):
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), 12)
+        ids = [f"{name}{number}" for number in range(len(rows))]
+        texts = [f"text <b>of</b> {one}" for one in ids]
+        pq.write_table(
+            pa.table({"id": ids, "text": texts, "embedding": vectors}), f"{name}.parquet"
+        )
+    lines = [f"q{i}\td{i}\t1" for i in range(Q)] + ["q0\td9\t2", "q0\td17\t0"]
+    Path("qrels.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
+    np.save("labels.npy", labels)
+
+
+def run(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    return " ".join(done.output.split())
+
+
+def refused(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code in (1, 2)
+    assert "Traceback" not in done.output
+    return " ".join(done.output.split())
+
+
+MINE = ("mine", "q.parquet", "d.parquet", "--positives", "qrels.tsv", "--per-query", 3)
+
+
+def test_from_files_to_a_judgement_and_a_page(files):
+    texts = ("--query-texts", "q.parquet:text", "--corpus-texts", "d.parquet:text")
+    judge = ("--labels", "labels.npy", "--classes", "kmeans")
+    shown = run(*MINE, *judge, *texts, "--out", "out")
+    assert f"{3 * Q} negatives for {Q} of {Q} queries, from a corpus of {N}" in shown
+    table = pq.read_table("out/mined.parquet").to_pydict()
+    facts = json.loads(Path("out/mined.json").read_text())
+    assert table["query"][:3] == ["q0"] * 3
+    assert table["rank"][:3] == [1, 2, 3]
+    assert {"d0", "d9"}.isdisjoint(table["negative"][:3])
+    codes = [int(one[1:]) % 8 for one in table["negative"]]
+    own = [int(one[1:]) % 8 for one in table["query"]]
+    same = [
+        a == b or (q == "q0" and a == 1) for a, b, q in zip(codes, own, table["query"], strict=True)
+    ]
+    assert table["known_false"] == same
+    assert facts["truth"] == pytest.approx(np.mean(same))
+    assert facts["estimate"] == pytest.approx(np.mean(table["false_probability"]))
+    assert [line["truth"] for line in facts["by_rank"]] == pytest.approx(
+        [np.mean(same[rank::3]) for rank in range(3)]
+    )
+    page = Path("out/mined.html").read_text()
+    assert "text &lt;b&gt;of&lt;/b&gt; d" in page
+    assert "http" not in page.replace("http-equiv", "").split("<script>")[0]
+    assert not (Path("out") / "mined.pieces").exists()
+    assert "nothing to do" in run(*MINE, *judge, *texts, "--out", "out")
+    assert "Choose another --out, or pass --update" in refused(*MINE, "--seed", 1, "--out", "out")
+
+
+def test_classes_that_the_policy_used_do_not_judge(files):
+    shown = run(*MINE, "--policy", "~same_latent_class", "--classes", "kmeans", "--out", "out")
+    assert "cannot be estimated" in shown
+    assert "false_probability" not in pq.read_table("out/mined.parquet").column_names
+    shown = run(
+        *MINE, "--policy", "~same_latent_class", "--other-classes", "labels.npy", "--out", "other"
+    )
+    assert "by latent classes of one encoder" in shown
+
+
+@pytest.mark.parametrize("form", ["triplet", "n-tuple", "labeled-list"])
+def test_exports_are_what_trainers_take(files, form):
+    texts = ("--query-texts", "q.parquet:text", "--corpus-texts", "d.parquet:text")
+    run(*MINE, "--classes", "none", *texts, "--out", "out")
+    table = pq.read_table("out/mined.parquet").to_pydict()
+    first = table["negative"][:3]
+    run("export", "out", "--to", form, "--out", "ids.jsonl")
+    lines = [json.loads(line) for line in Path("ids.jsonl").read_text().splitlines()]
+    if form == "triplet":
+        assert len(lines) == 3 * (Q + 1)
+        assert lines[:3] == [{"anchor": "q0", "positive": "d0", "negative": one} for one in first]
+    elif form == "n-tuple":
+        assert len(lines) == Q + 1
+        named = {f"negative_{place + 1}": one for place, one in enumerate(first)}
+        assert lines[0] == {"anchor": "q0", "positive": "d0", **named}
+    else:
+        assert len(lines) == Q
+        assert lines[0] == {"query": "q0", "docs": ["d0", "d9", *first], "labels": [1, 1, 0, 0, 0]}
+    run("export", "out", "--to", form, "--texts", "--out", "texts")
+    datasets = pytest.importorskip("datasets")
+    data = datasets.load_from_disk("texts")
+    assert len(data) == len(lines)
+    assert data[0][data.column_names[0]] == "text <b>of</b> q0"
+    assert "exists" in refused("export", "out", "--to", form, "--out", "ids.jsonl")
+
+
+def test_one_matrix_and_pairs_of_rows(rng):
+    rows = rng.normal(size=(30, 5)).astype(np.float32)
+    np.save("rows.npy", rows)
+    np.save("pairs.npy", np.stack([np.arange(30), (np.arange(30) + 1) % 30], axis=1))
+    run(
+        "mine",
+        "rows.npy",
+        "--positives",
+        "pairs.npy",
+        "--policy",
+        "all",
+        "--classes",
+        "none",
+        "--out",
+        "out",
+    )
+    table = pq.read_table("out/mined.parquet").to_pydict()
+    assert len(table["query"]) == 240
+    assert all(
+        n not in (q, (q + 1) % 30) for q, n in zip(table["query"], table["negative"], strict=True)
+    )
+    run("export", "out", "--to", "triplet", "--out", "rows.jsonl")
+    assert json.loads(Path("rows.jsonl").read_text().splitlines()[0])["positive"] == 1
+    assert "texts that were named" in refused(
+        "export", "out", "--to", "triplet", "--texts", "--out", "texts.jsonl"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--policy", "~same_class"), "labels of the corpus"),
+        (("--policy", "~same_latent_class", "--classes", "none"), "latent classes of the corpus"),
+        (("--policy", "above(0.999)"), "none of 24; most have too few by above(0.999)"),
+        (("--per-query", 121), "--per-query from 1 to the 120 rows"),
+        (("--positives", "none.tsv"), "none.tsv"),
+        (("--positives", "lost.tsv"), "1 that they have not: 'd999'"),
+        (("--positives", "thin.tsv"), "a column of queries and one of the corpus"),
+        (("--positives", "few.tsv"), "a positive for each of the 24 queries"),
+        (("--positives", "rows"), "as many queries as rows of the corpus"),
+        (("--positives", ""), "the pairs of queries and corpus"),
+        (("--labels", "few.npy"), "120 examples"),
+        (("--classes", "graf"), "graf"),
+        (("--recall", 0), "--recall in (0, 1]"),
+    ],
+)
+def test_mistakes_are_explained(files, words, said):
+    Path("lost.tsv").write_text("query\tpositive\nq0\td999\n")
+    Path("thin.tsv").write_text("a\tb\tc\nq0\td0\t1\n")
+    Path("few.tsv").write_text("query\tpositive\nq0\td0\n")
+    np.save("few.npy", np.zeros(3, int))
+    assert said in refused(*MINE, "--classes", "none", *words, "--out", "out")
+
+
+@pytest.mark.parametrize(
+    ("end", "said"), [("nan", "NaN"), ("twice", "more than once"), ("wide", "one width")]
+)
+def test_bad_matrices_are_explained(files, end, said):
+    table = pq.read_table("d.parquet")
+    rows = np.array(table["embedding"].to_pylist(), dtype=np.float32)
+    ids = table["id"].to_pylist()
+    if end == "nan":
+        rows[5, 2] = np.nan
+    elif end == "twice":
+        ids[3] = ids[4]
+    else:
+        rows = rows[:, :11]
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+    pq.write_table(pa.table({"id": ids, "embedding": vectors}), "d.parquet")
+    assert said in refused(*MINE, "--classes", "none", "--out", "out")
