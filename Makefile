@@ -45,9 +45,10 @@ bench: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## speed beside the peers and the 
 	$(BIN)/python benchmarks/bench_classes.py
 	$(BIN)/python benchmarks/bench_training.py
 	$(BIN)/python benchmarks/bench_embedding.py
-	$(BIN)/python benchmarks/bench_negatives.py
+	$(BIN)/python benchmarks/bench_negatives.py --json benchmarks/results/negatives.json
 	$(BIN)/python benchmarks/bench_theory.py
 	$(BIN)/python benchmarks/bench_ray.py
+	$(BIN)/python benchmarks/summary.py
 
 reproduce: $(VENV)/demo.stamp  ## a table or figure of the papers: make reproduce ARGS="goal --scale cpu"
 	$(BIN)/python -m reproduce $(ARGS)

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from contrasift.negatives import Debiased, HardnessWeighted, InfoNCE, difficulty, parse_policy
+from summary import about
 
 QUERIES, QUEUE, DIM, TAU = 256, 65_536, 128, 0.2
 COPY = QUERIES * QUEUE * 4
@@ -131,7 +132,7 @@ def main() -> None:
             "threads": torch.get_num_threads(),
         }
         with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump({"setting": setting, "rows": rows}, file, indent=2)
+            json.dump({"about": about(), "setting": setting, "rows": rows}, file, indent=2)
 
 
 if __name__ == "__main__":

@@ -97,10 +97,33 @@ def bench_threshold(case: dict[str, Any]) -> dict[str, Any]:
         "bound_s": bound_s,
         "mean_s": mean_s,
         "value_over_bound": path.value / bound,
+        "value_over_least": path.value / least_bound(values, path, **known),
         "random_over_value": mean / path.value,
         "refreshes": path.refreshes,
         "pool_refreshes": path.pool_refreshes,
     }
+
+
+def least_bound(
+    values: np.ndarray, path: Any, *, threshold: float, redundancy: float, **_: Any
+) -> float:
+    """What no bound of the certificate's form is below: min_a G_a(S), docs/mathematics.md#thresholds."""
+    rows = values[path.order].astype(np.float64)
+    k, largest = len(rows), float((values.astype(np.float64) ** 2).sum(1).max())
+    inside = linear = 0.0
+    for start in range(0, k, 500):
+        similar = rows[start : start + 500] @ rows.T
+        similar[np.arange(len(similar)), start + np.arange(len(similar))] = 0.0
+        linear += float(similar.sum())
+        inside += float(similar[similar >= threshold].sum())
+
+    def bound(a: float) -> float:
+        offset = max(a * threshold, (a - 1) * threshold, (a - 1) * largest)
+        return path.value + redundancy * (inside - a * linear + offset * k * (k - 1))
+
+    # Convex and piecewise linear in a, with its corners where two of the three meet.
+    corners = [0.0, 1.0, largest / max(largest - threshold, 1e-9)]
+    return min(bound(a) for a in corners if a >= 0)
 
 
 # --- coverage -------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The selection engine beside its peers and the hardware's limits, in one run.
 
     python benchmarks/bench_selection.py                 # everything, about 20 minutes on two cores
-    python benchmarks/bench_selection.py --only peers    # one part: peers, overlap, large, floors
+    python benchmarks/bench_selection.py --only peers    # one part: peers, overlap, large, floors,
+                                                         # kinds (of rows), passes (beside Z·w)
     python benchmarks/bench_selection.py --quick         # small sizes, for a look
 
 Every measurement runs in a process of its own, one at a time, with the same number of threads.
@@ -27,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from summary import about
 
 THREADS = min(2, os.cpu_count() or 1)
 PEER_LIMIT_SECONDS = 60.0
@@ -65,6 +68,52 @@ def mapped_rows(n: int, d: int, folder: Path) -> np.ndarray:
         out.flush()
         del out
     return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+KINDS = ["centred", "isotropic", "whitened", "one-hot", "heavy-tailed", "clustered", "duplicated"]
+
+
+def rows_of_kind(kind: str, n: int, d: int, seed: int = 0) -> np.ndarray:
+    """Rows as they may be: of length one, but for `heavy-tailed`."""
+    rng = np.random.default_rng(seed)
+    if kind == "one-hot":
+        values = np.zeros((n, d), np.float32)
+        values[np.arange(n), rng.integers(0, d, n)] = 1
+        return values
+    if kind in ("whitened", "clustered"):
+        values = long_tailed_rows(n, d, rng)
+    elif kind == "duplicated":
+        values = np.repeat(np.abs(rng.standard_normal((-(-n // 10), d), np.float32)), 10, 0)[:n]
+    else:
+        values = rng.standard_normal((n, d), np.float32)
+        if kind != "isotropic":
+            np.abs(values, out=values)
+    if kind in ("centred", "whitened"):
+        values -= values.mean(axis=0)
+    if kind == "whitened":
+        some = values[:: max(1, n // 100_000)]
+        lengths, axes = np.linalg.eigh(some.T @ some / len(some))
+        values = values @ (axes / np.sqrt(np.maximum(lengths, 1e-6))).astype(np.float32)
+    values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    if kind == "heavy-tailed":
+        values *= rng.pareto(1.5, (n, 1)).astype(np.float32) + np.float32(0.1)
+    return np.ascontiguousarray(values, np.float32)
+
+
+def long_tailed_rows(n: int, d: int, rng: np.random.Generator) -> np.ndarray:
+    """Non-negative rows around 1,000 centres, the c-th of a share like 1/c; 2 % are duplicates."""
+    centres = np.abs(rng.standard_normal((1000, d), np.float32))
+    shares = 1 / np.arange(1, 1001)
+    values = np.empty((n, d), np.float32)
+    for start in range(0, n, 100_000):
+        stop = min(n, start + 100_000)
+        own = centres[rng.choice(1000, stop - start, p=shares / shares.sum())]
+        noise = rng.standard_normal(own.shape, np.float32)
+        values[start:stop] = np.maximum(own + 0.5 * noise, 0)
+    values[:, 0] += 1e-3
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    values[rng.integers(0, n, n // 50)] = values[rng.integers(0, n, n // 50)]
+    return values
 
 
 # --- what is measured -----------------------------------------------------------------------------
@@ -114,6 +163,51 @@ def contrasift_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     if case.get("keep"):
         facts["rows"] = chosen.indices.tolist()
     return facts
+
+
+def one_pass_seconds(values: np.ndarray) -> float:
+    """Z·w by NumPy's BLAS, the fastest of five, on this processor and now."""
+    direction = np.ones(values.shape[1], np.float32)
+    found = []
+    for _ in range(6):
+        begun = time.perf_counter()
+        values @ direction
+        found.append(time.perf_counter() - begun)
+    return min(found[1:])
+
+
+def kinds_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """One kind of rows: how long, how much of the ranking is exact, how good."""
+    import warnings
+
+    import contrasift as cs
+
+    warnings.simplefilter("ignore")
+    threads = case.get("threads", THREADS)
+    how = {"normalize": "none", "threads": threads, "optimizer": case["optimizer"]}
+    if "redundancy" in case:
+        how["redundancy"] = case["redundancy"]
+    cs.select(rows_of_kind(case["kind"], 2000, case["d"]), None, budget=400, **how)  # compiles
+    cs.select(rows_of_kind("isotropic", 40_000, case["d"]), None, budget=4, **how)
+    values = rows_of_kind(case["kind"], case["n"], case["d"])
+    rng = np.random.default_rng(1)
+    classes = rng.integers(0, case["classes"], case["n"]) if case["classes"] > 1 else None
+    floor = one_pass_seconds(values)
+    held = _resident_bytes()
+    begun = time.perf_counter()
+    chosen = cs.select(values, classes, budget=case["k"], **how)
+    seconds = time.perf_counter() - begun
+    assert chosen.certificate is not None
+    sampled = int(chosen.facts.get("sampled_ranks", 0))
+    return {
+        "seconds": seconds,
+        "pass_seconds": floor,
+        "passes": seconds / floor,
+        "extra_bytes": max(0, _peak_bytes() - held),
+        "share": chosen.certificate.share,
+        "exact": 1 - sampled / case["k"],
+        "threads": threads,
+    }
 
 
 def _certificate_cost(values: np.ndarray, chosen: Any, case: dict[str, Any]) -> dict[str, float]:
@@ -270,6 +364,7 @@ METHODS: dict[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {
     "apricot lazy": apricot_case,
     "published cost model": published_cost_case,
     "overlap": overlap_case,
+    "by kind": kinds_case,
     "floor: Z Zᵀ": gemm_floor_case,
     "floor: one read": read_floor_case,
 }
@@ -320,6 +415,36 @@ def large_cases(quick: bool) -> list[dict[str, Any]]:
     return [case | {"method": "contrasift", "part": "large"} for case in cases]
 
 
+def kinds_cases(quick: bool) -> list[dict[str, Any]]:
+    n = 100_000 if quick else 1_000_000
+    base = {
+        "d": 128,
+        "n": n,
+        "k": n // 5,
+        "part": "kinds",
+        "method": "by kind",
+        "optimizer": "auto",
+    }
+    return [
+        base | {"kind": kind, "classes": classes, "reach": "≤ 60 s"}
+        for kind in KINDS
+        for classes in (1, 1000)
+    ]
+
+
+def passes_cases(quick: bool) -> list[dict[str, Any]]:
+    n = 100_000 if quick else 1_000_000
+    base = {"d": 128, "n": n, "k": n // 5, "part": "passes", "method": "by kind", "classes": 1}
+    base |= {"redundancy": 1.0}
+    greedy = base | {"optimizer": "greedy", "kind": "positive"}
+    return [
+        greedy | {"threads": 1, "reach": "two threads ≥ 1.6 × one"},
+        greedy | {"threads": 2, "reach": "≤ 50 passes"},
+        greedy | {"kind": "clustered", "reach": "≤ 60 passes"},
+        greedy | {"optimizer": "relaxed", "reach": "≤ 12 passes"},
+    ]
+
+
 def overlap_cases(quick: bool) -> list[dict[str, Any]]:
     base = {"d": 32, "n": 500, "k": 100, "classes": 1, "redundancy": 1.0}
     return [base | {"part": "overlap", "method": "overlap"}]
@@ -329,6 +454,16 @@ def floor_cases(quick: bool) -> list[dict[str, Any]]:
     n = 100_000 if quick else 1_000_000
     base = {"d": 128, "n": n, "k": n // 5, "classes": 1, "redundancy": 1.0, "part": "floors"}
     return [base | {"method": "floor: Z Zᵀ"}, base | {"method": "floor: one read"}]
+
+
+PARTS: dict[str, Callable[[bool], list[dict[str, Any]]]] = {
+    "peers": peer_cases,
+    "overlap": overlap_cases,
+    "large": large_cases,
+    "floors": floor_cases,
+    "kinds": kinds_cases,
+    "passes": passes_cases,
+}
 
 
 # --- running and showing --------------------------------------------------------------------------
@@ -373,12 +508,36 @@ def overlap(rows: list[int], others: list[int]) -> float:
 
 def name_of(result: dict[str, Any]) -> str:
     name = result["method"]
+    if "kind" in result:
+        return f"{result['optimizer']}, {result['kind']} rows, {result.get('threads', THREADS)} threads"
     if name == "contrasift":
         name += f" {result['optimizer']}"
     return name + (", mixed signs" if result.get("signed") else "")
 
 
+def show_kinds(results: list[dict[str, Any]]) -> str:
+    """Kinds of rows: time beside one pass Z·w in the same run, and how much is exact."""
+    lines = [
+        "| rows | n × d | classes | optimizer | threads | seconds | passes Z·w | MB above | "
+        "ranks that are greedy's | share | reach |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        shape = f"{result['n']:,} × {result['d']} | {result['classes']:,} | {result['optimizer']}"
+        if "error" in result:
+            lines.append(f"| {result['kind']} | {shape} | {result['error']} |||||||")
+            continue
+        lines.append(
+            f"| {result['kind']} | {shape} | {result['threads']} | {result['seconds']:.2f} | "
+            f"{result['passes']:.1f} | {result['extra_bytes'] / 1e6:,.0f} | {result['exact']:.1%} | "
+            f"{result['share']:.6f} | {result.get('reach', '')} |"
+        )
+    return "\n".join(lines)
+
+
 def show(results: list[dict[str, Any]]) -> str:
+    if "kind" in results[0]:
+        return show_kinds(results)
     lines = []
     if any("overlaps" not in result for result in results):
         lines += [
@@ -455,7 +614,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--only", choices=["peers", "overlap", "large", "floors"])
+    parser.add_argument("--only", choices=list(PARTS))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument(
@@ -467,15 +626,9 @@ def main() -> None:
         case = json.loads(arguments.case)
         print(json.dumps(METHODS[case["method"]](case, arguments.data)))
         return
-    parts = {
-        "peers": peer_cases,
-        "overlap": overlap_cases,
-        "large": large_cases,
-        "floors": floor_cases,
-    }
     cases = [
         case
-        for name, make in parts.items()
+        for name, make in PARTS.items()
         if arguments.only in (None, name)
         for case in make(arguments.quick)
     ]
@@ -505,6 +658,7 @@ def write_results(results: list[dict[str, Any]], folder: Path) -> None:
         mine = [result for result in results if result["part"] == part]
         table = show(mine)
         facts = {
+            "about": about(),
             "processor": platform.processor() or platform.machine(),
             "threads": THREADS,
             "versions": {

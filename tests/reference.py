@@ -105,6 +105,28 @@ def greedy(
     return order, found
 
 
+def stochastic_greedy(
+    values: np.ndarray, prefix: list[int], places: list[int], budget: int, redundancy: float,
+    sample: int, word: int,
+) -> list[int]:  # fmt: skip
+    """The best of `sample` places drawn by xorshift64*, again and again, behind a prefix."""
+    order, places = list(prefix), list(places)
+    while len(order) < budget:
+        now = gains(values, order, redundancy)
+        for i in range(min(sample, len(places))):
+            word ^= word >> 12
+            word = (word ^ (word << 25)) & (2**64 - 1)
+            word ^= word >> 27
+            high = ((word * 0x2545F4914F6CDD1D) & (2**64 - 1)) >> 32
+            j = i + (high * (len(places) - i) >> 32)
+            places[i], places[j] = places[j], places[i]
+        at = max(range(min(sample, len(places))), key=lambda i: (now[places[i]], -places[i]))
+        order.append(places[at])
+        places[at] = places[-1]
+        places.pop()
+    return order
+
+
 def best_value(
     values: np.ndarray,
     budget: int,

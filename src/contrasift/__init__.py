@@ -23,9 +23,11 @@ if TYPE_CHECKING:  # what editors and type checkers read; at run time `__getattr
     from contrasift.errors import (
         ContrasiftError,
         DataError,
+        DegenerateObjectiveWarning,
         MissingExtraError,
         RunFolderError,
         UsageError,
+        WorseThanRandomWarning,
     )
     from contrasift.estimator import AugmentationSimilaritySelector
     from contrasift.evaluation import Evaluation, evaluate
@@ -52,6 +54,7 @@ _HOME = {
     "ClassSummary": "contrasift.results",
     "ContrasiftError": "contrasift.errors",
     "DataError": "contrasift.errors",
+    "DegenerateObjectiveWarning": "contrasift.errors",
     "Embeddings": "contrasift.results",
     "Encoder": "contrasift.training.encoders",
     "Evaluation": "contrasift.evaluation",
@@ -69,6 +72,7 @@ _HOME = {
     "TrainOptions": "contrasift.options",
     "TrainingResult": "contrasift.training.pretrain",
     "UsageError": "contrasift.errors",
+    "WorseThanRandomWarning": "contrasift.errors",
     "embed": "contrasift.embedding.embed",
     "evaluate": "contrasift.evaluation",
     "latent_classes": "contrasift.classes",
@@ -89,6 +93,7 @@ __all__ = [
     "ClassSummary",
     "ContrasiftError",
     "DataError",
+    "DegenerateObjectiveWarning",
     "Embeddings",
     "Encoder",
     "Evaluation",
@@ -106,6 +111,7 @@ __all__ = [
     "TrainOptions",
     "TrainingResult",
     "UsageError",
+    "WorseThanRandomWarning",
     "__version__",
     "embed",
     "evaluate",

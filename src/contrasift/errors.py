@@ -62,6 +62,14 @@ class RunFolderError(ContrasiftError):
     """A run folder that is missing, unfinished, locked, or belongs to another run (exit code 1)."""
 
 
+class DegenerateObjectiveWarning(UserWarning):
+    """An objective that says nothing about these rows: what is selected is hardly more than chance."""
+
+
+class WorseThanRandomWarning(UserWarning):
+    """A selection whose value is below the mean of random ones of its size."""
+
+
 class MissingExtraError(ContrasiftError, ImportError):
     """A part of contrasift that was not installed (exit code 1)."""
 

@@ -42,7 +42,7 @@ class AugmentationSimilaritySelector(BaseEstimator):
         budget: how many to keep, instead.
         objective: a name of `contrasift.catalogue.OBJECTIVES`.
         redundancy: λ; default min(1, 1/(4·fraction)).
-        optimizer: `greedy`, `relaxed` or `stochastic`.
+        optimizer: `auto`, `greedy`, `relaxed` or `stochastic`.
         steps: passes over the rows that `relaxed` may make.
         refine: `none`, `swaps`, `double-greedy` or `double-greedy-random`.
         allocate: places by class: `proportional`, `equal` or `global`.
@@ -74,7 +74,7 @@ class AugmentationSimilaritySelector(BaseEstimator):
         budget: SupportsIndex | None = None,
         objective: ObjectiveName = "sas",
         redundancy: SupportsFloat | None = None,
-        optimizer: Optimizer = "greedy",
+        optimizer: Optimizer = "auto",
         steps: SupportsIndex = 20,
         refine: Refinement = "none",
         allocate: Allocation = "proportional",

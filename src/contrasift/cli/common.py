@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import typing
 from collections.abc import Iterator, Mapping
@@ -128,6 +129,7 @@ def start_run(
     narrator = ConsoleNarrator(quiet=quiet)
     with run_folder.locked(narrator.say):
         if run_folder.options_path.exists():
+            options = _named_as_there(run_folder, options)
             _refuse_other_options(run_folder, options, update=update)
         run_folder.write_options(options)
         yield Run(run_folder, options, narrator, device=device, update=update, connect=connect)
@@ -144,6 +146,16 @@ _STAGES_OF = {
 }
 # Options of `train` that the proxy does not share: see `proxy_options`.
 _NOT_OF_THE_PROXY = ("negatives", "negatives_schedule", "queue_reserve")
+
+
+def _named_as_there(folder: Any, options: RunOptions) -> RunOptions:
+    """What greedy did is what `auto` wants, and was the default before there was `auto`."""
+    there = folder.read_options().select.optimizer
+    if (there, options.select.optimizer) != ("greedy", "auto"):
+        return options
+    return dataclasses.replace(
+        options, select=dataclasses.replace(options.select, optimizer="greedy")
+    )
 
 
 def _refuse_other_options(folder: Any, options: RunOptions, *, update: bool) -> None:

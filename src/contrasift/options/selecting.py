@@ -52,8 +52,8 @@ class ChoiceOptions(Options):
         "λ of F_λ: how much similarity among the selected counts against them; default: min(1, 1 / (4·fraction)).",
     )
     optimizer: Optimizer = option(
-        "greedy",
-        "`greedy` (nested ranking); for sas also `relaxed` (Frank–Wolfe: fastest, streams, leaves a linear rule); for coverage also `stochastic` (greedy over a random part of the candidates each time).",
+        "auto",
+        "`greedy` (nested ranking, exact however long it takes); `auto`: greedy, but for sas in classes where it would take very long, as where rows are centred, the rest of the ranking by stochastic greedy, and says so; for sas also `relaxed` (Frank–Wolfe: fastest, streams, leaves a linear rule); for coverage also `stochastic` (greedy over a random part of the candidates each time).",
     )
     steps: int = option(20, "Passes over the rows that --optimizer relaxed may make.", later=True)
     refine: Refinement = option(
@@ -86,7 +86,7 @@ class ChoiceOptions(Options):
         self._check_numbers()
         self.check_places()
         require(
-            self.refine == "none" or self.optimizer == "greedy",
+            self.refine == "none" or self.greedy,
             f"optimizer='greedy' for refine='{self.refine}'",
             f"optimizer='{self.optimizer}'",
         )
@@ -95,6 +95,11 @@ class ChoiceOptions(Options):
             "optimizer='relaxed' for steps=",
             f"optimizer='{self.optimizer}'",
         )
+
+    @property
+    def greedy(self) -> bool:
+        """Whether ranks are greedy's, all of them or as far as its work is bounded."""
+        return self.optimizer in ("auto", "greedy")
 
     def _check_budget(self) -> None:
         if self.fraction is not None and self.budget is not None:
@@ -174,7 +179,7 @@ class ChoiceOptions(Options):
             for item in dataclasses.fields(self)
             if item.name in further and getattr(self, item.name) != item.default
         ]
-        given += [self.optimizer] if self.optimizer != "greedy" else []
+        given += [] if self.greedy else [self.optimizer]
         given += ["scores"] if scored else []
         refuse_unused(self.objective, given)
 

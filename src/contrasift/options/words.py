@@ -18,7 +18,7 @@ ObjectiveName = Literal[
     "random",
     "random-per-class",
 ]
-Optimizer = Literal["greedy", "relaxed", "stochastic"]
+Optimizer = Literal["auto", "greedy", "relaxed", "stochastic"]
 Refinement = Literal["none", "swaps", "double-greedy", "double-greedy-random"]
 Allocation = Literal["proportional", "equal", "global"]
 Scaling = Literal["auto", "none", "rows"]

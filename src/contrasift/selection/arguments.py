@@ -24,7 +24,7 @@ def nested_fractions(fractions: Sequence[float] | None, options: ChoiceOptions) 
             f"more than one, fractions= and {one}",
             "The largest fraction is selected",
         )
-    if options.optimizer != "greedy" or options.refine != "none":
+    if not options.greedy or options.refine != "none":
         raise UsageError(
             "optimizer='greedy' and refine='none' for several fractions at once",
             f"optimizer='{options.optimizer}' and refine='{options.refine}'",

@@ -44,6 +44,7 @@ def assemble(
     pool, options, columns = plan.pool, plan.options, plan.columns
     ranking = Ranking.of(ranked, solved, plan.places.quota_order, columns)
     value = float(sum(part.value for part in solved))
+    certificate = _certificate(value, solved)
     summaries = (
         _global_summaries(pool, ranking, solved[0])
         if plan.whole
@@ -60,10 +61,10 @@ def assemble(
         redundancy=options.redundancy,
         budget=ranking.budget,
         value=value,
-        certificate=_certificate(value, solved),
+        certificate=certificate,
         classes=summaries,
         seconds=seconds,
-        notes=notes_on(summaries, solved, options, plan.budget, plan.whole),
+        notes=notes_on(summaries, solved, options, plan.budget, plan.whole, certificate),
         facts={
             "n": pool.n,
             "dim": pool.values.shape[1],
@@ -71,7 +72,7 @@ def assemble(
             "requested_budget": plan.budget,
             "fraction": plan.fraction,
             "measures": OBJECTIVES[options.objective].value,
-            "optimizer": options.optimizer,
+            "optimizer": _optimizer(options, solved),
             "refine": options.refine,
             "allocate": plan.options.allocate,
             "rows": "scaled to length one" if pool.scale else "as they are",
@@ -84,6 +85,12 @@ def assemble(
         marks=_marks(plan, ranking),
         ids=None if pool.ids is None else pool.ids.take(ranking.rows),
     )
+
+
+def _optimizer(options: SettledOptions, solved: Sequence[Outcome]) -> str:
+    """The optimizer, `auto` only where that was anything else than greedy."""
+    sampled = any("sampled_ranks" in part.facts for part in solved)
+    return "greedy" if options.optimizer == "auto" and not sampled else options.optimizer
 
 
 def _class_summaries(
@@ -133,7 +140,8 @@ def _global_summaries(
 
 def _summed_facts(solved: Sequence[Outcome]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    for name in ("swaps", "sweeps", "removed", "distinct", "evaluations"):
+    summed = ("swaps", "sweeps", "removed", "distinct", "evaluations", "sampled_ranks")
+    for name in summed:
         counts = [int(part.facts[name]) for part in solved if name in part.facts]
         if counts:
             facts[name] = sum(counts)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from contrasift.arrays import Columns, HeldColumns
+from contrasift.errors import DegenerateObjectiveWarning
 from contrasift.narration import Progress
+from contrasift.selection.degenerate import why_nothing
 from contrasift.selection.gather import classwise, fits_in_place
 from contrasift.selection.kernels.dots import available_threads
 from contrasift.selection.memory import MemoryPlan, plan_memory
@@ -18,6 +24,7 @@ from contrasift.selection.plan import Plan, SelectionPool
 from contrasift.selection.ranking import RankedRows
 from contrasift.selection.solve import solve
 from contrasift.selection.task import Outcome, Solved
+from contrasift.selection.watch import Watch
 
 Announce = Callable[[str], None]
 
@@ -49,10 +56,13 @@ class LocalEngine:
     Attributes:
         threads: None for all processors.
         memory_limit: bytes that the process should stay below.
+        hurries: the first interrupt (Ctrl-C) ends exactness and no more: what greedy has ranked
+            stays, and the rest is done quickly. The second ends the work.
     """
 
     threads: int | None = None
     memory_limit: int | None = None
+    hurries: bool = False
 
     @property
     def columns(self) -> HeldColumns:
@@ -81,11 +91,13 @@ class LocalEngine:
         if announce is not None:
             announce(_announcement(memory, pool))
 
-        def work(code: int, values: np.ndarray, inner: int | None) -> Solved:
-            return solve(values, plan.task(code), plan.options, inner)
-
         solved: list[Outcome] = []
-        done = 0
+        telling = _Telling(plan, progress, announce)
+
+        def work(code: int, values: np.ndarray, inner: int | None) -> Solved:
+            task = replace(plan.task(code), watch=telling.watch(code))
+            return solve(values, task, plan.options, inner)
+
         groups = classwise(
             rows,
             plan.partition,
@@ -94,13 +106,96 @@ class LocalEngine:
             buffer_bytes=memory.buffer_bytes,
             threads=self.threads,
         )
-        for group in groups:
-            for part in _in_threads(work, group, self.threads):
-                solved.append(ranked.put(len(solved), part))
-                done += part.order.size
-                if progress is not None:
-                    progress(done, pool.n)
-        return solved, {"memory_estimate_bytes": memory.total_bytes}
+        with _hurrying(telling.hurry, announce) if self.hurries else contextlib.nullcontext():
+            for group in groups:
+                for part in _in_threads(work, group, self.threads):
+                    telling.finished(len(solved), part.order.size)
+                    solved.append(ranked.put(len(solved), part))
+        hurried = {"hurried": True} if telling.hurried else {}
+        return solved, {"memory_estimate_bytes": memory.total_bytes, **hurried}
+
+
+@contextlib.contextmanager
+def _hurrying(hurry: Callable[[], None], announce: Announce | None) -> Iterator[None]:
+    """The first interrupt hurries; the next one is as ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only there can signals be handled
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        hurry()
+        if announce is not None:
+            announce("what is ranked stays, the rest is done quickly; once more Ctrl-C ends it")
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Telling:
+    """What is told while classes are solved: how far they are, and where F says nothing."""
+
+    def __init__(self, plan: Plan, progress: Progress | None, announce: Announce | None) -> None:
+        self._plan = plan
+        self._progress = progress
+        self._announce = announce
+        self._done = 0
+        self._within: dict[int, int] = {}
+        self.hurried = False
+        self._warned = False
+        self._watches: list[Watch] = []
+        self._lock = threading.Lock()
+
+    def _nothing(self, code: int) -> None:
+        """Say, once and before the work, that similarity says nothing, in the first such class."""
+        with self._lock:
+            if self._warned:
+                return
+            self._warned = True
+        one = self._plan.partition.sizes.size == 1
+        said = why_nothing("the pool" if one else f"class {self._plan.pool.names[code]}")
+        if self._announce is None:
+            warnings.warn(said, DegenerateObjectiveWarning, stacklevel=2)
+        else:
+            self._announce(f"warning: {said}")
+
+    def watch(self, code: int) -> Watch:
+        """For one class: its examples count as they are ranked, in proportion."""
+        budget = max(1, int(self._plan.places.places[code]))
+        size = int(self._plan.partition.sizes[code])
+
+        def told(position: int) -> None:
+            if not 0 < position < budget:  # its beginning and end are told anyway
+                return
+            with self._lock:
+                self._within[code] = size * position // budget
+                self._show()
+
+        watch = Watch(told, lambda: self._nothing(code), self.hurried)
+        self._watches.append(watch)
+        return watch
+
+    def hurry(self) -> None:
+        """No class, begun or not, is to be exact any more."""
+        self.hurried = True
+        for watch in self._watches:
+            watch.stopped = True
+
+    def finished(self, code: int, size: int) -> None:
+        """A class is ranked."""
+        with self._lock:
+            self._within.pop(code, None)
+            self._done += size
+            self._show()
+
+    def _show(self) -> None:
+        if self._progress is not None:
+            done = self._done + sum(self._within.values())
+            self._progress(min(done, self._plan.pool.n), self._plan.pool.n)
 
 
 def _in_threads(

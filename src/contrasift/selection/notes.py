@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from contrasift.results import ClassSummary
+from contrasift.results import Certificate, ClassSummary
+from contrasift.selection.degenerate import why_nothing
 from contrasift.selection.task import Outcome, SettledOptions
 
 
@@ -14,6 +15,7 @@ def notes_on(
     options: SettledOptions,
     requested: int,
     whole: bool,
+    certificate: Certificate | None = None,
 ) -> tuple[str, ...]:
     """What deserves a warning, in words.
 
@@ -23,14 +25,64 @@ def notes_on(
         options: how.
         requested: the budget that was asked for.
         whole: the pool was chosen from as a whole.
+        certificate: of the selection.
     """
     notes = [
+        _degenerate_note(summaries, solved, whole),
+        _below_random_note(options, certificate),
+        _sampled_note(solved),
+        _no_rule_note(solved),
         _turn_note(summaries, solved, options, whole),
         _starving_note(summaries, requested, whole),
         _shrunk_note(solved, requested),
         _lowered_note(solved),
     ]
     return tuple(note for note in notes if note)
+
+
+def _degenerate_note(
+    summaries: Sequence[ClassSummary], solved: Sequence[Outcome], whole: bool
+) -> str:
+    nothing = [code for code, part in enumerate(solved) if "degenerate" in part.facts]
+    if not nothing:
+        return ""
+    others = f" and {len(nothing) - 1:,} more of {len(solved):,} classes" if nothing[1:] else ""
+    pool = whole or len(solved) == 1
+    where = "the pool" if pool else f"class {summaries[nothing[0]].name}{others}"
+    return why_nothing(where)
+
+
+def _below_random_note(options: SettledOptions, certificate: Certificate | None) -> str:
+    share = None if certificate is None else certificate.share
+    if share is None or share >= 0 or certificate is None:
+        return ""
+    seeks = "" if options.objective == "sas" else f"; {options.objective} does not seek it"
+    return (
+        f"F = {certificate.value:.6g} is below the mean of random selections of this size, "
+        f"{certificate.random_value:.6g} (share {share:.3g}){seeks}"
+    )
+
+
+def _sampled_note(solved: Sequence[Outcome]) -> str:
+    parts = [part for part in solved if "sampled_ranks" in part.facts]
+    if not parts:
+        return ""
+    ranks = sum(int(part.facts["sampled_ranks"]) for part in parts)
+    return (
+        f"{ranks:,} ranks in {len(parts):,} of {len(solved):,} classes are stochastic greedy's, "
+        "behind greedy's own, which would have taken very long or was interrupted; "
+        "optimizer='greedy' is exact however long it takes"
+    )
+
+
+def _no_rule_note(solved: Sequence[Outcome]) -> str:
+    without = [part for part in solved if "rule_below_random" in part.facts]
+    if not without:
+        return ""
+    return (
+        f"in {len(without):,} of {len(solved):,} classes the best linear rule is worse than random: "
+        "greedy chose there, and the rule takes no new example of them"
+    )
 
 
 def _turn_note(

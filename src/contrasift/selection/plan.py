@@ -265,6 +265,12 @@ def _one_by_one(n: int) -> Iterator[np.ndarray]:
         yield np.arange(block.start, block.stop)
 
 
+# Under optimizer='auto', greedy may compute as many gains as all rows of a class have in so many
+# passes, or this many numbers of a pool, whichever is more: some tens of seconds at most.
+_PASSES = 512
+_NUMBERS = 25_600_000_000
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is chosen from what, class by class, for whatever engine solves the classes.
@@ -311,4 +317,11 @@ class Plan:
             order=None if row_rank is None else np.argsort(row_rank[rows]),
             split=self.whole,
             scores=None if self.scores is None else self.scores[rows],
+            work=self._work(rows.size),
         )
+
+    def _work(self, size: int) -> int:
+        """Gains that may be computed in a class, by its part of the pool; never by any clock."""
+        share = size / max(1, self.pool.n)
+        numbers = _NUMBERS * share / max(1, self.pool.values.shape[1])
+        return max(_PASSES * size, int(numbers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.catalogue import check_choice
+from contrasift.errors import WorseThanRandomWarning
 from contrasift.narration import Progress
 from contrasift.options import ChoiceOptions
 from contrasift.options.declaring import words_of
@@ -47,7 +49,7 @@ def select(
     budget: int | None = None,
     objective: ObjectiveName = "sas",
     redundancy: float | None = None,
-    optimizer: Optimizer = "greedy",
+    optimizer: Optimizer = "auto",
     refine: Refinement = "none",
     allocate: Allocation = "proportional",
     min_per_class: int = 0,
@@ -95,7 +97,10 @@ def select(
             `semantic-dedup`; `typicality`; `scores`; `random`, blind to classes;
             `random-per-class`.
         redundancy: λ; default min(1, 1/(4·fraction)).
-        optimizer: `greedy`, the nested ranking; or, for sas, `relaxed`, Frank–Wolfe, which leaves
+        optimizer: `greedy`, the nested ranking, exact however long it takes; or `auto`, the same
+            but for sas in classes where that is very long, as where rows are centred: there the
+            rest of the ranking is stochastic greedy's, which `ranked_to` of the class and a note
+            say; or, for sas, `relaxed`, Frank–Wolfe, which leaves
             a linear rule and whose smaller budgets are *not* prefixes; or, for coverage,
             `stochastic`, greedy over a random part of the candidates each time.
         refine: after greedy, `swaps` at the same size, or the paper's `double-greedy`, or
@@ -122,7 +127,7 @@ def select(
         neighbours: of `typicality`.
         scores: one number an example, for the objective `scores`; +inf allowed.
         scores_keep: `high` or `low`.
-        seed: of all that is random.
+        seed: of all that is random, of what `auto` draws too.
         steps: passes over the rows that the relaxation may make.
         threads: None for all processors. The selection does not depend on it.
         memory_limit: bytes that the process should stay below; sets how much is gathered at once.
@@ -135,6 +140,11 @@ def select(
     Returns:
         every example with its rank, the choice, and its certificate. Gains say what an example
         brought; where the objective is a ranking they are its scores, and for `random…` NaN.
+
+    Warns:
+        DegenerateObjectiveWarning: before the work, where similarity to the class says nothing.
+        WorseThanRandomWarning: F is below the mean of random selections of the same size.
+        Both only where nothing is to `announce` them; they are among the notes as well.
 
     Raises:
         UsageError: arguments that are out of range or do not go together; a memory limit that is
@@ -195,6 +205,10 @@ def select(
     if compiled.seconds:
         facts = {**facts, "compile_seconds": round(compiled.seconds, 3)}
     chosen = assemble(plan, ranked, solved, seconds=seconds, facts=facts)
+    share = None if chosen.certificate is None else chosen.certificate.share
+    if options.objective == "sas" and share is not None and share < 0 and announce is None:
+        said = next(note for note in chosen.notes if "mean of random" in note)
+        warnings.warn(said, WorseThanRandomWarning, stacklevel=2)
     if usable is not None:
         chosen = usable.put_back(chosen)
     if dropped_index.size:  # its rank is last whatever its gain: not the same as least central

@@ -67,7 +67,7 @@ def _thresholded(
     threads: int | None,
 ) -> Solved:
     """F_λτ: similarities below τ count zero."""
-    if options.optimizer != "greedy" or options.refine != "none":
+    if not options.greedy or options.refine != "none":
         raise UsageError(
             f"optimizer='greedy' and refine='none' for threshold={threshold:g}, which some "
             "similarities are below",

@@ -8,6 +8,7 @@ import numpy as np
 
 from contrasift.options import ChoiceOptions
 from contrasift.selection.kernels.linear_form import default_redundancy
+from contrasift.selection.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Task:
         order: int64 [n]; a ranking that was made outside (the random one of a whole pool).
         split: tell each chosen row's part of F.
         scores: float64 [n]; of a file, for the objective that keeps the highest or lowest.
+        work: gains that greedy may compute under optimizer='auto', before it hurries.
+        watch: who is told how far it is.
     """
 
     code: int
@@ -46,6 +49,8 @@ class Task:
     order: np.ndarray | None = None
     split: bool = False
     scores: np.ndarray | None = None
+    work: int | None = None
+    watch: Watch | None = None
 
     def sizes_without_choice(self, n: int) -> tuple[int, int]:
         """The budgets for which there is only one set: what must be kept, and all that may be."""

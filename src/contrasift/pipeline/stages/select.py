@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -133,7 +133,10 @@ def select_from_matrix(
     if found is not None:
         inputs["classes"] = found.fingerprint
     fingerprint = _fingerprint(options, request, inputs)
-    if not update and _holds_this(out, fingerprint):
+    same = [fingerprint]
+    if options.optimizer == "auto":  # what greedy did is what auto wants, and was the default
+        same.append(_fingerprint(exact := as_greedy(options), _request(exact, beside), inputs))
+    if not update and _holds_this(out, same):
         if not (out / CARD).exists():
             write_card(out)
         narrator.say(f"{out} holds this selection already; nothing to do")
@@ -144,7 +147,7 @@ def select_from_matrix(
     with contextlib.ExitStack() as stack:
         stack.enter_context(held(out, narrator))
         cluster = None if connect is None else connect()
-        choose = stack.enter_context(_choosing(out, cluster))
+        choose = stack.enter_context(_choosing(out, cluster, hurries=True))
         zeros = beside.normalize == "rows" or (beside.normalize == "auto" and not matrix.described)
         matrix, left_out = usable(
             matrix, out, beside, narrator, zeros=zeros, threads=beside.threads
@@ -204,6 +207,11 @@ def select_from_matrix(
         write_card(out)
 
 
+def as_greedy(options: SelectOptions) -> SelectOptions:
+    """The same options under `greedy`: what they were called before there was `auto`."""
+    return dataclasses.replace(options, optimizer="greedy")
+
+
 def _settled(place: str, options: SelectOptions, beside: MatrixOptions) -> MatrixOptions:
     """Where classes come from, if nothing was said of them."""
     if beside.classes != "auto":
@@ -251,8 +259,14 @@ def _of_rows_kept(given: Mapping[str, Any], matrix: Matrix) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _choosing(folder: Path, cluster: Cluster | None) -> Iterator[Callable[..., Selection]]:
-    """What selects, here or on a cluster, whose shards are kept until the selection is written."""
+def _choosing(
+    folder: Path, cluster: Cluster | None, *, hurries: bool = False
+) -> Iterator[Callable[..., Selection]]:
+    """What selects, here or on a cluster, whose shards are kept until the selection is written.
+
+    Here the first interrupt may hurry, not end, it: see `LocalEngine`.
+    """
+    from contrasift.selection.local import LocalEngine
     from contrasift.selection.select import select as select_subset
 
     engine = None
@@ -264,7 +278,10 @@ def _choosing(folder: Path, cluster: Cluster | None) -> Iterator[Callable[..., S
     def choose(
         embeddings: Embeddings | Matrix, labels: Any, options: SelectOptions, **given: Any
     ) -> Selection:
-        return select_subset(embeddings, labels, engine=engine, **options.arguments(), **given)
+        linear = options.objective == "sas" and options.threshold is None and options.greedy
+        limits = given.get("threads"), given.get("memory_limit")
+        where = engine or LocalEngine(*limits, hurries=hurries and linear)
+        return select_subset(embeddings, labels, engine=where, **options.arguments(), **given)
 
     yield choose
     if engine is not None:
@@ -353,8 +370,8 @@ def _require_one_budget(options: SelectOptions, beside: MatrixOptions) -> None:
         )
 
 
-def _holds_this(out: Path, fingerprint: str) -> bool:
-    """Whether `out` holds this very selection, whole.
+def _holds_this(out: Path, fingerprints: Sequence[str]) -> bool:
+    """Whether `out` holds this very selection, by one of its fingerprints, whole.
 
     Raises:
         RunFolderError: it holds another selection.
@@ -362,10 +379,12 @@ def _holds_this(out: Path, fingerprint: str) -> bool:
     facts = out / "selection.json"
     if not facts.exists():
         return False
-    if read_json(facts).get("fingerprint") != fingerprint:
+    there = read_json(facts)
+    if there.get("fingerprint") not in fingerprints:
         raise RunFolderError(
             f"the options and data of the selection in {out}",
             "others",
             "Choose another out=, or pass update=True to replace it",
         )
-    return all((out / name).exists() for name in ("selection.parquet", "ranking.npy"))
+    whole = all((out / name).exists() for name in ("selection.parquet", "ranking.npy"))
+    return whole and not there.get("hurried", False)  # an interrupted one is made anew

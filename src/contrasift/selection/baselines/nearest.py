@@ -51,8 +51,7 @@ def improve(
     """Raise closest[i] to the largest ⟨z_i, z_j⟩ − h_j over the columns of a product.
 
     Args:
-        products: float32 [r, c]; ⟨z_i, z_j⟩ − h_j as a matrix product made them, see `with_offsets`;
-            overwritten.
+        products: float32 [r, c]; ⟨z_i, z_j⟩ − h_j as a matrix product made them, see `with_offsets`.
         rows: int64 [r]; i of each.
         values: float32 [n, d].
         others: int64 [c]; j of each column.
@@ -61,19 +60,12 @@ def improve(
         closest: float64 [n]; changed in place.
         widths: int64 [r]; how many columns count for each; None for all.
     """
-    if widths is not None:
-        products[np.arange(others.size) >= widths[:, None]] = -np.inf
     # Only an entry that is not below what its row has may decide, and if many are not, only one near
     # the largest of its row.
-    limits = np.maximum(closest[rows] - slack, _LOWEST)  # no column that is left out
-    hopeful = products >= _rounded_down(limits)[:, None]
-    if np.count_nonzero(hopeful) > 2 * rows.size:
-        largest = products.max(axis=1, initial=-np.inf).astype(np.float64)
-        near = np.where(np.isneginf(largest), np.inf, largest - 2 * slack)
-        hopeful = products >= _rounded_down(np.maximum(limits, near))[:, None]
-    places = np.flatnonzero(hopeful)
-    r, c = np.divmod(places, others.size) if places.size else (places, places)
-    _decide(rows[r], others[c], values, offsets, closest)
+    limits = _rounded_down(np.maximum(closest[rows] - slack, _LOWEST))  # no column that is left out
+    if widths is None:
+        widths = np.full(rows.size, others.size)
+    _improve_rows(products, rows, values, others, offsets, slack, closest, widths, limits)
 
 
 def _rounded_down(limits: np.ndarray) -> np.ndarray:
@@ -82,12 +74,27 @@ def _rounded_down(limits: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _decide(rows, others, values, offsets, closest):
-    """Compute the pairs that may decide exactly."""
+def _improve_rows(products, rows, values, others, offsets, slack, closest, widths, limits):
+    """`improve`, row by row: most rows have no entry that reaches their limit."""
     d = values.shape[1]
     wide = np.empty(d)
-    for p in range(rows.shape[0]):
-        i, j = rows[p], others[p]
+    for a in range(rows.size):
+        limit = limits[a]
+        hits = 0
+        for b in range(widths[a]):  # no branch: many entries at a time
+            hits += products[a, b] >= limit
+        if hits == 0:
+            continue
+        near = np.float64(limit)
+        if hits > 2:
+            largest = products[a, 0]
+            for b in range(1, widths[a]):
+                largest = max(largest, products[a, b])
+            near = max(near, np.float64(largest) - 2.0 * slack)
+        i = rows[a]
         for t in range(d):
             wide[t] = values[i, t]
-        closest[i] = max(closest[i], row_dot(values, j, wide) - offsets[j])
+        for b in range(widths[a]):
+            if products[a, b] >= near:
+                j = others[b]
+                closest[i] = max(closest[i], row_dot(values, j, wide) - offsets[j])

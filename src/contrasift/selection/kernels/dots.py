@@ -30,6 +30,7 @@ LANES = 8
 _ACCUMULATORS = 4
 # Adding 1.5·2⁵² to |x| < 2⁵¹ leaves x, rounded to the nearest integer, in the low bits of the sum.
 _ROUNDER = 1.5 * 2.0**52
+_CACHE_LINE = 64  # bytes
 _FRACTION_BITS = 50
 _SUM_BITS = 62
 # A row costs about 10 ns: smaller inputs are done before a thread has started.
@@ -233,10 +234,36 @@ def _add_row(typingctx: Any, rows: Any, row: Any, scale: Any, sums: Any) -> Any:
     return types.none(rows, types.intp, types.float64, sums), codegen
 
 
+def _prefetch_row(typingctx: Any, rows: Any, row: Any) -> Any:
+    """Ask for a row that is wanted soon; it changes the time, never a result."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer, length = _row_pointer(
+            context, builder, signature.args[0], arguments[0], arguments[1]
+        )
+        size, small = length.type, ir.IntType(32)
+        place = ir.PointerType(ir.IntType(8))
+        prefetch = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [place, small, small, small]),
+            "llvm.prefetch.p0",
+        )
+        element = context.get_data_type(signature.args[0].dtype)
+        line = _CACHE_LINE // context.get_abi_sizeof(element)
+        with _loop(builder, ir.Constant(size, 0), length, line) as (index, _):
+            address = builder.gep(pointer, [index], source_etype=element)
+            how = [ir.Constant(small, part) for part in (0, 3, 1)]  # to read, soon, data
+            builder.call(prefetch, [builder.bitcast(address, place), *how])
+        return context.get_dummy_value()
+
+    return types.none(rows, types.intp), codegen
+
+
 row_dot: Any = intrinsic(inspect.unwrap(_row_dot))
 row_square: Any = intrinsic(inspect.unwrap(_row_square))
 vector_dot: Any = intrinsic(inspect.unwrap(_vector_dot))
 add_row: Any = intrinsic(inspect.unwrap(_add_row))
+prefetch_row: Any = intrinsic(inspect.unwrap(_prefetch_row))
 
 
 @compiled

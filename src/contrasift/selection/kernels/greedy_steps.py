@@ -10,10 +10,25 @@ from typing import NamedTuple
 import numpy as np
 
 from contrasift.selection.kernels import dots
-from contrasift.selection.kernels.dots import add_row, compiled, row_dot, row_square, vector_dot
+from contrasift.selection.kernels.dots import (
+    add_row,
+    compiled,
+    prefetch_row,
+    row_dot,
+    row_square,
+    vector_dot,
+)
 
 LEVELS = 4
 MOST_ATTEMPTS = 60
+# A bound looked at, in gains computed: it is a few numbers where a gain is a whole row.
+_GLANCE = 0.12
+# Bounds that are this much of the depth too high would let too many rows through.
+LOOSEST = 0.5
+# After so many passes over a window that gave one row each, its candidates are hardly tried.
+_WASTED = 4
+_AHEAD = 4  # rows that are asked for before they are wanted
+_TRIED_AGAIN = 16
 # ‖z‖² − α² is off by less than this share of ‖z‖² for any dimension in use.
 SPREAD_ERROR = 1e-12
 
@@ -51,6 +66,7 @@ class GreedyState(NamedTuple):
     gains: np.ndarray
     depth: np.ndarray  # by level: candidates are this far below the top, in gain
     advance: np.ndarray  # by level: how far along v M moved before the last refresh
+    across: np.ndarray  # by level: and how far across it
 
 
 class Levels(NamedTuple):
@@ -60,12 +76,24 @@ class Levels(NamedTuple):
     """
 
     index: np.ndarray
-    exact: np.ndarray
+    exact: np.ndarray  # gains when M was as in `known_at`
+    known_at: np.ndarray
     count: np.ndarray
-    built_at: np.ndarray
-    limit: np.ndarray  # [m₀, (m* − m₀)/a*, a*, max ρ]
-    reference: np.ndarray  # M₀
+    built_at: np.ndarray  # work done when the level below was built
+    looked_at: np.ndarray  # the position at which it was built from bounds alone
+    limit: np.ndarray  # see `bound_of_others`
+    reference: np.ndarray  # M₀ of each limit
     direction: np.ndarray  # v of limit 0, v of all other limits
+
+
+# Of a limit: what no other row's gain exceeds at the corners of 0 ≤ a ≤ a*, 0 ≤ p ≤ p*.
+NEAR, FAR, NEAR_WIDE, FAR_WIDE, HORIZON, WIDTH, SPREAD = range(7)
+LIMIT = 7
+
+
+def no_limit() -> np.ndarray:
+    """The limit of no rows."""
+    return np.array([-np.inf, -np.inf, -np.inf, -np.inf, 0.0, 0.0, 0.0])
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
@@ -77,8 +105,9 @@ def unit(vector: np.ndarray) -> np.ndarray:
 @compiled
 def update_weight(setting, state):
     """M as a float, and T − 2λM, exactly as `objectives` computes them."""
+    shrink = 1.0 / setting.scale  # a power of two: the same as dividing by it
     for j in range(state.fixed.size):
-        state.selected[j] = state.fixed[j] / setting.scale
+        state.selected[j] = state.fixed[j] * shrink
         state.weight[j] = setting.total[j] - (2.0 * setting.redundancy) * state.selected[j]
 
 
@@ -101,100 +130,35 @@ def take_all(rows, chosen, setting, state):
 
 
 @compiled
-def gather(values, rows, out):
-    """out[i] = values[rows[i]]."""
-    for i in range(rows.size):
-        for j in range(values.shape[1]):
-            out[i, j] = values[rows[i], j]
-
-
-@compiled
-def chain_equal_rows(values, rows, keys, open_rows, next_equal):
-    """Chain rows that equal the first of their run of equal keys; only the first stays open."""
-    head = last = rows[0]
-    for i in range(1, rows.size):
-        row = rows[i]
-        if keys[i] != keys[i - 1]:
-            head = last = row
-            continue
-        same = True
-        for j in range(values.shape[1]):
-            if values[row, j] != values[head, j]:
-                same = False
-                break
-        if same:
-            next_equal[last] = row
-            open_rows[row] = False
-            last = row
-
-
-@compiled
-def refresh_block(
-    values, start, stop, weight, direction, redundancy, horizon, open_rows, member, gains, alpha
-):
-    """Exact gains of open rows, and α (as float32, to save memory).
-
-    Returns the best gain, its row (-1: none), the best expected gain, max ρ², and how many.
-    """
-    best = far_top = -np.inf
-    spread = 0.0
-    best_row = -1
-    count = 0
-    for i in range(start, stop):
-        if not open_rows[i]:
-            gains[i] = -np.inf
-            continue
-        square = row_square(values, i)
-        gain = row_dot(values, i, weight) - redundancy * square
-        along = row_dot(values, i, direction)
-        gains[i] = gain
-        alpha[i] = along
-        far_top = max(far_top, gain - 2.0 * redundancy * horizon * along)
-        spread = max(spread, square - along * along)
-        count += 1
-        first = best_row >= 0 and member.size > 0 and member[i] < member[best_row]
-        if best_row < 0 or gain > best or (gain == best and first):
-            best = gain
-            best_row = i
-    return best, best_row, far_top, spread, count
-
-
-@compiled
-def candidates_block(gains, alpha, slope, near_floor, far_floor, capacity, start, stop):
-    """Rows that reach a floor now or at the horizon; of all others max gain, now and then."""
-    chosen = np.empty(min(capacity + 1, stop - start), np.int64)
-    count = 0
-    near = far = -np.inf
-    for i in range(start, stop):
-        if gains[i] == -np.inf:
-            continue
-        later = gains[i] - slope * alpha[i]
-        if (gains[i] >= near_floor or later >= far_floor) and count < chosen.size:
-            chosen[count] = i
-            count += 1
-            continue
-        near = max(near, gains[i])
-        far = max(far, later)
-    return chosen[:count], near, far
+def displaced(reference, direction, state, moved):
+    """How far M has moved since M₀: along v, and across it."""
+    for j in range(moved.size):
+        moved[j] = state.selected[j] - reference[j]
+    along = vector_dot(moved, direction)
+    for j in range(moved.size):
+        moved[j] -= along * direction[j]
+    return along, np.sqrt(vector_dot(moved, moved)) * (1.0 + 1e-9)
 
 
 @compiled
 def bound_of_others(limit, reference, direction, setting, state, moved):
-    """Upper bound of the gains of all rows behind a limit, M having moved by Δ since."""
-    near, slope, horizon, spread = limit[0], limit[1], limit[2], limit[3]
-    if near == -np.inf:
-        return near
-    for j in range(moved.size):
-        moved[j] = state.selected[j] - reference[j]
-    along = vector_dot(moved, direction)
-    if 0.0 <= along <= horizon:
-        for j in range(moved.size):
-            moved[j] -= along * direction[j]
-        near += slope * along
-    else:  # no chord: Cauchy–Schwarz for all of Δ
-        spread = setting.norm
-    across = np.sqrt(vector_dot(moved, moved)) * (1.0 + 1e-9)
-    return near + 2.0 * setting.redundancy * spread * across
+    """Upper bound of the gains of all rows behind a limit, M having moved by Δ since.
+
+    Each row's bound is linear in a and p, how far M moved along v and across it. So the largest is
+    convex, and below what lies between its values at the corners of a rectangle.
+    """
+    if limit[NEAR] == -np.inf:
+        return -np.inf
+    along, across = displaced(reference, direction, state, moved)
+    if not 0.0 <= along <= limit[HORIZON]:  # Cauchy–Schwarz for all of Δ
+        length = np.sqrt(along * along + across * across) * (1.0 + 1e-9)
+        return limit[NEAR] + 2.0 * setting.redundancy * setting.norm * length
+    ahead = along / limit[HORIZON] if limit[HORIZON] > 0.0 else 0.0
+    aside = min(1.0, across / limit[WIDTH]) if limit[WIDTH] > 0.0 else 0.0
+    narrow = limit[NEAR] + ahead * (limit[FAR] - limit[NEAR])
+    wide = limit[NEAR_WIDE] + ahead * (limit[FAR_WIDE] - limit[NEAR_WIDE])
+    beyond = max(0.0, across - limit[WIDTH])
+    return narrow + aside * (wide - narrow) + 2.0 * setting.redundancy * limit[SPREAD] * beyond
 
 
 @compiled
@@ -216,8 +180,10 @@ def refresh_level(level, window, setting, state, levels):
     best = -np.inf
     best_row = -1
     left = 0
-    for i in range(levels.count[level]):
+    count = levels.count[level]
+    for i in range(count):
         row = levels.index[level, i]
+        prefetch_row(window.rows, levels.index[level, min(i + _AHEAD, count - 1)])
         if not window.alive[row]:
             continue
         gain = row_dot(window.rows, row, state.weight) - setting.redundancy * window.squares[row]
@@ -245,42 +211,53 @@ def use_up(window, row):
 
 
 @compiled
-def build_level(level, best, best_row, window, setting, state, levels):
-    """Choose the candidates among a level's rows, and bound the others."""
+def learn(level, best, best_row, window, setting, state, levels):
+    """A first guess, from exact gains, of how deep candidates lie and how far M will move."""
     count = levels.count[level]
-    capacity = max(setting.smallest, count // 2)
-    if state.depth[level] < 0.0:  # nothing learnt yet
-        capacity = max(setting.smallest, min(capacity, int(4.0 * np.sqrt(count))))
-        lowest = best
-        for i in range(count):
-            lowest = min(lowest, levels.exact[level, i])
-        state.depth[level] = best - lowest
-        state.advance[level] = max(0.0, window.alpha[best_row]) * capacity / 8.0
+    capacity = max(setting.smallest, min(count // 2, int(4.0 * np.sqrt(count))))
+    lowest = best
+    for i in range(count):
+        lowest = min(lowest, levels.exact[level, i])
+    state.depth[level] = (best - lowest) * capacity / max(1, count)
+    state.advance[level] = max(0.0, window.alpha[best_row]) * capacity / 8.0
+    return capacity
+
+
+@compiled
+def build_level(level, best, at, along, across, most, window, setting, state, levels):
+    """Choose the candidates among a level's rows, and bound the others; False if too many.
+
+    Bounds hold for M as in `at`; gains are known from when it was elsewhere, by `along` and `across`.
+    """
+    count = levels.count[level]
+    reach = 2.0 * setting.redundancy
     horizon = 1.5 * max(0.0, state.advance[level])
-    slope = 2.0 * setting.redundancy * horizon
+    width = 1.5 * state.across[level]
     far_top = -np.inf
     for i in range(count):
         row = levels.index[level, i]
         if window.alive[row]:
-            far_top = max(far_top, levels.exact[level, i] - slope * window.alpha[row])
+            later = levels.exact[level, i] - reach * (along + horizon) * window.alpha[row]
+            far_top = max(far_top, later + reach * (across + width) * window.spread[row])
+    limit = levels.limit[level + 1]
     chosen = 0
-    near = far = -np.inf
-    spread = 0.0
     for attempt in range(MOST_ATTEMPTS):
         near_floor = best - state.depth[level]
         far_floor = far_top - state.depth[level]
         chosen = 0
-        near = far = -np.inf
-        spread = 0.0
+        most_near = most_far = near_wide = most_wide = widest = -np.inf
         too_many = False
         for i in range(count):
             row = levels.index[level, i]
             if not window.alive[row]:
                 continue
-            gain = levels.exact[level, i]
-            later = gain - slope * window.alpha[row]
-            if gain >= near_floor or later >= far_floor:
-                if chosen < capacity:
+            spread = window.spread[row]
+            slope = reach * window.alpha[row]
+            near = levels.exact[level, i] - along * slope + reach * across * spread
+            far = near - horizon * slope
+            far_wide = far + reach * width * spread
+            if near >= near_floor or far_wide >= far_floor:
+                if chosen < most:
                     levels.index[level + 1, chosen] = row
                     chosen += 1
                     continue
@@ -288,17 +265,24 @@ def build_level(level, best, best_row, window, setting, state, levels):
                 # Among too many equals, the last attempt leaves some outside.
                 if attempt < MOST_ATTEMPTS - 1:
                     break
-            near = max(near, gain)
-            far = max(far, later)
-            spread = max(spread, window.spread[row])
+            most_near = max(most_near, near)
+            most_far = max(most_far, far)
+            near_wide = max(near_wide, near + reach * width * spread)
+            most_wide = max(most_wide, far_wide)
+            widest = max(widest, spread)
+        limit[NEAR], limit[FAR] = most_near, most_far
+        limit[NEAR_WIDE], limit[FAR_WIDE], limit[SPREAD] = near_wide, most_wide, widest
         if not too_many:
             break
-        state.depth[level] *= 0.7
+        if across > 0.0:
+            return False
+        state.depth[level] *= 0.6
     levels.count[level + 1] = chosen
-    levels.limit[level + 1, 0] = near
-    levels.limit[level + 1, 1] = (far - near) / horizon if horizon > 0.0 and chosen < count else 0.0
-    levels.limit[level + 1, 2] = horizon
-    levels.limit[level + 1, 3] = spread
+    limit[HORIZON] = horizon
+    limit[WIDTH] = width
+    for j in range(at.size):
+        levels.reference[level + 1, j] = at[j]
+    return True
 
 
 @compiled
@@ -312,82 +296,128 @@ def aim(window, direction, selected, anchor):
     if length > 0.0:
         for j in range(moved.size):
             direction[j] = moved[j] / length
-    measure(window, direction)
+    return measure(window, direction)
 
 
 @compiled
 def measure(window, direction):
-    """α and ρ of every row of a window."""
+    """α and ρ of every row of a window; returns the mean ρ."""
+    total = 0.0
     for i in range(window.alpha.size):
         alpha = row_dot(window.rows, i, direction)
         window.alpha[i] = alpha
         square = window.squares[i]
         window.spread[i] = np.sqrt(max(0.0, square - alpha * alpha) + SPREAD_ERROR * square)
+        total += window.spread[i]
+    return total / max(1, window.alpha.size)
 
 
 @compiled
-def run_window(window, setting, state, limit, reference, direction, position):
-    """Take rows of a window while they are surely the best of all.
-
-    Args: a window, the setting and the state; the limit, M₀ and v of the rows outside; how many
-    rows are taken already. Returns how many are taken now, and the number of exact gains.
-    """
-    n, d = window.rows.shape
+def empty_levels(n, limit, reference, direction):
+    """Level 0 with all rows of a window."""
+    d = reference.size
     levels = Levels(
         np.empty((LEVELS, n), np.int64),
         np.empty((LEVELS, n)),
+        np.empty((LEVELS, d)),
         np.zeros(LEVELS, np.int64),
-        np.zeros(LEVELS, np.int64),
-        np.empty((LEVELS + 1, 4)),
+        np.zeros(LEVELS),
+        np.full(LEVELS, -1, np.int64),
+        np.empty((LEVELS + 1, LIMIT)),
         np.empty((LEVELS + 1, d)),
         np.empty((2, d)),
     )
     for i in range(n):
         levels.index[0, i] = i
     levels.count[0] = n
-    for j in range(limit.size):
-        levels.limit[0, j] = limit[j]
+    levels.limit[0] = limit
+    levels.reference[0] = reference
+    levels.direction[0] = direction
+    levels.direction[1] = direction
+    return levels
+
+
+@compiled
+def look(level, best, typical, position, window, setting, state, levels, moved):
+    """Build the level below from bounds alone, if they are good enough."""
+    if best == -np.inf or position <= levels.looked_at[level] or state.depth[level] < 0.0:
+        return False
+    along, across = displaced(levels.known_at[level], levels.direction[1], state, moved)
+    loose = 2.0 * setting.redundancy * typical * across
+    if loose > LOOSEST * state.depth[level]:
+        return False
+    levels.looked_at[level] = position
+    most = max(setting.smallest, levels.count[level] // 2)
+    at = state.selected
+    return build_level(level, best, at, along, across, most, window, setting, state, levels)
+
+
+@compiled
+def run_window(window, setting, state, limit, reference, direction, position, patience):
+    """Take rows of a window while they are surely the best of all.
+
+    Args: a window, the setting and the state; the limit, M₀ and v of the rows outside; how many
+    rows are taken already; how many gains may be computed. Returns how many rows are taken now, the
+    number of exact gains, and whether rows outside may be better.
+    """
+    n, d = window.rows.shape
     update_weight(setting, state)
-    anchor = np.empty(d)
+    levels = empty_levels(n, limit, reference, direction)
+    anchor = state.selected.copy()
     moved = np.empty(d)
-    for j in range(d):
-        anchor[j] = state.selected[j]
-        levels.reference[0, j] = reference[j]
-        levels.direction[0, j] = direction[j]
-        levels.direction[1, j] = direction[j]
-    measure(window, direction)
+    typical = measure(window, direction)
     evaluations = 0
-    refreshes = 0
+    work = 0.0
+    refreshes = wasted = 0
     next_aim = 1
+    taken_at = np.int64(-1)
     level = np.int64(0)  # a literal would compile every callee twice
-    while position < state.order.size:
+    while position < state.order.size and evaluations < patience:
         if level == 0:
             if refreshes == next_aim:
-                aim(window, levels.direction[1], state.selected, anchor)
+                typical = aim(window, levels.direction[1], state.selected, anchor)
                 next_aim = min(2 * refreshes, refreshes + 8)
             refreshes += 1
         best, best_row = refresh_level(level, window, setting, state, levels)
         evaluations += levels.count[level]
+        work += levels.count[level]
         doubtful = first_doubtful(best, level, setting, state, levels, moved)
         if doubtful == 0:
-            break
-        if doubtful > 0:  # refresh the level that the doubtful rows belong to
+            return position, evaluations, True
+        if doubtful > 0:  # look again at the level that the doubtful rows belong to
             level = doubtful - 1
-            for j in range(d):
-                moved[j] = state.selected[j] - levels.reference[doubtful, j]
-            state.advance[level] = vector_dot(moved, levels.direction[1])
+            along, across = displaced(levels.reference[doubtful], levels.direction[1], state, moved)
+            if along != 0.0 or across != 0.0:
+                state.advance[level] = along
+                state.across[level] = across
+            count = levels.count[level]
+            if look(level, best, typical, position, window, setting, state, levels, moved):
+                cost = _GLANCE * count
+            else:
+                cost = 1.0 * count
             # Few candidates: refreshed often. Many: each costs. Keep the two in balance.
-            below = evaluations - levels.built_at[level]
-            state.depth[level] *= 0.85 if below > levels.count[level] else 1.2
+            below = work - levels.built_at[level]
+            state.depth[level] *= 0.85 if below > cost else 1.2
+            if cost < count:
+                work += cost
+                levels.built_at[level] = work
+                level += 1
             continue
         for j in range(d):
-            levels.reference[level + 1, j] = state.selected[j]
+            levels.known_at[level, j] = state.selected[j]
         name = window.member[best_row]
         take(window.rows, best_row, name, setting, state, position)
-        position += 1
         use_up(window, best_row)
         if level + 1 < LEVELS and levels.count[level] > setting.smallest:
-            build_level(level, best, best_row, window, setting, state, levels)
-            levels.built_at[level] = evaluations
-            level += 1
-    return position, evaluations
+            wasted = wasted + 1 if level == 0 and position == taken_at + 1 else 0
+            taken_at = position
+            if level > 0 or wasted < _WASTED or position % _TRIED_AGAIN == 0:
+                most = max(setting.smallest, levels.count[level] // 2)
+                if state.depth[level] < 0.0:  # nothing learnt yet
+                    most = learn(level, best, best_row, window, setting, state, levels)
+                at = levels.known_at[level]
+                build_level(level, best, at, 0.0, 0.0, most, window, setting, state, levels)
+                levels.built_at[level] = work
+                level += 1
+        position += 1
+    return position, evaluations, False

@@ -89,6 +89,8 @@ class HeldRows:
         self.n: int = self.rows.shape[0]
         self.width: int = self.rows.shape[1]
         self._scale = dots.fixed_point_scale(self.rows, threads)
+        self._total: np.ndarray | None = None
+        self._squares: np.ndarray | None = None
 
     @property
     def scale(self) -> float:
@@ -97,7 +99,9 @@ class HeldRows:
 
     def fixed_total(self) -> np.ndarray:
         """See `Passes`."""
-        return linear_form.fixed_total(self.rows, self.scale, self.threads)
+        if self._total is None:
+            self._total = linear_form.fixed_total(self.rows, self.scale, self.threads)
+        return self._total
 
     def fixed_sum(self, rows: np.ndarray) -> np.ndarray:
         """See `Passes`."""
@@ -105,7 +109,10 @@ class HeldRows:
 
     def squares(self) -> np.ndarray:
         """See `Passes`."""
-        return linear_form.squared_norms(self.rows, self.threads)
+        if self._squares is None:
+            self._squares = linear_form.squared_norms(self.rows, self.threads)
+            self._squares.flags.writeable = False
+        return self._squares
 
     def scores(self, direction: np.ndarray) -> np.ndarray:
         """See `Passes`."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from contrasift.arrays import EmbeddingMatrix
+from contrasift.selection.degenerate import similarity_says_nothing
 from contrasift.selection.kernels import linear_form
 from contrasift.selection.kernels.passes import HeldRows, Passes
 from contrasift.selection.optimizers.greedy import greedy
@@ -21,36 +24,63 @@ def solve_linear(
     Raises:
         UsageError: the relaxation beyond the fraction 1/(2λ).
     """
+    passes = HeldRows(values, threads)
+    nothing = similarity_says_nothing(passes)
+    if nothing and task.watch is not None:
+        task.watch.tell_nothing()
+    solved = _solved(passes, task, options)
+    if nothing:
+        solved = replace(solved, facts={**solved.facts, "degenerate": 1})
+    return solved
+
+
+def _solved(passes: HeldRows, task: Task, options: SettledOptions) -> Solved:
     if options.optimizer == "relaxed" and task.budget > 0:
-        return solve_relaxed(HeldRows(values, threads), task, options)
-    return _by_greedy(values, task, options, threads)
+        solved = solve_relaxed(passes, task, options)
+        return solved if not _below_random(solved) else _better(passes, task, options, solved)
+    return _by_greedy(passes, task, options)
 
 
-def _by_greedy(
-    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
-) -> Solved:
+def _below_random(solved: Solved) -> bool:
+    return solved.random_value is not None and solved.value < solved.random_value
+
+
+def _better(passes: HeldRows, task: Task, options: SettledOptions, rule: Solved) -> Solved:
+    """What greedy finds within bounded work, where that is better than a rule worse than chance.
+
+    The class has no rule then: what was selected of it are exceptions to one that takes nothing.
+    """
+    found = _by_greedy(passes, task, replace(options, optimizer="auto", steps=20))
+    if found.value <= rule.value:
+        return rule
+    nothing = Rule(np.zeros(passes.width), np.inf, np.sort(found.order[: found.budget]))
+    return replace(found, rule=nothing, facts={**found.facts, "rule_below_random": 1})
+
+
+def _by_greedy(passes: HeldRows, task: Task, options: SettledOptions) -> Solved:
     path = greedy(
-        values,
+        passes,
         task.budget,
         redundancy=options.redundancy,
         keep=task.keep,
         eligible=task.eligible,
-        threads=threads,
+        work=task.work if options.optimizer == "auto" else None,
+        seed=options.seed,
+        watch=task.watch,
     )
-    passes = HeldRows(values, threads)
+    facts: dict[str, float | int | str] = {}
+    if path.exact < path.order.size:
+        facts["sampled_ranks"] = path.order.size - path.exact
     if options.refine == "none" or path.order.size == 0:
         order, gains = with_the_rest(path.order, path.gains, path.final_gains, task)
+        size, total, falling = path.order.size, path.total, path.first_negative_gain
         return measured(
-            passes,
-            task,
-            options,
-            order,
-            gains,
-            path.order.size,
-            path.total,
-            path.first_negative_gain,
-        )
-    chosen, facts = _refined(values, task, options, path.order, path.total)
+            passes, task, options, order, gains, size, total, falling,
+            ranked_to=path.exact, facts=facts,
+        )  # fmt: skip
+    values = passes.rows
+    chosen, done = _refined(values, task, options, path.order, path.total)
+    facts |= done
     gains = replay(values, chosen, total=path.total, redundancy=options.redundancy)
     order, gains = _complete(passes, task, options, chosen, gains, path.total)
     falling = _first_negative(gains[: chosen.size])
