@@ -96,6 +96,11 @@ class ChoiceOptions(Options):
             f"optimizer='{self.optimizer}'",
         )
 
+    def identity(self) -> dict[str, Any]:
+        """As of all options; `auto` has the name of what was the default before it, and did the same."""
+        names = {"auto": "greedy", "greedy": "greedy, exact"}
+        return super().identity() | {"optimizer": names.get(self.optimizer, self.optimizer)}
+
     @property
     def greedy(self) -> bool:
         """Whether ranks are greedy's, all of them or as far as its work is bounded."""
