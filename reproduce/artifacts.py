@@ -22,7 +22,7 @@ import numpy as np
 
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.narration import Narrator
-from contrasift.options import RunOptions, TrainOptions
+from contrasift.options import RunOptions, SwitchOptions, TrainOptions
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages import classes as clustering
 from contrasift.pipeline.stages import select as selecting
@@ -31,6 +31,7 @@ from contrasift.pipeline.stages.embed import embed as embed_stage
 from contrasift.pipeline.stages.proxy import proxy_options
 from contrasift.pipeline.stages.scan import readable_positions, scan
 from contrasift.pipeline.stages.train import arm_schedule, in_steps, pool_latent_classes
+from contrasift.pipeline.stages.within import Selector
 from contrasift.pools import Pool, scan_pool
 from contrasift.store.atomic import load_array, read_json, write_json
 from contrasift.store.lock import held
@@ -39,6 +40,8 @@ from contrasift.store.tables import positions_of, read_table
 from reproduce.cell import Cell
 from reproduce.mixtures import make_pool
 
+# Wall seconds, and those of the process itself, which a shared machine leaves alone.
+_SECONDS = ("seconds", "cpu_seconds")
 _LOCK, _MADE, _PROXY = "run.lock", "made", "proxy.json"
 
 
@@ -121,7 +124,9 @@ class ArtifactCache:
                     max_steps=max_steps,
                     latent_classes=latent_classes,
                 )
-        self.used[kind] = {"part": key, "seconds": float(read_json(result)["seconds"])}
+        facts = read_json(result)
+        seconds = {name: float(facts[name]) for name in _SECONDS if name in facts}
+        self.used[kind] = {"part": key, **seconds}
         return folder / "run"
 
     def embedded(self, cell: Cell) -> Run:
@@ -222,7 +227,7 @@ class ArtifactCache:
 
         pool, everything = self._opened(cell)
         select = cell.options.select
-        if select.fraction == 1:
+        if select.fraction == 1 or cell.switches:
             return everything
         count = resolve_budget(everything.size, fraction=select.fraction, budget=select.budget)
         if cell.arm.kept == "labelled":
@@ -266,6 +271,8 @@ class ArtifactCache:
         Raises:
             Busy: another process is making it, or what it needs.
         """
+        if cell.switches:
+            return self._switched(cell)
         positions = self.positions(cell)
         options, max_steps = schedule(cell, positions.size, self.readable(cell).size)
         return self.training(
@@ -276,6 +283,69 @@ class ArtifactCache:
             max_steps=max_steps,
             latent_classes=self.latent_classes(cell),
         )
+
+    def _switched(self, cell: Cell) -> Path:
+        """The folder of a training that selects on its way, begun where equal ones part."""
+        key = _hash(cell.as_dict(), cell.seed)
+        folder = self.folder / "switched" / key
+        result = folder / "training" / "result.json"
+        if not result.is_file():
+            with _held(folder):
+                self._train_and_select(cell, folder)
+        facts = read_json(result)
+        self.used["train"] = {"part": key, **{name: float(facts[name]) for name in _SECONDS}}
+        chosen = facts["selections"]
+        total = {name: sum(float(one[name]) for one in chosen) for name in _SECONDS}
+        self.used["selections"] = {"part": f"selections {key}", **total}
+        return folder / "training"
+
+    def _train_and_select(self, cell: Cell, folder: Path) -> None:
+        from contrasift.training.pretrain import CHECKPOINT
+
+        run = Run(RunFolder(folder), cell.options, _Quiet(self.narrator), self.device)
+        run.pool = self.pool(cell)
+        scan(run)
+        own = folder / "training" / CHECKPOINT
+        if not own.is_file():
+            shared = self._before_switch(cell, run)
+            own.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(shared / CHECKPOINT, own)
+        last = cell.arm.kept == "last"
+        switch = Selector(run, cell.options, cell.seed, last=last).switch()
+        self._pretrain(cell, run, folder / "training", switch)
+
+    def _before_switch(self, cell: Cell, run: Run) -> Path:
+        """A training up to its first selection, which all share that differ after it."""
+        from contrasift.training.switching import Switch
+
+        class Reached(Exception):
+            """The checkpoint is there."""
+
+        def reached(moment: Any) -> Any:
+            raise Reached
+
+        train, switch = cell.options.train, cell.options.switch
+        made_of = (train.resolved().as_dict(), cell.seed, switch.select_after)
+        folder = self.folder / "before-switch" / _hash(run.pool.fingerprint, *made_of)
+        until = Switch(SwitchOptions(select_after=switch.select_after), reached, "before")
+        with _held(folder), contextlib.suppress(Reached):
+            self._pretrain(cell, run, folder / "run", until)
+        return folder / "run"
+
+    def _pretrain(self, cell: Cell, run: Run, folder: Path, switch: Any) -> None:
+        from contrasift.training.pretrain import pretrain
+
+        with self.narrator.progress(f"training {cell.key}", "steps") as progress:
+            pretrain(
+                run.pool,
+                readable_positions(run),
+                cell.options.train,
+                seed=cell.seed,
+                folder=folder,
+                device=self.device,
+                progress=progress,
+                switch=switch,
+            )
 
     def encoder(self, cell: Cell) -> Any:
         """The cell's encoder, trained or not."""

@@ -20,6 +20,7 @@ from contrasift.options import (
     Options,
     RunOptions,
     SelectOptions,
+    SwitchOptions,
     TrainOptions,
     option,
 )
@@ -199,14 +200,21 @@ class Cell:
         return self.chooses_by_dynamics or SUBSET_DIFFICULTY in self.measure.extra_metrics
 
     @property
+    def switches(self) -> bool:
+        """Whether the training selects on its way."""
+        return self.arm.trained and self.options.switch.select_after is not None
+
+    @property
     def needs_proxy(self) -> bool:
-        """Whether anything is chosen by embeddings."""
+        """Whether anything is chosen by the embeddings of a proxy."""
         select, classes = self.options.select, self.options.classes
         by_classes = "same_latent_class" in (
             self.options.train.negatives + self.options.train.negatives_schedule
         )
         if by_classes:
             return True
+        if self.switches:
+            return False
         if not self.arm.trained or self.arm.kept == "labelled" or select.fraction == 1:
             return False
         by_labels = classes.classes == "labels" and not classes.classes_file
@@ -233,6 +241,8 @@ class Cell:
             )
             run = dataclasses.replace(run, train=train, select=SelectOptions(fraction=1.0))
             arm = ArmOptions(trained=False)
+        if run.select.fraction == 1:
+            run = dataclasses.replace(run, switch=SwitchOptions())
         # How many seeds there are is the experiment's.
         compare = dataclasses.replace(run.compare, seeds=CompareOptions().seeds)
         cell = dataclasses.replace(self, options=dataclasses.replace(run, compare=compare), arm=arm)
@@ -242,6 +252,9 @@ class Cell:
 
     def _without_proxy(self) -> Cell:
         run = self.options
+        if self.switches and run.select.objective != "random":
+            embed = dataclasses.replace(run.embed, proxy_epochs=None, proxy_method="")
+            return dataclasses.replace(self, options=dataclasses.replace(run, embed=embed))
         select, classes = run.select, ClassesOptions()
         if select.fraction == 1:
             select = SelectOptions(fraction=1.0)

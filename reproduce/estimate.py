@@ -112,7 +112,8 @@ def estimate(
         n = len(pool)
         total = _EVALUATION_SECONDS * n / 10_000
         if cell.arm.trained:
-            count = n if cell.options.select.fraction == 1 else _budget(cell, n)
+            whole = cell.options.select.fraction == 1 or cell.switches
+            count = n if whole else _budget(cell, n)
             options, max_steps = schedule(cell, count, n)
             images = max_steps * options.batch_size if max_steps else options.epochs * count
             total += images * rates.of(options, pool, device)

@@ -211,6 +211,8 @@ def _training_facts(cell: Cell, artifacts: ArtifactCache) -> dict[str, Any]:
         facts["kept_kinds"] = dict(zip(names.tolist(), counts.tolist(), strict=True))
     if cell.needs_proxy:
         facts |= artifacts.class_facts(cell)
+    if cell.switches:
+        facts["selections"] = trained["selections"]
     if pool.labels is not None:
         known = pool.labels[positions]
         counts = np.bincount(known[known >= 0], minlength=len(pool.label_names))

@@ -226,3 +226,22 @@ def nu(
         div.append(float(distances[np.ix_(members, chosen)].mean()))
         shares.append(members.size / len(kept))
     return align, div, float(np.dot(shares, align)), float(np.dot(shares, div))
+
+
+def selected_batches(index, selected, key, *, batch_size, seed, first_step, mix, count):
+    """The batches of `count` steps after a switch, one place after another; see `SelectedBatches`.
+
+    `key(seed, step, index)` is the number that a place is sorted by in the pass that begins at a step.
+    """
+    others = round(mix * batch_size)
+    rest = [place for place in range(len(index)) if place not in selected]
+    parts = [(selected, batch_size - others), (rest, others)]
+    passes = []
+    for places, size in parts:
+        batches = []
+        while size and len(batches) < count:
+            begun = first_step + len(batches)
+            ordered = sorted(places, key=lambda i, at=begun: (key(seed, at, index[i]), index[i]))
+            batches += [ordered[at : at + size] for at in range(0, len(ordered) - size + 1, size)]
+        passes.append(batches if size else [[]] * count)
+    return [first + second for first, second in zip(*passes, strict=False)][:count]

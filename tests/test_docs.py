@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 import unicodedata
+import warnings
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,13 @@ BLOCKS = [
 def test_python_blocks_run(block):
     if "from reproduce" in block:  # not in a source archive
         pytest.importorskip("reproduce")
-    exec(compile(block, "documentation", "exec"), {})
+    if "transformers" in block:  # large, and of no extra
+        for name in ("accelerate", "transformers", "sentence_transformers"):
+            pytest.importorskip(name)
+    with warnings.catch_warnings():
+        if "pytorch_lightning" in block:  # its own calls to torch
+            warnings.filterwarnings("ignore", category=FutureWarning)
+        exec(compile(block, "documentation", "exec"), {})
 
 
 def test_there_are_blocks():

@@ -151,6 +151,7 @@ MISSING = {
         "max_steps": "--match steps",
         "workers": "pools on disk decode in threads of their own",
         "latent_classes": "of the run",
+        "switch": "--select-after, and the options beside it",
         "options": "its fields are the flags",
     },
 }

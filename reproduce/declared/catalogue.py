@@ -7,6 +7,7 @@ from reproduce.declared import (
     choices,
     figures,
     negatives,
+    one_training,
     selection,
 )
 from reproduce.declared.declaring import Experiment
@@ -28,6 +29,7 @@ EXPERIMENTS = _by_name(
             choices,
             negatives,
             bounds,
+            one_training,
         )
         for thing in vars(module).values()
         if isinstance(thing, Experiment)

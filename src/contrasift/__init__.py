@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # what editors and type checkers read; at run time `__getattr
     from contrasift.training.encoders import Encoder
     from contrasift.training.loading import load_encoder
     from contrasift.training.pretrain import TrainingResult, pretrain, untrained_encoder
+    from contrasift.training.sampler import SelectedSampler
+    from contrasift.training.selecting import SelectWithin
 
     __version__: str
 
@@ -59,6 +61,8 @@ _HOME = {
     "NegativeStatistics": "contrasift.training.callbacks",
     "Pool": "contrasift.pools",
     "RunFolderError": "contrasift.errors",
+    "SelectWithin": "contrasift.training.selecting",
+    "SelectedSampler": "contrasift.training.sampler",
     "Selection": "contrasift.results",
     "Sifted": "contrasift.inference.stream",
     "Sifter": "contrasift.inference.stream",
@@ -94,6 +98,8 @@ __all__ = [
     "NegativeStatistics",
     "Pool",
     "RunFolderError",
+    "SelectWithin",
+    "SelectedSampler",
     "Selection",
     "Sifted",
     "Sifter",

@@ -227,6 +227,9 @@ class TestMemory:
             latent_classes(rows, searching=Searching(memory_limit=300 << 20))
         latent_classes(rows, searching=Searching(memory_limit=2 << 30))
 
+    def test_ten_million_rows_fit_where_they_were_measured(self):
+        assert 9e9 < check_memory(10_000_000, 64, 10, limit=12 * 10**9) < 12e9
+
     def test_grows_with_the_rows(self):
         assert check_memory(10_000_000, 64, 10, None) > 9 * check_memory(
             1_000_000, 64, 10, None

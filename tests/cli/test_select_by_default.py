@@ -180,9 +180,9 @@ def test_what_was_dropped_is_behind_the_least_central(rows):
 def test_few_rows_are_one_class_and_a_word_says_so(rows):
     np.save("few.npy", rows[:5])
     done = run("select", "few.npy", "--fraction", 0.4, "--out", "o")
-    assert "among fewer than 50 rows nearly all are each other's neighbours" in said(done)
-    assert len(cs.latent_classes(rows[:49]).names) == 1
-    assert len(cs.latent_classes(rows[:49], method="graph").names) > 1
+    assert "among fewer than 20 rows nearly all are each other's neighbours" in said(done)
+    assert len(cs.latent_classes(rows[:19]).names) == 1
+    assert len(cs.latent_classes(rows[:19], method="graph").names) > 1
     assert len(cs.latent_classes(rows[:100]).names) > 1
 
 

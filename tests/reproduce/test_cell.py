@@ -29,7 +29,12 @@ def test_an_option_that_does_not_exist(name):
     ("first", "second"),
     [
         ({"select.fraction": 1.0}, {"select.fraction": 1.0, "select.objective": "coverage"}),
+        ({"select.fraction": 1.0}, {"select.fraction": 1.0, "switch.select_after": 5}),
         ({"select.objective": "random"}, {"select.objective": "random", "embed.views": 9}),
+        (
+            {"switch.select_after": 5},
+            {"switch.select_after": 5, "embed.proxy_epochs": 9, "embed.proxy_method": "moco"},
+        ),
         (
             {"select.objective": "random-per-class", "classes.classes": "labels"},
             {
@@ -56,6 +61,8 @@ def test_cells_that_differ_only_in_what_has_no_effect_are_equal(first, second):
         {"mixture.corrupted": 0.5},
         {"compare.match": "steps"},
         {"select.objective": "random-per-class"},
+        {"switch.select_after": 5},
+        {"train.decay_after": 5},
     ],
 )
 def test_a_changed_option_makes_another_cell(change):

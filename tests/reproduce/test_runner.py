@@ -50,7 +50,7 @@ def timeless(value):
         return {
             name: timeless(one)
             for name, one in value.items()
-            if name not in ("seconds", "finished", "commit")
+            if name not in ("seconds", "cpu_seconds", "finished", "commit")
         }
     return value
 
@@ -106,6 +106,26 @@ def test_the_worst_are_the_end_of_the_ranking(finished):
     )
     assert len(first) == len(last) == 29
     assert not first & last
+
+
+def test_trainings_that_select_on_their_way_share_what_comes_before(tmp_path):
+    base = {"pool.pool": "digits", "pool.limit": 80, "select.fraction": 0.3, "embed.views": 1,
+            "switch.select_after": 1, "train.epochs": 2, "train.architecture": "narrow:0.125",
+            "train.batch_size": 16, "classes.classes": "none"}  # fmt: skip
+    artifacts, chosen = ArtifactCache(tmp_path, QUIET, "cpu"), {}
+    for name, more in {
+        "first": {},
+        "last": {"arm.kept": "last"},
+        "random": {"select.objective": "random"},
+    }.items():
+        folder = artifacts.trained(Cell.of(base | more, 3))
+        chosen[name] = set(np.load(folder / "selections" / "1" / "selected.npy").tolist())
+        assert {"train", "selections"} <= set(artifacts.used)
+        assert artifacts.used["train"]["cpu_seconds"] > 0
+    assert len(list((tmp_path / "before-switch").iterdir())) == 1
+    assert {len(rows) for rows in chosen.values()} == {24}
+    assert not chosen["first"] & chosen["last"]
+    assert chosen["random"] not in (chosen["first"], chosen["last"])
 
 
 def test_classes_that_are_mostly_junk_are_left_out_by_hand(tmp_path):

@@ -60,7 +60,7 @@ def latent_classes(
     `kmeans`: faiss, with a number of classes that is given or chosen. `few-labels`: logistic
     regression on the rows whose labels are known. `propagate`: known labels spread over the graph.
     `labels`: the labels as they are. `none`: one class. `auto`: `graph`, unless a number of classes is asked for; then
-    `kmeans`; of fewer than 50 rows one class, since nearly all are each other's neighbours.
+    `kmeans`; of fewer than 20 rows one class, since nearly all are each other's neighbours.
 
     Rows are whitened first by default: centred, reduced to their leading components, brought to
     the same variance in each and scaled to length one. Without, they are scaled to length one

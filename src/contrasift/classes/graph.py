@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from contrasift.arrays import row_blocks
 from contrasift.classes.neighbours import Searching, nearest_neighbours
 from contrasift.errors import UsageError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 GRAPHS = ("mutual", "union")
 
@@ -95,6 +97,8 @@ def modularity(graph: NeighbourGraph, codes: np.ndarray) -> float:
 
 def class_means(points: np.ndarray, codes: np.ndarray, n_classes: int) -> np.ndarray:
     """Mean row of every class in float64; rows with a negative code are left out."""
+    from scipy.sparse import csr_matrix
+
     sums = np.zeros((n_classes, points.shape[1]))
     for block in row_blocks(points.shape[0], 8 * points.shape[1]):
         part, own = points[block].astype(np.float64), codes[block]
@@ -187,6 +191,8 @@ def propagate(
     strength = np.bincount(ends, weights=weights, minlength=graph.n)
     scale = np.divide(1, np.sqrt(strength), out=np.zeros(graph.n), where=strength > 0)
     along = (_SPREAD * weights * scale[ends] * scale[others]).astype(np.float32)
+    from scipy.sparse import csr_matrix
+
     step = csr_matrix((along, (ends, others)), shape=(graph.n, graph.n))
     labelled = np.flatnonzero(known >= 0)
     best, total = np.zeros(graph.n, np.float32), np.zeros(graph.n)

@@ -152,6 +152,8 @@ def _from_lists(
             keep(piece, search_lists(points[rows], rows, lists, k, probed))
 
     if how.elsewhere is None:
+        # Compiled here: a thread that waits for another's compiling keeps the lists for good.
+        search_lists(points[:1], np.zeros(1, np.int64), lists, k, probed)
         in_threads(work, how.threads)
     elif waiting:
         for piece, near in how.elsewhere(points, lists, k, probed, list(waiting)):
@@ -186,7 +188,10 @@ def check_memory(n: int, width: int, k: int, limit: int | None) -> int:
     Raises:
         UsageError: more than the limit; says what would fit.
     """
-    fixed, each = 400 << 20, 8 * width + 128 * k + 100
+    # The rows; then what is larger: the rows again in lists with the neighbours found, or the graph
+    # as arrays and as NetworKit holds it, of which 64 bytes a neighbour were measured.
+    lists, graph = 5 * width + 16 * k + 100, 80 * k
+    fixed, each = 400 << 20, 4 * width + max(lists, graph)
     needed = fixed + n * each
     if limit is not None and needed > limit:
         fits = max(1, (limit - fixed) // each)

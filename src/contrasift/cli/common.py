@@ -140,6 +140,7 @@ _STAGES_OF = {
     "classes": ("classes",),
     "select": ("select",),
     "train": ("proxy", "train"),
+    "switch": ("train",),
 }
 # Options of `train` that the proxy does not share: see `proxy_options`.
 _NOT_OF_THE_PROXY = ("negatives", "negatives_schedule", "queue_reserve")

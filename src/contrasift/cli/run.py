@@ -22,6 +22,7 @@ from contrasift.options import (
     PoolOptions,
     RunOptions,
     SelectOptions,
+    SwitchOptions,
     TrainOptions,
 )
 
@@ -32,6 +33,7 @@ from contrasift.options import (
     ClassesOptions,
     SelectOptions,
     TrainOptions,
+    SwitchOptions,
     CompareOptions,
     hide=["pool"],
     first=["fraction", "encoder", "epochs"],
@@ -74,10 +76,15 @@ def run_command(
 
         contrasift run photos/ --labels folders --fraction 0.4 --epochs 100 --out runs/photos
 
+        contrasift run photos/ --select-after 5 --fraction 0.4 --epochs 20
+
         contrasift run --recipe recipe.yaml --out runs/again
     """
     if pool is not None:
         given["pool"] = pool
+    if "select_after" in given:
+        # One training, which needs no other beside it; flags may ask for more.
+        given = {"seeds": 1, "against": ""} | given
     options = merge_options(recipe, given)
     if not options.pool.pool:
         raise UsageError(

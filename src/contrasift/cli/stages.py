@@ -33,6 +33,7 @@ from contrasift.options import (
     EmbedOptions,
     MatrixReading,
     PoolOptions,
+    SwitchOptions,
     TrainOptions,
 )
 
@@ -184,7 +185,7 @@ def _classes_of_matrix(
     print(f"{facts['n_classes']:,} classes by {facts['method']} -> {table}")
 
 
-@with_options(TrainOptions, CompareOptions, hide=["seeds", "jobs"], first=["epochs"])
+@with_options(TrainOptions, SwitchOptions, CompareOptions, hide=["seeds", "jobs"], first=["epochs"])
 def train_command(
     folder: RunArgument,
     subset: Annotated[

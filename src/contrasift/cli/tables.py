@@ -115,8 +115,10 @@ def _accuracy(result: Mapping[str, Any] | None) -> str:
 
 
 def _payback(summary: Mapping[str, Any]) -> str:
-    from contrasift.report.verdict import judges_that_gain
+    from contrasift.report.verdict import judges_that_gain, without_selecting
 
+    if without := without_selecting(summary):
+        return without
     saved = summary.get("saved_per_training_seconds")
     if summary["match"] != "epochs" or not judges_that_gain(summary):
         return f"Choosing took {summary['selection_seconds']:,.1f} s."

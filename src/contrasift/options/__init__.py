@@ -4,6 +4,7 @@ from contrasift.options.choosing import ClassesOptions, EmbedOptions, PoolOption
 from contrasift.options.declaring import Options, option
 from contrasift.options.run import GROUPS, CompareOptions, RunOptions
 from contrasift.options.selecting import ChoiceOptions, MatrixOptions, MatrixReading, SelectOptions
+from contrasift.options.switching import SwitchOptions
 from contrasift.options.training import (
     METHODS,
     DynamicsOptions,
@@ -28,6 +29,7 @@ __all__ = [
     "PoolOptions",
     "RunOptions",
     "SelectOptions",
+    "SwitchOptions",
     "TrainOptions",
     "option",
     "parse_epochs",

@@ -12,6 +12,7 @@ from contrasift.errors import UsageError
 from contrasift.options.choosing import ClassesOptions, EmbedOptions, PoolOptions
 from contrasift.options.declaring import Options, option, require
 from contrasift.options.selecting import SelectOptions
+from contrasift.options.switching import SwitchOptions
 from contrasift.options.training import TrainOptions
 from contrasift.options.words import Matched
 
@@ -82,6 +83,7 @@ GROUPS: dict[str, type[Options]] = {
     "classes": ClassesOptions,
     "select": SelectOptions,
     "train": TrainOptions,
+    "switch": SwitchOptions,
     "compare": CompareOptions,
 }
 
@@ -95,6 +97,7 @@ class RunOptions:
     classes: ClassesOptions = field(default_factory=ClassesOptions)
     select: SelectOptions = field(default_factory=lambda: SelectOptions(fraction=0.2))
     train: TrainOptions = field(default_factory=TrainOptions)
+    switch: SwitchOptions = field(default_factory=SwitchOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
 
     def as_dict(self) -> dict[str, dict[str, Any]]:

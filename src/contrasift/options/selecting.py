@@ -27,7 +27,7 @@ from contrasift.options.words import (
 # Ways to classes that need embeddings alone.
 METHODS_OF_A_MATRIX = ("auto", "graph", "kmeans", "none")
 # Of fewer rows nearly all are each other's nearest neighbours, and tell no groups apart.
-LEAST_ROWS_FOR_CLASSES = 50
+LEAST_ROWS_FOR_CLASSES = 20
 # Those that need more, which `contrasift classes` takes.
 _FURTHER_METHODS = ("few-labels", "propagate", "labels", "zero-shot")
 

@@ -120,6 +120,11 @@ class TrainOptions(Options):
     warmup_epochs: int | None = option(
         None, "Epochs in which the learning rate rises; default: a twentieth of all steps."
     )
+    decay_after: int | None = option(
+        None,
+        "Epochs before the cosine begins, the warm-up among them; default: it follows the warm-up.",
+        later=True,
+    )
     weight_decay: float = option(1e-6, "Weight decay.")
     temperature: float | None = option(
         None, "Temperature of the loss with negatives; default: 0.5 for simclr, 0.2 for moco."
@@ -196,6 +201,11 @@ class TrainOptions(Options):
             self.warmup_epochs is None or 0 <= self.warmup_epochs < self.epochs,
             "warmup_epochs= below epochs=",
             self.warmup_epochs,
+        )
+        require(
+            self.decay_after is None or 0 <= self.decay_after < self.epochs,
+            "decay_after= below epochs=",
+            self.decay_after,
         )
         self._check_devices()
         require(self.queue_size >= 1, "queue_size= of at least 1", self.queue_size)

@@ -40,6 +40,7 @@ StepRule = Literal["adam", "sgd", "lars"]
 Schedule = Literal["cosine", "constant"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Matched = Literal["epochs", "steps"]
+SelectWith = Literal["encoder", "average"]
 
 Search = Literal["auto", "exact", "approximate"]
 # As sentence-transformers spells them.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from contrasift.evaluation import METRICS
+from contrasift.report.words import duration, percent
 
 _RANDOM = ("random-per-class", "random")
 _ADVICE = (
@@ -65,6 +66,21 @@ def verdict(summary: Mapping[str, Any]) -> list[str]:
     if rest:
         sentences.append(f"Not significant: {_listed(summary, rest)}.")
     return sentences
+
+
+def without_selecting(summary: Mapping[str, Any]) -> str:
+    """What a training that selected on its way would have been on everything; empty for others."""
+    one = summary.get("one_training")
+    if not one:
+        return ""
+    total = one["training_seconds"] + one["selection_seconds"]
+    epoch = one["seconds_of_an_epoch_on_everything"]
+    return (
+        f"Selecting within the training took {duration(one['selection_seconds'])} of its "
+        f"{duration(total)} ({percent(one['selection_seconds'] / total)}). Its {one['epochs']:.0f} "
+        f"epochs would have taken {duration(one['epochs'] * epoch)} on everything, where an epoch "
+        f"took {duration(epoch)}; the same time has {total / epoch:.1f} epochs on everything."
+    )
 
 
 def _ends(summary: Mapping[str, Any]) -> list[tuple[str, float, float]]:

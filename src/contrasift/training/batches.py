@@ -94,6 +94,9 @@ class EpochBatches(Sampler[list[int]]):
 
     Attributes:
         first_epoch: how many epochs earlier sittings have finished.
+        positions: places in the pool, by their index.
+        batch_size: examples in a step.
+        seed: of the order.
     """
 
     def __init__(self, source: ImagePool, positions: np.ndarray, batch_size: int, seed: int):
@@ -104,10 +107,10 @@ class EpochBatches(Sampler[list[int]]):
                 f"Pass batch_size={len(positions)} or smaller, or train on more examples",
             )
         # Sorted by index: the same set of examples is the same run, however it was listed.
-        self._positions = positions[np.argsort(source.index[positions], kind="stable")]
-        self._index = source.index[self._positions]
-        self._batch_size = batch_size
-        self._seed = seed
+        self.positions = positions[np.argsort(source.index[positions], kind="stable")]
+        self._index = source.index[self.positions]
+        self.batch_size = batch_size
+        self.seed = seed
         self._epoch = 0
         self.first_epoch = 0
 
@@ -116,14 +119,64 @@ class EpochBatches(Sampler[list[int]]):
         self._epoch = self.first_epoch + epoch
 
     def __len__(self) -> int:
-        return len(self._positions) // self._batch_size
+        return len(self.positions) // self.batch_size
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        order = epoch_order(self._seed, self._epoch, self._index)
-        own = self._batch_size // n_processes()
+        order = epoch_order(self.seed, self._epoch, self._index)
+        own = self.batch_size // n_processes()
         for step in range(len(self)):
-            start = step * self._batch_size + rank() * own
-            yield self._positions[order[start : start + own]]
+            start = step * self.batch_size + rank() * own
+            yield self.positions[order[start : start + own]]
+
+
+class OrderedPasses:
+    """Pass after pass over some places, so many a step; each pass leaves out what fills no step.
+
+    A pass has a new order, a function of the seed and of the step at which it begins.
+
+    Args:
+        places: int64 [m].
+        index: int64 [m]; their stable indices.
+        count: how many a step takes, at least 1.
+        seed: of the order.
+        first_step: at which the first pass begins.
+
+    Raises:
+        UsageError: fewer than a step takes.
+    """
+
+    def __init__(
+        self, places: np.ndarray, index: np.ndarray, count: int, seed: int, first_step: int = 0
+    ):
+        if len(places) < count:
+            raise UsageError(
+                f"at least {count} examples, as many as a batch takes of them",
+                f"{len(places)}",
+                "Select more, or pass a smaller batch_size= or another mix=",
+            )
+        by_index = np.argsort(index, kind="stable")
+        self._places, self._index = places[by_index], index[by_index]
+        self._count, self._seed, self._first = count, seed, first_step
+        self._steps = len(places) // count
+        self._begun, self._order = -1, self._places
+
+    def at(self, step: int) -> np.ndarray:
+        """The places of a step, `first_step` or a later one."""
+        place = (step - self._first) % self._steps
+        if step - place != self._begun:
+            self._begun = step - place
+            self._order = self._places[epoch_order(self._seed, self._begun, self._index)]
+        return self._order[place * self._count : (place + 1) * self._count]
+
+
+def spread_among(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Both together, the second spread evenly, so that equal shares of a batch have as many of it."""
+    size = len(first) + len(second)
+    theirs = np.zeros(size, dtype=bool)
+    theirs[np.arange(len(second)) * size // max(len(second), 1)] = True
+    joined = np.empty(size, dtype=first.dtype)
+    joined[theirs], joined[~theirs] = second, first
+    return joined
 
 
 class RowBatches(Sampler[list[int]]):

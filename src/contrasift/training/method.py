@@ -22,17 +22,21 @@ from contrasift.training.views import Augmentation, random_views
 _PARTS_SEED = 1 << 40
 
 
-def learning_rate_factor(step: int, warmup: int, total: int, schedule: str = "cosine") -> float:
+def learning_rate_factor(
+    step: int, warmup: int, total: int, schedule: str = "cosine", decay_from: int = 0
+) -> float:
     """Share of the peak learning rate at a step: a linear rise, then half a cosine down to 0.
 
-    (step + 1)/warmup for step < warmup, then (1 + cos(π·(step − warmup)/(total − warmup)))/2, or 1
-    for the schedule `constant`.
+    (step + 1)/warmup for step < warmup, then 1 up to step d, then
+    (1 + cos(π·(step − d)/(total − d)))/2; d is `decay_from`, or the end of the warm-up if that is
+    later, or never for the schedule `constant`.
     """
     if step < warmup:
         return (step + 1) / warmup
-    if schedule == "constant":
+    begin = max(warmup, decay_from)
+    if schedule == "constant" or step < begin:
         return 1.0
-    return (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup))) / 2
+    return (1 + math.cos(math.pi * (step - begin) / max(1, total - begin))) / 2
 
 
 class TwoViews(lightning.LightningModule, ABC):
@@ -50,6 +54,7 @@ class TwoViews(lightning.LightningModule, ABC):
         total_steps: of the run, over all sittings.
         tags: labels and latent classes, for policies that compare them.
         checkpoint: what `EpochRecorder` saved, to go on from.
+        switched_at: the step of the first selection within the training, if there is one.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class TwoViews(lightning.LightningModule, ABC):
         total_steps: int,
         tags: PoolTags | None = None,
         checkpoint: dict[str, Any] | None = None,
+        switched_at: int | None = None,
     ):
         super().__init__()
         self.encoder = encoder
@@ -77,6 +83,7 @@ class TwoViews(lightning.LightningModule, ABC):
         self._augmentation = augmentation
         self._mirror = mirror
         self._checkpoint = checkpoint
+        self._switched_at = switched_at
         with torch.random.fork_rng(devices=[]):
             # Layers draw their weights from the global generator; there is no other way in torch.
             torch.default_generator.manual_seed(seed + _PARTS_SEED)
@@ -116,6 +123,13 @@ class TwoViews(lightning.LightningModule, ABC):
         """The step of the run."""
         return self.steps_before + self.global_step
 
+    @property
+    def draw(self) -> int:
+        """What views are drawn by: the epoch; the step once an epoch may show an example twice."""
+        step = self.step
+        switched = self._switched_at is not None and step >= self._switched_at
+        return step if switched else self.epoch
+
     def training_step(self, batch: list[torch.Tensor]) -> torch.Tensor:
         """The loss of one batch."""
         images, index = batch
@@ -124,7 +138,7 @@ class TwoViews(lightning.LightningModule, ABC):
             index,
             (0, 1),
             seed=self.seed,
-            epoch=self.epoch,
+            epoch=self.draw,
             augmentation=self._augmentation,
             mirror=self._mirror,
         )
@@ -146,8 +160,10 @@ class TwoViews(lightning.LightningModule, ABC):
             warmup = max(1, total // 20)
         else:
             warmup = round(options.warmup_epochs / options.epochs * total)
+        decay_from = round((options.decay_after or 0) / options.epochs * total)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, warmup, total, options.schedule)
+            optimizer,
+            lambda step: learning_rate_factor(step, warmup, total, options.schedule, decay_from),
         )
         if self._checkpoint is not None:
             # A copy: spawned processes of several devices share the memory of what they were sent.

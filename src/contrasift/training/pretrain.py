@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ from contrasift.training.devices import (
 )
 from contrasift.training.encoders import Encoder, build_encoder, save_encoder
 from contrasift.training.progress import show_progress
+from contrasift.training.splitting import joined_statistics
+from contrasift.training.switching import SelectedBatches, Selections, Switch
 from contrasift.training.views import AUGMENTATIONS, choose_augmentation
 
 ENCODER = "encoder.safetensors"
@@ -53,6 +55,8 @@ class TrainingResult:
         examples: how many there were to train on.
         seconds: time of the training, over all sittings; work that was lost is not counted.
         loss: mean of the last epoch.
+        cpu_seconds: of this process during the training.
+        selections: what was selected on the way, in order; their seconds are no part of `seconds`.
     """
 
     folder: Path
@@ -62,6 +66,8 @@ class TrainingResult:
     examples: int
     seconds: float
     loss: float
+    cpu_seconds: float = 0.0
+    selections: list[dict[str, Any]] = field(default_factory=list)
 
 
 def pretrain(
@@ -76,6 +82,7 @@ def pretrain(
     max_steps: int | None = None,
     workers: int = 0,
     latent_classes: np.ndarray | None = None,
+    switch: Switch | None = None,
 ) -> TrainingResult:
     """Train a new encoder on part of a pool, or go on with the run that the folder holds.
 
@@ -98,6 +105,8 @@ def pretrain(
         workers: processes that read images in the background, for pools on disk.
         latent_classes: int [m]; class code by place in the pool, −1 for none; for the policy
             `same_latent_class`.
+        switch: selects among the examples on the way: see `contrasift.training.switching`. An
+            epoch keeps its number of steps.
 
     Returns:
         What was trained; at once, if the folder holds this very run, finished.
@@ -117,7 +126,11 @@ def pretrain(
     batches = EpochBatches(pool, places, options.batch_size, seed)
     total_steps = max_steps or options.epochs * len(batches)
     tags = PoolTags.of(pool, latent_classes)
-    run = _describe_run(pool, places, options, seed, total_steps, required_tags(options, tags))
+    run = _describe_run(
+        pool, places, options, seed, total_steps, required_tags(options, tags), switch
+    )
+    epochs = -(-total_steps // len(batches))
+    moments = switch.options.epochs(epochs) if switch is not None else ()
     finished = _claim_folder(folder, run)
     if finished is not None:
         return finished
@@ -126,19 +139,12 @@ def pretrain(
     shown = progress if isinstance(progress, bool) else False
     with show_progress("training", "steps", shown) as bar:
         report = bar if isinstance(progress, bool) else progress
-        history = _fit(
-            encoder,
-            pool,
-            tags,
-            batches,
-            options,
-            run,
-            folder,
-            choose_device(device),
-            report,
-            workers,
+        work = _Work(
+            encoder, pool, tags, options, run, folder, choose_device(device), report, workers
         )
-    return _finish(folder, encoder, run, history)
+        selections = Selections(switch, folder, moments) if switch is not None else None
+        history = _fit(work, batches, selections)
+    return _finish(folder, encoder, run, history, selections)
 
 
 def untrained_encoder(options: TrainOptions, channels: int, image_size: int, seed: int) -> Encoder:
@@ -161,6 +167,7 @@ def _describe_run(
     seed: int,
     total_steps: int,
     tags: dict[str, np.ndarray],
+    switch: Switch | None,
 ) -> dict[str, Any]:
     """Everything that decides what the weights will be, and a fingerprint of it."""
     run = {
@@ -174,6 +181,7 @@ def _describe_run(
         "mirror": bool(pool.mirror),
         "augmentation": choose_augmentation(options.augmentation, pool.channels, pool.image_size),
         "tags_sha256": {name: array_sha256(values) for name, values in tags.items()},
+        **({} if switch is None else {"switch": switch.describe()}),
     }
     return {**run, "fingerprint": json_fingerprint(run)}
 
@@ -207,6 +215,7 @@ def _finish(
     encoder: Encoder,
     run: dict[str, Any],
     history: list[dict[str, Any]],
+    selections: Selections | None,
 ) -> TrainingResult:
     """Write the encoder, then the result that vouches for it; the checkpoint has done its duty."""
     save_encoder(encoder, folder / ENCODER)
@@ -216,6 +225,8 @@ def _finish(
         "examples": int(run["examples"]),
         "seconds": sum(row["seconds"] for row in history),
         "loss": history[-1]["loss"],
+        "cpu_seconds": sum(row.get("cpu_seconds", 0.0) for row in history),
+        "selections": [] if selections is None else selections.facts(),
     }
     _write_json(folder / _RESULT, kept)
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -226,62 +237,99 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
-def _fit(
-    encoder: Encoder,
-    pool: ImagePool,
-    tags: PoolTags,
-    batches: EpochBatches,
-    options: TrainOptions,
-    run: dict[str, Any],
-    folder: Path,
-    device: torch.device,
-    report: Progress,
-    workers: int,
-) -> list[dict[str, Any]]:
-    """Let Lightning train, from the last checkpoint if there is one; gives the log of all epochs."""
-    with _quiet_lightning(), reports(report, options.devices) as reported:
-        import pytorch_lightning as lightning
+@dataclass(frozen=True)
+class _Work:
+    """What stays the same from the first step of a training to the last."""
 
-        from contrasift.training.methods import MODULES
-        from contrasift.training.recording import EpochRecorder, LoaderInPlace
-        from contrasift.training.splitting import joined_statistics
+    encoder: Encoder
+    pool: ImagePool
+    tags: PoolTags
+    options: TrainOptions
+    run: dict[str, Any]
+    folder: Path
+    device: torch.device
+    report: Progress
+    workers: int
 
-        saved = folder / CHECKPOINT
-        checkpoint = torch.load(saved, "cpu", weights_only=True) if saved.is_file() else None
-        wanted = parse_epochs(options.keep_epochs, options.epochs)
-        kept = (copy.deepcopy(encoder), wanted) if wanted else None
-        recorder = EpochRecorder(saved, folder / METRICS, reported, checkpoint, kept)
-        module = MODULES[options.method](
-            copy.deepcopy(encoder),
-            options,
-            augmentation=AUGMENTATIONS[run["augmentation"]],
-            mirror=run["mirror"],
-            seed=run["seed"],
-            total_steps=run["total_steps"],
-            tags=tags,
-            checkpoint=checkpoint,
-        )
-        left = run["total_steps"] - module.steps_before
-        if left:
-            batches.first_epoch = module.epochs_before
-            trainer = lightning.Trainer(
-                **where_to_train(device, options),
-                max_epochs=-(-left // len(batches)),
-                max_steps=left,
-                callbacks=[recorder],
-                logger=_tensorboard(folder),
-                default_root_dir=folder,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                use_distributed_sampler=False,
-            )
-            with _keyboard_interrupt(trainer), errors_of_processes():
-                trainer.fit(module, datamodule=LoaderInPlace(pool, batches, workers))
+    def checkpoint(self) -> dict[str, Any] | None:
+        """What there is to go on from."""
+        saved = self.folder / CHECKPOINT
+        return torch.load(saved, "cpu", weights_only=True) if saved.is_file() else None
+
+
+def _fit(work: _Work, batches: EpochBatches, selections: Selections | None) -> list[dict[str, Any]]:
+    """Train from the last checkpoint to the end, one selection after the other; gives the log."""
+    encoder, total = work.encoder, work.run["total_steps"]
+    starts = [epoch * len(batches) for epoch in (selections.moments if selections else ())]
+    with _quiet_lightning(), reports(work.report, work.options.devices) as reported:
+        for number, end in enumerate([*starts, total]):
+            checkpoint = work.checkpoint()
+            if checkpoint is not None and checkpoint["steps"] >= end:
+                continue
+            order: EpochBatches | SelectedBatches = batches
+            if number:
+                assert selections is not None
+                assert checkpoint is not None
+                order = selections.batches(
+                    number, checkpoint, encoder, work.pool, batches, first_step=starts[number - 1]
+                )
+            about = selections.about(number, batches) if selections else {}
+            _fit_until(work, end, order, starts, reported, about)
         # It may have been trained in another process, or with split batch norm.
-        trained = torch.load(saved, "cpu", weights_only=True)
+        trained = work.checkpoint()
+        assert trained is not None
         encoder.load_state_dict(joined_statistics(trained["encoder"], encoder.state_dict()))
         return trained["history"]
+
+
+def _fit_until(
+    work: _Work,
+    end: int,
+    batches: EpochBatches | SelectedBatches,
+    starts: list[int],
+    report: Progress,
+    about: dict[str, Any],
+) -> None:
+    """Let Lightning train up to a step, from the last checkpoint if there is one."""
+    import pytorch_lightning as lightning
+
+    from contrasift.training.methods import MODULES
+    from contrasift.training.recording import EpochRecorder, LoaderInPlace
+
+    options, run, folder = work.options, work.run, work.folder
+    checkpoint = work.checkpoint()
+    wanted = parse_epochs(options.keep_epochs, options.epochs)
+    kept = (copy.deepcopy(work.encoder), wanted) if wanted else None
+    recorder = EpochRecorder(
+        folder / CHECKPOINT, folder / METRICS, report, checkpoint, kept, **about
+    )
+    module = MODULES[options.method](
+        copy.deepcopy(work.encoder),
+        options,
+        augmentation=AUGMENTATIONS[run["augmentation"]],
+        mirror=run["mirror"],
+        seed=run["seed"],
+        total_steps=run["total_steps"],
+        tags=work.tags,
+        checkpoint=checkpoint,
+        switched_at=starts[0] if starts else None,
+    )
+    left = end - module.steps_before
+    batches.first_epoch = module.epochs_before
+    trainer = lightning.Trainer(
+        **where_to_train(work.device, options),
+        max_epochs=-(-left // len(batches)),
+        max_steps=left,
+        callbacks=[recorder],
+        logger=_tensorboard(folder),
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    with _keyboard_interrupt(trainer), errors_of_processes():
+        trainer.fit(module, datamodule=LoaderInPlace(work.pool, batches, work.workers))
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from contrasift.narration import Progress
 from contrasift.negatives.processes import gathered_rows, n_processes
 from contrasift.store.atomic import atomic_path
-from contrasift.training.batches import EpochBatches, ImagePool, load_batches
+from contrasift.training.batches import ImagePool, load_batches
 from contrasift.training.checkpoints import save_state
 from contrasift.training.encoders import Encoder, save_encoder
 from contrasift.training.joining import average_statistics
@@ -31,7 +32,7 @@ class LoaderInPlace(lightning.LightningDataModule):
     And says what of a batch goes to the device.
     """
 
-    def __init__(self, source: ImagePool, batches: EpochBatches, workers: int):
+    def __init__(self, source: ImagePool, batches: Sampler[Any], workers: int):
         super().__init__()
         self._about = source, batches, workers
 
@@ -59,7 +60,8 @@ class EpochRecorder(lightning.Callback):
     short (Lightning 2.6). Of several processes the first writes; what differs between them, the
     statistics of batch norm and the figures of an epoch, is averaged over all.
 
-    `kept` is a plain encoder to save the weights with, and after which epochs to do so.
+    `kept` is a plain encoder to save the weights with, and after which epochs to do so;
+    `trained_on` are columns on the examples, `selected` hashes of the selections so far.
 
     Attributes:
         history: one row an epoch, also those of earlier sittings.
@@ -72,6 +74,8 @@ class EpochRecorder(lightning.Callback):
         report: Progress,
         checkpoint: dict[str, Any] | None = None,
         kept: tuple[Encoder, frozenset[int]] | None = None,
+        trained_on: Mapping[str, int] | None = None,
+        selected: Mapping[str, str] | None = None,
     ):
         self.history: list[dict[str, Any]] = [] if checkpoint is None else checkpoint["history"]
         self._precision = {} if checkpoint is None else checkpoint.get("precision", {})
@@ -79,13 +83,15 @@ class EpochRecorder(lightning.Callback):
         self._checkpoint_file = checkpoint_file
         self._metrics_file = metrics_file
         self._report = report
-        self._tick = time.perf_counter()
+        self._trained_on = dict(trained_on or {})
+        self._selected = dict(selected or {})
+        self._tick, self._cpu = time.perf_counter(), time.process_time()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin to count the time, in the process that does the work, with the scale it had."""
         if self._precision:
             trainer.precision_plugin.load_state_dict(self._precision)
-        self._tick = time.perf_counter()
+        self._tick, self._cpu = time.perf_counter(), time.process_time()
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -96,8 +102,9 @@ class EpochRecorder(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Record and save."""
-        now = time.perf_counter()
+        now, cpu = time.perf_counter(), time.process_time()
         seconds, self._tick = now - self._tick, now
+        cpu_seconds, self._cpu = cpu - self._cpu, cpu
         losses = torch.stack(pl_module.losses)
         pl_module.losses.clear()
         row = {
@@ -106,7 +113,9 @@ class EpochRecorder(lightning.Callback):
             "loss": gathered_rows(losses).cpu().double().mean().item(),
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
             "images_per_second": len(losses) * pl_module.options.batch_size / seconds,
+            **self._trained_on,
             **_mean_of_all(pl_module.epoch_figures(), losses.device),
         }
         average_statistics(pl_module)
@@ -119,7 +128,8 @@ class EpochRecorder(lightning.Callback):
     def _save(self, trainer: Any, module: TwoViews) -> None:
         # The table first: a row too many is rewritten on resuming, one too few would stay lost.
         text = io.StringIO()
-        writer = csv.DictWriter(text, self.history[0].keys(), lineterminator="\n")
+        # Epochs of an earlier version may have fewer columns.
+        writer = csv.DictWriter(text, self.history[-1].keys(), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.history)
         with atomic_path(self._metrics_file) as temporary:
@@ -132,6 +142,7 @@ class EpochRecorder(lightning.Callback):
             "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
             "precision": trainer.precision_plugin.state_dict(),
             "history": self.history,
+            "selected": self._selected,
         }
         save_state(checkpoint, self._checkpoint_file)
 

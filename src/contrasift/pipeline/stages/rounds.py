@@ -11,10 +11,10 @@ from contrasift.classes import class_stability, selection_overlap
 from contrasift.errors import UsageError
 from contrasift.fingerprints import fingerprint_of
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.batch import check_batch
 from contrasift.pipeline.stages.embed import SAME_ENCODER, embed_pool
 from contrasift.pipeline.stages.find_classes import ClassTask
 from contrasift.pipeline.stages.proxy import proxy_options
-from contrasift.pipeline.stages.train import check_batch
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import positions_of, read_table, write_classes, write_table
 

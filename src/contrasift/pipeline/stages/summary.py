@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import itertools
 import math
@@ -69,6 +70,8 @@ def summarise(run: Run) -> dict[str, Any]:
         "labels_per_class": run.options.compare.labels_per_class,
         **_payback(table, preparation),
     }
+    if one := _one_training(run, records):
+        summary["one_training"] = one
     write_json(run.folder.path / "evaluation.json", summary)
     return summary
 
@@ -204,3 +207,32 @@ def _payback(table: list[dict[str, Any]], preparation: dict[str, float]) -> dict
         "saved_per_training_seconds": saved,
         "trainings_to_pay_back": math.ceil(cost / saved) if saved and saved > 0 else None,
     }
+
+
+def _one_training(run: Run, records: Mapping[str, StageRecord]) -> dict[str, Any]:
+    """What a training that selects on its way took, and what it would have taken without.
+
+    Returns:
+        Means over the seeds: `epochs`, `training_seconds`, `selection_seconds`, and
+        `seconds_of_an_epoch_on_everything` as measured before the first selection; empty where no
+        training selects.
+    """
+    rows = []
+    for seed in _trained_seeds(dict(records), "selected"):
+        name = Arm("selected", seed).name
+        record = records[f"train {name}"]
+        if not (told := record.facts.get("selections")):
+            continue
+        path = run.folder.path / "training" / name / "metrics.csv"
+        with open(path, newline="", encoding="utf-8") as file:
+            log = list(csv.DictReader(file))
+        before = [float(row["seconds"]) for row in log if row["selection"] == "0"]
+        rows.append(
+            {
+                "epochs": len(log),
+                "training_seconds": record.seconds,
+                "selection_seconds": sum(one["seconds"] for one in told),
+                "seconds_of_an_epoch_on_everything": float(np.mean(before)),
+            }
+        )
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from contrasift.arrays import class_codes
 from contrasift.errors import UsageError
-from contrasift.options import TrainOptions
+from contrasift.fingerprints import json_fingerprint
+from contrasift.options import RunOptions, SelectOptions, TrainOptions
+from contrasift.options.words import ObjectiveName
 from contrasift.pipeline.arms import arm_positions, arm_upstream
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.batch import check_batch, steps_per_epoch
 from contrasift.pipeline.stages.scan import readable_positions
+from contrasift.pipeline.stages.within import Selector, check_switch
 from contrasift.store.arms import Arm
 from contrasift.store.provenance import makers
 from contrasift.store.run import StageRecord
@@ -56,24 +61,21 @@ def in_steps(options: TrainOptions, steps: int, n: int) -> tuple[TrainOptions, i
     return dataclasses.replace(options, epochs=epochs), steps
 
 
-def steps_per_epoch(n: int, batch_size: int) -> int:
-    """Whole batches in a pass over n examples."""
-    return n // batch_size
-
-
-def check_batch(run: Run, n: int) -> None:
-    """Stop early when a subset is too small to fill one batch.
-
-    Raises:
-        UsageError: the batch is larger than the subset.
-    """
-    batch = run.options.train.batch_size
-    if batch > n:
+def _options_of(run: Run, arm: Arm) -> RunOptions:
+    """The options under which an arm selects within its training."""
+    if arm.subset == "selected":
+        return run.options
+    if arm.subset not in ("random", "random-per-class"):
         raise UsageError(
-            f"a subset of at least one batch ({batch} examples)",
-            f"{n} examples",
-            f"Pass batch_size={n} or less, or select more" if n > 1 else "Select more",
+            "subset= as selected, random, random-per-class or full for select_after=", arm.subset
         )
+    select = SelectOptions(
+        objective=cast(ObjectiveName, arm.subset),
+        fraction=run.options.select.fraction,
+        budget=run.options.select.budget,
+        seed=arm.seed,
+    )
+    return dataclasses.replace(run.options, select=select)
 
 
 @dataclass(frozen=True)
@@ -85,21 +87,30 @@ class _Training:
     max_steps: int | None
     latent_classes: np.ndarray | None
     fingerprint: str
+    selector: Selector | None = None
 
 
 def _training(run: Run, arm: Arm) -> _Training:
-    upstream = arm_upstream(run, arm)
-    positions = arm_positions(run, arm)
-    check_batch(run, positions.size)
-    options, max_steps = arm_schedule(
-        run.options.train, run.options.compare.match, positions.size, readable_positions(run).size
-    )
+    selector, max_steps = None, None
+    options, everything = run.options.train, readable_positions(run)
+    if run.options.switch.select_after is None:
+        upstream, positions = arm_upstream(run, arm), arm_positions(run, arm)
+        check_batch(run, positions.size)
+        match = run.options.compare.match
+        options, max_steps = arm_schedule(options, match, positions.size, everything.size)
+    else:
+        upstream, positions = run.record("scan").fingerprint, everything
+        check_switch(run.options, positions.size)
+        check_batch(run, positions.size)
+        if arm.subset != "full":
+            selector = Selector(run, _options_of(run, arm), arm.seed)
+            upstream += json_fingerprint(selector.switch().describe())
     latent_classes = None
     if "same_latent_class" in options.negatives + options.negatives_schedule:
         latent_classes = pool_latent_classes(run)
         upstream += run.record("classes").fingerprint
     fingerprint = options.fingerprint(upstream, arm.name, str(max_steps))
-    return _Training(positions, options, max_steps, latent_classes, fingerprint)
+    return _Training(positions, options, max_steps, latent_classes, fingerprint, selector)
 
 
 def is_trained(run: Run, arm: Arm) -> bool:
@@ -138,16 +149,30 @@ def train(run: Run, arm: Arm) -> StageRecord:
                 progress=progress,
                 max_steps=asked.max_steps,
                 latent_classes=asked.latent_classes,
+                switch=None if asked.selector is None else asked.selector.switch(),
             )
         n = asked.positions.size
-        return {
+        note = f"{n:,} examples, {result.steps:,} steps, loss {result.loss:.3f}"
+        facts: dict[str, Any] = {
             "seconds": result.seconds,
             "steps": result.steps,
             "examples": n,
-            "match": run.options.compare.match,
-            "note": f"{n:,} examples, {result.steps:,} steps, loss {result.loss:.3f}",
+            "match": run.options.compare.match if asked.selector is None else "steps",
         }
+        if result.selections:
+            facts["selections"] = result.selections
+            note += f"; {'; '.join(map(_selected_in_words, result.selections))}"
+        return {**facts, "note": note}
 
     return run.do(
         f"train {arm.name}", asked.fingerprint, [f"training/{arm.name}/encoder.safetensors"], work
+    )
+
+
+def _selected_in_words(facts: Mapping[str, Any]) -> str:
+    """One selection within a training: `2,000 selected after epoch 5 (41 classes) in 6.2 s`."""
+    classes = f" ({facts['n_classes']} classes)" if "n_classes" in facts else ""
+    return (
+        f"{facts['examples']:,} selected after epoch {facts['epoch']}{classes} "
+        f"in {facts['seconds']:.1f} s"
     )

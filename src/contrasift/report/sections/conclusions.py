@@ -17,6 +17,7 @@ from contrasift.report.verdict import (
     judges_that_gain,
     signed,
     verdict,
+    without_selecting,
 )
 
 _PARTS = {
@@ -129,6 +130,8 @@ def _cost_sentences(files: RunFiles) -> list[str]:
         return []
     listed = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items())
     sentences = [f"Choosing cost {duration(sum(parts.values()))}: {listed}."]
+    if without := without_selecting(files.comparison):
+        return [*sentences, without]
     net = net_saved(files)
     if net is None or not saves(files):
         return sentences
