@@ -7,6 +7,7 @@ is known: words of a hypernym, hyponym or similar synset, or of one that shares 
 
     python benchmarks/wordnet_negatives.py words FOLDER      # embeds the words: words.npy
     python benchmarks/wordnet_negatives.py train FOLDER --classes FOLDER/classes.parquet --out FILE
+    python benchmarks/wordnet_negatives.py table FILE        # of what train wrote
 
 FOLDER is that of `embed_wordnet.py`. Needs WordNet 3.0 (Debian: wordnet-base).
 """
@@ -206,9 +207,29 @@ def by_arm(given: argparse.Namespace) -> dict:
     return results
 
 
+def table(results: dict) -> str:
+    """Markdown: what each arm gains over negatives of the batch alone, in points, and how false it is."""
+    lines = [
+        "| negatives | recall@1 | recall@10 | MRR | false at rank 1 |",
+        "|---|---|---|---|---|",
+    ]
+    for name, arm in results["arms"].items():
+        if arm["gain"]:
+            gains = " | ".join(
+                f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+                for mean, low, high in arm["gain"].values()
+            )
+            lines.append(f"| {name} | {gains} | {arm['false by rank'][0]:.1%} |")
+    base = np.mean(
+        [[run[key] for key in run] for run in results["arms"]["in batch only"]["runs"]], 0
+    )
+    lines += ["", "In batch only: " + ", ".join(f"{100 * one:.1f}" for one in base) + " %."]
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["words", "train"])
+    parser.add_argument("what", choices=["words", "train", "table"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
     parser.add_argument("--classes", type=Path)
@@ -220,6 +241,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.what == "words":
         embed_words(given.folder)
+    elif given.what == "table":
+        print(table(json.loads(given.folder.read_text(encoding="utf-8"))))
     else:
         by_arm(given)
 

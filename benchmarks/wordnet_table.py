@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import pyarrow.compute as pc
+import numpy as np
 import pyarrow.parquet as pq
 
 RESULT = Path(__file__).parent / "results" / "wordnet.md"
@@ -26,7 +26,7 @@ def table(folder: Path) -> str:
     glosses = pq.read_table(folder / "glosses.parquet")["gloss"].to_pylist()
     lines = ["| class | rows | first chosen | last ranked |", "|---|---|---|---|"]
     for number in CLASSES:
-        own = chosen.filter(pc.equal(chosen["latent_class"], number)).sort_by("rank")
+        own = chosen.filter(np.asarray(chosen["latent_class"]) == number).sort_by("rank")
         names = [str(name).replace("_", " ") for name in own["id"].to_pylist()]
         first, last = ", ".join(names[:SHOWN]), ", ".join(names[-SHOWN:])
         lines.append(f"| {number} | {own.num_rows:,} | {first} | {last} |")
@@ -45,7 +45,7 @@ def repeated(texts: list[str]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     RESULT.write_text(table(parser.parse_args().folder), encoding="utf-8")
     print(RESULT.read_text(encoding="utf-8"))
