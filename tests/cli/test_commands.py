@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from contrasift.cli import COMMANDS, app, load_command
+from contrasift.cli import COMMANDS, app, load_command, main
 
 ALL = {name: said for commands in COMMANDS.values() for name, said in commands.items()}
 
@@ -45,11 +46,29 @@ def test_help_loads_nothing_that_it_does_not_show(arguments):
         "plotly",
         "jinja2",
         "PIL",
+        "pydantic",
+        "rich.progress",
+        "hashlib",
+        "importlib.metadata",
     }
     assert not loaded & heavy
+    if "run" not in arguments:
+        others = {"choosing", "training", "switching", "run"}
+        assert not {f"contrasift.options.{other}" for other in others} & loaded
     shown = {name.replace("-", "_") for name in arguments if not name.startswith("-")}
     others = {place.split(":")[0] for place, _ in ALL.values()} - shown
     assert not {f"contrasift.cli.{other}" for other in others - {"engine", "common"}} & loaded
+
+
+def test_the_garbage_collector_rests_only_until_the_work_begins(monkeypatch):
+    seen = []
+    monkeypatch.setattr("typer.core.TyperCommand.invoke", lambda *_: seen.append(gc.isenabled()))
+    monkeypatch.setattr(sys, "argv", ["contrasift", "doctor"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert seen == [True]
+    assert gc.isenabled()
 
 
 def test_a_slip_of_the_fingers_gets_a_suggestion():

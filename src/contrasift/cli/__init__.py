@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import gc
 import importlib
 import io
 import os
@@ -11,7 +12,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from contrasift.cli.console import check_output
 from contrasift.cli.faults import explained
@@ -142,6 +143,14 @@ class _Group(TyperGroup):
                 return TyperCommand(cmd_name, help=text, rich_help_panel=panel)
         return super().get_command(ctx, cmd_name)
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The flags; one that is not given is False: to convert None, Typer would load Pydantic."""
+        flags = super().get_params(ctx)
+        for flag in flags:
+            if isinstance(flag, TyperOption) and flag.is_flag and flag.default is None:
+                flag.default = False
+        return flags
+
     def loaded(self) -> dict[str, Any]:
         """Every command with its flags, for messages that name one."""
         return {name: load_command(name) for name in self.list_commands(None)}
@@ -165,6 +174,7 @@ class _Command(TyperCommand):
     """Says before the work, not after it, that results are not written to addresses."""
 
     def invoke(self, ctx: Any) -> Any:
+        gc.enable()  # `main` paused it
         if (out := ctx.params.get("out")) is not None:
             from contrasift.store.atomic import local_output
 
@@ -223,7 +233,10 @@ def main() -> None:
         # What an old terminal has no sign for must not end a command whose work is done.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    gc.disable()  # until the work begins: imports and help make much, and leave no garbage
     try:
         app()
     except KeyboardInterrupt:  # before the command had begun: nothing is to be explained
         sys.exit(130)
+    finally:
+        gc.enable()

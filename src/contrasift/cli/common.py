@@ -16,11 +16,11 @@ from contrasift.catalogue import nearest
 from contrasift.cli.console import ConsoleNarrator, print_json
 from contrasift.cli.flags import HOW, pick
 from contrasift.errors import RunFolderError, UsageError
-from contrasift.options import GROUPS, ClassesOptions, RunOptions
 from contrasift.options.words import RunClassMethod
 
 if TYPE_CHECKING:
     from contrasift.cli.engine import Connect
+    from contrasift.options import RunOptions
     from contrasift.pipeline.run import Run
     from contrasift.store.run import StageRecord
 
@@ -59,6 +59,7 @@ def merge_options(
     recipe: str | None, given: Mapping[str, Any], base: RunOptions | None = None
 ) -> RunOptions:
     """Defaults (or a run's own options), then the recipe's, then the flags that were given."""
+    from contrasift.options import GROUPS, ClassesOptions, RunOptions
     from contrasift.store.run import find_recipe, read_recipe_mapping
 
     values: dict[str, dict[str, Any]] = base.as_dict() if base else {}
@@ -88,6 +89,8 @@ def classes_given(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: neither; says the nearest method.
     """
+    from contrasift.options import ClassesOptions
+
     flags = pick(given, ClassesOptions)
     word = flags.get("classes")
     if word is None or word in RUN_METHODS:

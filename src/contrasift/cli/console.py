@@ -6,13 +6,16 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from contrasift import narration
 from contrasift.cli.flags import as_flags
 from contrasift.errors import ContrasiftError, UsageError, visible
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
 
@@ -69,6 +72,8 @@ class ConsoleNarrator:
         if self._live is not None:
             yield self._live
             return
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
         self._live = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),

@@ -17,8 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from contrasift.options import GROUPS, Options
-from contrasift.options.declaring import plain_kinds, words_of
+from contrasift.options.declaring import Options, plain_kinds, words_of
 
 # The last panel of every --help.
 HOW = "How it runs"
@@ -161,6 +160,8 @@ def as_flags(text: str) -> str:
 
 def _flags_in_reach() -> dict[str, tuple[str, str]]:
     """How every argument is turned on and off; the running command's flags before others'."""
+    from contrasift.options import GROUPS
+
     program = RUNNING.get()
     if program is None:
         return {}

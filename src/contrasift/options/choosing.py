@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from contrasift.fingerprints import json_fingerprint
 from contrasift.options.declaring import Options, option, require
 from contrasift.options.training import METHODS
 from contrasift.options.words import GraphKind, Layer, Metric, RunClassMethod
@@ -246,6 +245,8 @@ class ClassesOptions(Options):
         """
         left_out = ("rounds", "memory_limit")
         values = {name: value for name, value in self.identity().items() if name not in left_out}
+        from contrasift.fingerprints import json_fingerprint
+
         return json_fingerprint([type(self).__name__, values, upstream])
 
     def _settle_texts(self) -> None:

@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeVar
 
 from contrasift.catalogue import check_choice, nearest
 from contrasift.errors import UsageError
-from contrasift.fingerprints import json_fingerprint
 
 OptionsT = TypeVar("OptionsT", bound="Options")
 
@@ -134,6 +133,8 @@ class Options:
 
     def fingerprint(self, *upstream: str) -> str:
         """Hash of these options and of what they were applied to."""
+        from contrasift.fingerprints import json_fingerprint
+
         return json_fingerprint([type(self).__name__, self.identity(), upstream])
 
     @classmethod
