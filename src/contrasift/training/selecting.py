@@ -131,7 +131,7 @@ class SelectWithin:
     def transformers(self) -> Any:
         """A callback for Hugging Face's `Trainer` and for that of sentence-transformers."""
         try:
-            from transformers import TrainerCallback
+            from transformers import TrainerCallback  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise UsageError(
                 "the package transformers", "an installation without it", "pip install transformers"
