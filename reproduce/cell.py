@@ -166,7 +166,8 @@ class Cell:
     def agrees(self, options: Mapping[str, Mapping[str, Any]]) -> bool:
         """Whether the options of a finished cell are these; those it did not know are at defaults."""
         return all(
-            value == options.get(group, {}).get(name, default_of(CELL_GROUPS[group], name))
+            _now(value)
+            == _now(options.get(group, {}).get(name, default_of(CELL_GROUPS[group], name)))
             for group, values in self.as_dict().items()
             for name, value in values.items()
         )
@@ -304,3 +305,8 @@ def default_of(group: type[Options], name: str) -> Any:
 @cache
 def _defaults(group: type[Options]) -> dict[str, Any]:
     return {item.name: item.default for item in dataclasses.fields(group)}
+
+
+def _now(value: Any) -> Any:
+    """What a value is called now: `auto` does what `greedy` did when that was the default."""
+    return "auto" if value == "greedy" else value

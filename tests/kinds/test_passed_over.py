@@ -50,7 +50,10 @@ def said_by_scan(pool: Path, out: str) -> str:
     """What the first stage of every command that begins a run says."""
     lines: list[str] = []
     teller = SimpleNamespace(
-        quiet=True, say=lines.append, progress=lambda *_: nullcontext(lambda *_: None)
+        quiet=True,
+        say=lines.append,
+        working=lambda *_: nullcontext(),
+        progress=lambda *_: nullcontext(lambda *_: None),
     )
     options = RunOptions.from_mapping({"pool": {"pool": str(pool)}})
     folder = RunFolder(out)

@@ -106,7 +106,7 @@ SHOWING = {"report": ["report", "run"], "explore": ["explore", "run", "--no-open
 # They read no image of a run's pool: what they need is in the run folder.
 NOT_OPENING = {
     *("classes", "select", "datasets", "compare", "compare-selections", "doctor", "text", "filter"),
-    "extend",
+    *("extend", "mine"),
 }
 
 

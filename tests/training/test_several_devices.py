@@ -195,7 +195,7 @@ def test_two_processes_are_one_with_the_whole_batch(trained, name):
     one, two = log(trained / f"{name}-1"), log(trained / f"{name}-2")
     assert one[0].keys() == two[0].keys()
     for alone, shared in zip(one, two, strict=True):
-        for figure in alone.keys() - {"seconds", "images_per_second"}:
+        for figure in alone.keys() - {"seconds", "cpu_seconds", "images_per_second"}:
             # Means over two halves: of ratios and of a standard deviation not quite the whole's.
             tolerance = {"spread": 0.2, "loss": 1e-5}.get(figure, 5e-3)
             expected = pytest.approx(float(alone[figure]), rel=tolerance, abs=1e-6, nan_ok=True)
@@ -215,7 +215,7 @@ def test_an_interrupted_run_of_two_ends_with_the_same_weights(trained, name, end
     assert weights_sha256(load_encoder(resumed)) == weights_sha256(load_encoder(whole))
     rows = [
         [
-            {key: row[key] for key in row.keys() - {"seconds", "images_per_second"}}
+            {key: row[key] for key in row.keys() - {"seconds", "cpu_seconds", "images_per_second"}}
             for row in log(it)
         ]
         for it in (whole, resumed)
