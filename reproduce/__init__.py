@@ -16,12 +16,13 @@ Modules of the product that it uses; a test holds this list against the imports:
     stages of a run: contrasift.pipeline.run, contrasift.pipeline.stages.classes,
         contrasift.pipeline.stages.embed, contrasift.pipeline.stages.proxy,
         contrasift.pipeline.stages.scan, contrasift.pipeline.stages.select,
-        contrasift.pipeline.stages.train, contrasift.pipeline.studies.bounds,
-        contrasift.pipeline.studies.dynamics
+        contrasift.pipeline.stages.train, contrasift.pipeline.stages.within,
+        contrasift.pipeline.studies.bounds, contrasift.pipeline.studies.dynamics
     selections, and their baselines: contrasift.selection.baselines, contrasift.selection.budget,
         contrasift.selection.kernels.linear_form, contrasift.selection.select
     encoders and their embeddings: contrasift.embedding.embed, contrasift.embedding.projection,
-        contrasift.training.loading, contrasift.training.pretrain
+        contrasift.training.loading, contrasift.training.pretrain,
+        contrasift.training.switching
     accuracies and intervals: contrasift.evaluation, contrasift.evaluation.checks,
         contrasift.evaluation.softmax
     negatives and bounds: contrasift.negatives.class_pairs, contrasift.negatives.contrasts,

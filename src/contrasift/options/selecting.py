@@ -98,8 +98,7 @@ class ChoiceOptions(Options):
 
     def identity(self) -> dict[str, Any]:
         """As of all options; `auto` has the name of what was the default before it, and did the same."""
-        names = {"auto": "greedy", "greedy": "greedy, exact"}
-        return super().identity() | {"optimizer": names.get(self.optimizer, self.optimizer)}
+        return super().identity() | {"optimizer": "greedy" if self.greedy else self.optimizer}
 
     @property
     def greedy(self) -> bool:

@@ -61,6 +61,7 @@ def select(run: Run) -> StageRecord:
     if options.scores:
         upstream.append(sha256_of(local_file(options.scores)))
     fingerprint = options.fingerprint(*upstream)
+    _refuse_sampled(run, options)
 
     def work() -> dict[str, Any]:
         embeddings = load_embeddings(run.folder.path)
@@ -367,6 +368,19 @@ def _require_one_budget(options: SelectOptions, beside: MatrixOptions) -> None:
             "one of fraction=, budget= and fractions=",
             f"more than one, {' and '.join(given)}" if given else "none",
             "A fifth of the pool is fraction=0.2",
+        )
+
+
+def _refuse_sampled(run: Run, options: SelectOptions) -> None:
+    """To go on as greedy where `auto` sampled ranks: both have one fingerprint, as runs have kept it."""
+    facts = run.folder.path / "selection.json"
+    if options.optimizer != "greedy" or not facts.exists():
+        return
+    if read_json(facts).get("optimizer") == "auto":
+        raise RunFolderError(
+            "a selection whose ranks are all greedy's, for optimizer='greedy'",
+            f"one with ranks of stochastic greedy in {run.folder.path}",
+            "Choose another out=, or leave optimizer= at auto",
         )
 
 
