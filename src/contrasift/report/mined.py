@@ -7,12 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from contrasift.report.data import TextTable
-from contrasift.report.page import asset, environment, plotly
-from contrasift.report.payload import script_json
-from contrasift.store.atomic import write_text
+from contrasift.report.page import write_page
 
 
 def _percent(share: float) -> str:
@@ -171,15 +167,4 @@ def write_mined_page(page: MinedPage, path: Path) -> Path:
     """
     payload = {**page.by_rank, "positive": list(page.positive)}
     payload.setdefault("rank", [])
-    html = (
-        environment()
-        .get_template("mined.html.j2")
-        .render(
-            page=page,
-            style=asset("report.css"),
-            plotly=plotly(),
-            payload=Markup(script_json(payload)),  # noqa: S704 - made safe for a script block
-        )
-    )
-    write_text(path, html.encode("utf-8", "replace").decode("utf-8"))
-    return path
+    return write_page(path, "mined.html.j2", page, payload)

@@ -6,12 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from markupsafe import Markup
-
 from contrasift.report.data import TextTable
-from contrasift.report.page import asset, environment, plotly
-from contrasift.report.payload import script_json
-from contrasift.store.atomic import write_text
+from contrasift.report.page import write_page
 
 
 @dataclass(frozen=True)
@@ -86,15 +82,4 @@ def write_negatives_page(page: NegativesPage, path: Path) -> Path:
         "hard": list(page.hard_shares),
         "shuffled": list(page.shuffled_shares),
     }
-    html = (
-        environment()
-        .get_template("negatives.html.j2")
-        .render(
-            page=page,
-            style=asset("report.css"),
-            plotly=plotly(),
-            payload=Markup(script_json(payload)),  # noqa: S704 - made safe for a script block
-        )
-    )
-    write_text(path, html.encode("utf-8", "replace").decode("utf-8"))
-    return path
+    return write_page(path, "negatives.html.j2", page, payload)

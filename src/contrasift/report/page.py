@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -62,6 +63,26 @@ def render(data: ReportData) -> str:
     )
     # File names may hold bytes that are no text; they become visible replacement marks.
     return html.encode("utf-8", "replace").decode("utf-8")
+
+
+def write_page(path: Path, template: str, page: object, payload: Mapping[str, Any]) -> Path:
+    """Render a page with its numbers for the charts, and write it whole.
+
+    Raises:
+        ContrasiftError: the file cannot be written.
+    """
+    html = (
+        environment()
+        .get_template(template)
+        .render(
+            page=page,
+            style=asset("report.css"),
+            plotly=plotly(),
+            payload=Markup(script_json(payload)),  # noqa: S704 - made safe for a script block
+        )
+    )
+    write_text(path, html.encode("utf-8", "replace").decode("utf-8"))
+    return path
 
 
 def environment() -> Environment:
