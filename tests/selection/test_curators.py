@@ -163,7 +163,7 @@ def test_quotas_stop_at_the_size_of_a_class_and_are_nested():
     {"objective": "balanced", "min_per_class": 1},
 ])  # fmt: skip
 def test_options_without_effect_are_refused(wrong):
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="for|above 0|no budgets by class|takes"):
         select(np.eye(4), budget=2, **wrong)
 
 
