@@ -45,11 +45,9 @@ def run_all(run: Run) -> dict[str, Any]:
         train_and_evaluate(run, arms[:1], evaluated=evaluated)
         if options.objective != "random":
             adopt(run, run.folder.path / "training" / arms[0].name)
-        arms = arms[1:]
+        train_and_evaluate(run, arms[1:], evaluated=evaluated)
     else:
-        for stage in (embed, classes, select):
-            stage(run)
-    train_and_evaluate(run, arms, evaluated=evaluated)
+        train_and_evaluate(run, arms, evaluated=evaluated, before=lambda: _choose(run))
     if evaluated:
         evaluate(run, Arm("untrained", run.options.compare.first_seed))
     if "classes" in run.folder.records():
@@ -57,3 +55,8 @@ def run_all(run: Run) -> dict[str, Any]:
     summary = summarise(run)
     report(run)
     return summary
+
+
+def _choose(run: Run) -> None:
+    for stage in (embed, classes, select):
+        stage(run)
