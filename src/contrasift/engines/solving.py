@@ -245,7 +245,7 @@ class RayEngine:
     def _is_spread(self, plan: Plan, codes: Sequence[int]) -> bool:
         """Whether this class is relaxed by passes over its parts."""
         options = plan.options
-        relaxed = options.optimizer == "relaxed" and options.threshold is None
+        relaxed = options.optimizer == "relaxed" and options.threshold is None and plan.aim is None
         large = len(codes) == 1 and int(plan.partition.sizes[codes[0]]) > self.spread_rows
         return relaxed and large and int(plan.places.places[codes[0]]) > 0
 
@@ -308,7 +308,7 @@ def _fingerprint(plan: Plan, matrix: SharedMatrix, groups: list[list[int]]) -> s
     limits, places = plan.limits, plan.places
     for array in (
         *(plan.partition.rows, plan.partition.starts, places.places),
-        *(places.row_rank, limits.keep, limits.eligible, plan.scores),
+        *(places.row_rank, limits.keep, limits.eligible, plan.scores, plan.aim),
     ):
         if array is None:
             digest.update(b"-")

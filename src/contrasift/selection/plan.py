@@ -18,16 +18,14 @@ from contrasift.arrays import (
     column_blocks,
     forget_pages,
 )
-from contrasift.catalogue import OBJECTIVES
 from contrasift.errors import UsageError
 from contrasift.ids import are_numbers, rows_of_ids
 from contrasift.results import Embeddings, LatentClasses
 from contrasift.selection.arguments import rows_of_indices
-from contrasift.selection.baselines import random_order
 from contrasift.selection.budget import allocate as allocate_places
 from contrasift.selection.budget import seats_by_quota
 from contrasift.selection.gather import ClassRows, positions_by_quota
-from contrasift.selection.task import SettledOptions, Task, with_limits
+from contrasift.selection.task import SettledOptions, Task
 
 
 @dataclass(frozen=True)
@@ -182,6 +180,10 @@ class Limits:
         return keep, eligible
 
 
+# Whose claims are others': one class has no claim to share, and complexity comes as weights.
+_CLAIMS = {"global": "proportional", "density-quota": "equal"}
+
+
 @dataclass(frozen=True)
 class Places:
     """Places by class, and the order in which they are given.
@@ -191,7 +193,7 @@ class Places:
         quota_order: every place from the first to the last example, in blocks: positions among the
             ranks of class 0, then of class 1, ...; the j-th place of a class is its rank j.
         least: the smallest budget that the limits allow.
-        row_rank: int64 [n]; place of every row in the random order of a whole pool, else None.
+        row_rank: int64 [n]; place of every row in an order of the whole pool, else None.
     """
 
     places: np.ndarray
@@ -208,10 +210,21 @@ class Places:
         weights: np.ndarray | None,
         options: SettledOptions,
         pool: SelectionPool,
+        order: np.ndarray | None = None,
     ) -> Places:
-        """Share a budget among the classes, as `budget.allocate` does it."""
-        if OBJECTIVES[options.objective].blind:
-            return cls._by_chance(partition, limits, budget, options, pool)
+        """Share a budget among the classes, as `budget.allocate` does it, or as an order has them.
+
+        Args:
+            partition: rows by class.
+            limits: rows that must and that may be selected.
+            budget: to share.
+            weights: float64 [K]; factors on the claims of classes.
+            options: how it is shared.
+            pool: what is selected from.
+            order: int64 [n]; of all rows, by an objective that is blind to classes.
+        """
+        if order is not None:
+            return cls._in_order(partition, limits, budget, pool, order)
         sizes = partition.sizes
         if sizes.size == 1:
             kept = 0 if limits.keep is None else limits.keep.size
@@ -223,7 +236,7 @@ class Places:
         if limits.eligible is not None:
             available = np.bincount(code_of_row[limits.eligible], minlength=sizes.size)
         request: dict[str, Any] = {
-            "how": "proportional" if options.allocate == "global" else options.allocate,
+            "how": _CLAIMS.get(options.allocate, options.allocate),
             "minimum": options.min_per_class,
             "weights": weights,
             "kept": kept,
@@ -241,15 +254,14 @@ class Places:
         return cls(places, quota_order, int(floor.sum()))
 
     @classmethod
-    def _by_chance(
+    def _in_order(
         cls,
         partition: ClassRows,
         limits: Limits,
         budget: int,
-        options: SettledOptions,
         pool: SelectionPool,
+        order: np.ndarray,
     ) -> Places:
-        order = with_limits(random_order(pool.n, options.seed), limits.keep, limits.eligible)
         rank = np.empty(pool.n, dtype=np.int64)
         rank[order] = np.arange(pool.n)
         n_classes = partition.sizes.size
@@ -285,7 +297,8 @@ class Plan:
         budget: how many were asked for.
         fraction: the same as a share.
         fractions: nested selections that were asked for, ascending.
-        scores: float64 [n] of a file, or None.
+        scores: float64 [n], of a file or of the whole pool, or None.
+        aim: float64 [d]; see `Task`.
     """
 
     pool: SelectionPool
@@ -298,6 +311,7 @@ class Plan:
     fraction: float
     fractions: tuple[float, ...]
     scores: np.ndarray | None
+    aim: np.ndarray | None = None
 
     @property
     def whole(self) -> bool:
@@ -318,6 +332,7 @@ class Plan:
             split=self.whole,
             scores=None if self.scores is None else self.scores[rows],
             work=self._work(rows.size),
+            aim=self.aim,
         )
 
     def _work(self, size: int) -> int:

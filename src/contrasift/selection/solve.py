@@ -23,6 +23,10 @@ SOLVERS: dict[str, Solver] = {
     "semantic-dedup": alternatives.by_deduplication,
     "typicality": alternatives.by_typicality,
     "scores": alternatives.by_scores,
+    "easy-removal": alternatives.by_scores,
+    "hard-removal": alternatives.by_scores,
+    "target": alternatives.by_scores,
+    "balanced": alternatives.by_chance,
     "random": alternatives.by_chance,
     "random-per-class": alternatives.by_chance,
 }
