@@ -50,8 +50,8 @@ def installed(packages: Mapping[str, str], unpacked: Path, root: Path) -> dict[s
         for theme in sorted((unpacked / package / ICONS).iterdir()):
             if (theme / "index.theme").is_file():
                 package_of[theme.name] = package
-            # Themes link to one another by relative paths.
-            subprocess.run(["cp", "-a", theme, root], check=True)
+            # Themes link to one another by relative paths, so they must lie side by side.
+            subprocess.run(["cp", "-al", theme, root], check=True)
     return package_of
 
 
@@ -94,7 +94,7 @@ def sheet(drawn: icons.Icons, path: Path) -> None:
 def make(unpacked: Path, page: Path | None) -> None:
     """Draw the pool and write the table."""
     licences = read_list()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=unpacked) as place:
         package_of = installed(licences, unpacked, Path(place))
         drawn = icons.draw_icons(find_themes([Path(place)], NAMES))
     write_text(TABLE, table(drawn, package_of, licences))
