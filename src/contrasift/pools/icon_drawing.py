@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -46,13 +47,13 @@ def _vector(path: Path) -> Image.Image:
     except ImportError as error:
         raise MissingExtraError("resvg_py", "icons") from error
     # Only one side may be named, or the drawing would be stretched.
-    for side in ("width", "height"):
-        # Text in icons is rare, and the system's fonts would draw it otherwise on every machine.
-        png = resvg_py.svg_to_bytes(svg_path=str(path), skip_system_fonts=True, **{side: SIDE})
-        picture = _opened(BytesIO(png))
-        if max(picture.size) <= SIDE:
-            break
-    return picture
+    picture = _rendered(resvg_py, path, width=SIDE)
+    return picture if picture.height <= SIDE else _rendered(resvg_py, path, height=SIDE)
+
+
+def _rendered(resvg: Any, path: Path, **side: int) -> Image.Image:
+    # Text in icons is rare, and the system's fonts would draw it otherwise on every machine.
+    return _opened(BytesIO(resvg.svg_to_bytes(svg_path=str(path), skip_system_fonts=True, **side)))
 
 
 def _raster(path: Path) -> Image.Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def find_themes(folders: Sequence[Path], names: Iterable[str]) -> list[Theme]:
         Those with an `index.theme` that can be read and at least one of these icons.
     """
     # Far fewer than there are files, of which some themes have eighty thousand.
-    wanted = {name + suffix for name in names for suffix in _SUFFIXES}
+    wanted = frozenset(name + suffix for name in names for suffix in _SUFFIXES)
     found: dict[str, Theme] = {}
     for folder in folders:
         for place in theme_folders(folder):
@@ -78,7 +78,7 @@ def _listed(index: configparser.RawConfigParser, key: str) -> tuple[str, ...]:
 
 
 def _files(
-    place: Path, index: configparser.RawConfigParser, wanted: Set[str]
+    place: Path, index: configparser.RawConfigParser, wanted: frozenset[str]
 ) -> dict[str, tuple[Path, ...]]:
     """Every icon's files. Whether they can be opened shows when they are drawn."""
     ranked: dict[str, list[tuple[float, str]]] = {}

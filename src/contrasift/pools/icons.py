@@ -167,7 +167,7 @@ def held_out(families: Int64[np.ndarray, " n"], names: Sequence[str]) -> list[in
         names: of the families, by number.
     """
     numbers, sizes = np.unique(families, return_counts=True)
-    size = dict(zip(numbers.tolist(), sizes.tolist(), strict=True))
+    size: dict[int, int] = dict(zip(numbers.tolist(), sizes.tolist(), strict=True))
     chosen: list[int] = []
     for family in sorted(size, key=lambda family: _hash(names[family])):
         if sum(size[one] for one in [*chosen, family]) <= _TEST_SHARE * len(families):

@@ -322,7 +322,7 @@ NAMED = {
             _glyphs_many, glyphs.enough_fonts, glyphs.HOW_TO_GET,
         ),
         NamedPool(
-            "icons", "Icons of every theme there is, 48×48 RGB, some 200 classes",
+            "icons", "Icons of every theme there is, 48×48 RGB, up to 284 classes",
             _icons, icons.enough_themes, icons.HOW_TO_GET,
         ),
         NamedPool(
