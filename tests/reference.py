@@ -318,3 +318,15 @@ def class_complexity(values: np.ndarray, codes: np.ndarray, neighbours: int) -> 
         gaps = sorted(1 - cosine(own, other) for k, other in enumerate(means) if k != code)
         found.append(float(np.mean(inside) * np.mean(gaps[:neighbours])))
     return found
+
+
+def leaders(values: np.ndarray, order: np.ndarray, fixed: np.ndarray, epsilon: float) -> list[int]:
+    """The earlier row that each row is dropped for: one that stays and is nearer than ε; else −1."""
+    wide, owner = values.astype(np.float64), [-1] * len(values)
+    for place, row in enumerate(order):
+        before = [other for other in order[:place] if owner[other] < 0]
+        gaps = [float(((wide[row] - wide[other]) ** 2).sum() / 2) for other in before]
+        near = [other for other, gap in zip(before, gaps, strict=True) if gap < epsilon]
+        if near and not fixed[row]:
+            owner[row] = int(near[0])
+    return owner

@@ -18,9 +18,16 @@ from contrasift.selection.select import select
 if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
 
-    from contrasift.options.words import Allocation, ObjectiveName, Optimizer, Refinement, Scaling
+    from contrasift.options.words import (
+        Allocation,
+        Copies,
+        ObjectiveName,
+        Optimizer,
+        Refinement,
+        Scaling,
+    )
 else:  # scikit-learn hands in whatever it likes, and wants it checked in `fit`
-    Allocation = ObjectiveName = Optimizer = Refinement = Scaling = Any
+    Allocation = Copies = ObjectiveName = Optimizer = Refinement = Scaling = Any
     SupportsFloat = SupportsIndex = Any
 
 
@@ -56,6 +63,7 @@ class AugmentationSimilaritySelector(BaseEstimator):
         neighbours: of `typicality`.
         levels: of `balanced`: clusters of every level, coarse to fine.
         quota_temperature: τ of `density-quota`.
+        copies: `one` of equal rows stands for all, or `keep` all.
         threads: None for all processors. The selection does not depend on it.
         random_state: of what is random: a number, a `RandomState`, or None for 0.
 
@@ -89,6 +97,7 @@ class AugmentationSimilaritySelector(BaseEstimator):
         neighbours: SupportsIndex = 20,
         levels: Any = None,
         quota_temperature: SupportsFloat = 0.1,
+        copies: Copies = "keep",
         threads: SupportsIndex | None = None,
         random_state: Any = None,
     ):
@@ -110,6 +119,7 @@ class AugmentationSimilaritySelector(BaseEstimator):
         self.neighbours = neighbours
         self.levels = levels
         self.quota_temperature = quota_temperature
+        self.copies = copies
         self.threads = threads
         self.random_state = random_state
 

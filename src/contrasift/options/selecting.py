@@ -17,6 +17,7 @@ from contrasift.errors import UsageError
 from contrasift.options.declaring import Options, option, require
 from contrasift.options.words import (
     Allocation,
+    Copies,
     ObjectiveName,
     Optimizer,
     Refinement,
@@ -89,6 +90,11 @@ class ChoiceOptions(Options):
     target_weight: float = option(
         0.0,
         "sas: weight of the mean similarity to --target beside that to the class.",
+        later=True,
+    )
+    copies: Copies = option(
+        "keep",
+        "Examples with equal rows: `one` stands for all, and the others rank behind everything else (column `copy_of`); `keep`: each has its own place.",
         later=True,
     )
     seed: int = option(0, "Seed of everything random.")
@@ -344,7 +350,7 @@ class MatrixOptions(MatrixReading):
     )
     drop_duplicates: float | None = option(
         None,
-        "First drop every example that is more similar than 1 − ε to one that stays in its class, as SemDeDup does; says how many, and how many other ε would drop.",
+        "First drop every example that is more similar than 1 − ε to one that stays in its class (the most central; with --scores the best); says how many, and how many have another within other ε.",
         metavar="EPSILON",
     )
     class_weights: str = option(

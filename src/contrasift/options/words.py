@@ -25,6 +25,7 @@ ObjectiveName = Literal[
 Optimizer = Literal["auto", "greedy", "relaxed", "stochastic"]
 Refinement = Literal["none", "swaps", "double-greedy", "double-greedy-random"]
 Allocation = Literal["proportional", "equal", "density-quota", "global"]
+Copies = Literal["one", "keep"]
 Scaling = Literal["auto", "none", "rows"]
 ScoresEnd = Literal["high", "low"]
 

@@ -25,7 +25,7 @@ from contrasift.selection.arguments import rows_of_indices
 from contrasift.selection.budget import allocate as allocate_places
 from contrasift.selection.budget import seats_by_quota
 from contrasift.selection.gather import ClassRows, positions_by_quota
-from contrasift.selection.task import SettledOptions, Task
+from contrasift.selection.task import SettledOptions, Task, with_limits
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,27 @@ def kept_and_dropped(pool: SelectionPool, must_keep: Any, must_drop: Any) -> lis
 
 @dataclass(frozen=True)
 class Limits:
-    """Rows that must and that may be selected; None where there is no limit."""
+    """Rows that must and that may be selected, and that come last; None where there is no limit.
+
+    Attributes:
+        keep: int64, ascending.
+        eligible: bool [n].
+        later: bool [n]; copies of others, behind all that are none.
+    """
 
     keep: np.ndarray | None
     eligible: np.ndarray | None
+    later: np.ndarray | None = None
 
     @classmethod
-    def of(cls, pool: SelectionPool, keep: np.ndarray, drop: np.ndarray, budget: int) -> Limits:
+    def of(
+        cls,
+        pool: SelectionPool,
+        keep: np.ndarray,
+        drop: np.ndarray,
+        budget: int,
+        copy_of: np.ndarray | None = None,
+    ) -> Limits:
         """Check rows that must be kept and dropped, ascending, against the budget."""
         if keep.size > budget:
             raise UsageError(
@@ -168,16 +182,30 @@ class Limits:
         if drop.size:
             eligible = np.ones(pool.n, dtype=bool)
             eligible[drop] = False
-        return cls(keep if keep.size else None, eligible)
+        return cls(keep if keep.size else None, eligible, None if copy_of is None else copy_of >= 0)
 
-    def within(self, rows: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+    def within(self, rows: np.ndarray) -> Limits:
         """The limits of one class, in its own row numbers."""
-        keep = eligible = None
+        keep = later = None
         if self.keep is not None:
             keep = np.flatnonzero(np.isin(rows, self.keep, assume_unique=True))
-        if self.eligible is not None:
-            eligible = self.eligible[rows]
-        return keep, eligible
+        if self.later is not None and self.later[rows].any():
+            later = self.later[rows]
+        return Limits(keep, None if self.eligible is None else self.eligible[rows], later)
+
+    @property
+    def first(self) -> np.ndarray | None:
+        """Rows that may be selected and are no copies, bool [n]; None for all."""
+        if self.later is None:
+            return self.eligible
+        return ~self.later if self.eligible is None else self.eligible & ~self.later
+
+    def order(self, order: np.ndarray) -> np.ndarray:
+        """An order of all rows with those to keep first, then copies and the dropped last."""
+        if self.later is not None:
+            copies = self.later[order]
+            order = np.concatenate([order[~copies], order[copies]])
+        return with_limits(order, self.keep, self.eligible)
 
 
 # Whose claims are others': one class has no claim to share, and complexity comes as weights.
@@ -230,20 +258,24 @@ class Places:
             kept = 0 if limits.keep is None else limits.keep.size
             return cls(np.array([budget]), lambda: _one_by_one(pool.n), kept)
         code_of_row = pool.codes
-        kept = available = None
+        kept = available = first = None
         if limits.keep is not None:
             kept = np.bincount(code_of_row[limits.keep], minlength=sizes.size)
         if limits.eligible is not None:
             available = np.bincount(code_of_row[limits.eligible], minlength=sizes.size)
+        if limits.later is not None:
+            first = np.bincount(code_of_row[limits.first], minlength=sizes.size)
         request: dict[str, Any] = {
             "how": _CLAIMS.get(options.allocate, options.allocate),
             "minimum": options.min_per_class,
             "weights": weights,
             "kept": kept,
             "available": available,
+            "first": first,
         }
         places = allocate_places(sizes, budget, **request)
-        floor = np.minimum(options.min_per_class, sizes if available is None else available)
+        most = next(cap for cap in (first, available, sizes) if cap is not None)
+        floor = np.minimum(options.min_per_class, most)
         if kept is not None:
             floor = np.maximum(floor, kept)
 
@@ -299,6 +331,7 @@ class Plan:
         fractions: nested selections that were asked for, ascending.
         scores: float64 [n], of a file or of the whole pool, or None.
         aim: float64 [d]; see `Task`.
+        copy_of: int64 [n]; whose copy each row is, −1 of none; None without copies.
     """
 
     pool: SelectionPool
@@ -312,6 +345,7 @@ class Plan:
     fractions: tuple[float, ...]
     scores: np.ndarray | None
     aim: np.ndarray | None = None
+    copy_of: np.ndarray | None = None
 
     @property
     def whole(self) -> bool:
@@ -321,13 +355,14 @@ class Plan:
     def task(self, code: int) -> Task:
         """What is to be chosen from one class of the partition."""
         rows = self.partition.of_class(code)
-        keep, eligible = self.limits.within(rows)
+        limits = self.limits.within(rows)
         row_rank = self.places.row_rank
         return Task(
             code=code,
             budget=int(self.places.places[code]),
-            keep=keep,
-            eligible=eligible,
+            keep=limits.keep,
+            eligible=limits.eligible,
+            later=limits.later,
             order=None if row_rank is None else np.argsort(row_rank[rows]),
             split=self.whole,
             scores=None if self.scores is None else self.scores[rows],

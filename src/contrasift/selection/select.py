@@ -17,6 +17,7 @@ from contrasift.options import ChoiceOptions
 from contrasift.options.declaring import words_of
 from contrasift.options.words import (
     Allocation,
+    Copies,
     ObjectiveName,
     Optimizer,
     Refinement,
@@ -33,6 +34,7 @@ from contrasift.selection.arguments import (
 from contrasift.selection.assemble import assemble
 from contrasift.selection.budget import resolve_budget
 from contrasift.selection.compiling import compiling
+from contrasift.selection.copies import copies_in
 from contrasift.selection.gather import ClassRows
 from contrasift.selection.local import Announce, Engine, LocalEngine
 from contrasift.selection.plan import Limits, Places, Plan, SelectionPool, kept_and_dropped
@@ -76,6 +78,7 @@ def select(
     target: Any = None,
     target_weight: float = 0.0,
     quota_temperature: float = 0.1,
+    copies: Copies = "keep",
     seed: int = 0,
     steps: int = 20,
     threads: int | None = None,
@@ -146,6 +149,9 @@ def select(
         target_weight: w of `sas`: adds w·n Σ_{j∈S} mean_t ⟨z_j, t⟩ to the F of a class of n, as if
             w·n copies of the mean target were in it.
         quota_temperature: τ of `density-quota`, whose shares are as exp(complexity / τ).
+        copies: of examples whose rows are equal, `one` stands for all: the first, or one that must be
+            kept. The others count in their class as before, but rank behind all else that may be
+            selected, and `copy_of` says whose copies they are. `keep`: each has its own place.
         seed: of all that is random, of what `auto` draws too.
         steps: passes over the rows that the relaxation may make.
         threads: None for all processors. The selection does not depend on it.
@@ -201,7 +207,8 @@ def select(
     share = largest if largest is not None else count / pool.n
     settled = SettledOptions.of(options, share)
     check_relaxable(settled, count, pool.n)
-    limits = Limits.of(pool, kept, dropped, count)
+    copy_of = copies_in(pool, kept, dropped, threads) if options.copies == "one" else None
+    limits = Limits.of(pool, kept, dropped, count, copy_of)
     partition = (
         ClassRows.of(columns.new(pool.n, np.int64), 1, columns)
         if options.allocate == "global"
@@ -224,6 +231,7 @@ def select(
         fraction=share,
         fractions=tuple(shares),
         scores=scores_of_pool(pool, settled, own_scores, aims, threads),
+        copy_of=copy_of,
         aim=aim_of(aims, options.target_weight) if weighted and aims is not None else None,
     )
     ranked = RankedRows.empty(partition, columns)

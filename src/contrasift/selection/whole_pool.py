@@ -20,7 +20,7 @@ from contrasift.selection.kernels import linear_form
 from contrasift.selection.kernels.dots import compiled, row_dot, row_square
 from contrasift.selection.kernels.nearest_rows import nearest_rows
 from contrasift.selection.plan import Limits, SelectionPool, rows_of_examples
-from contrasift.selection.task import SettledOptions, with_limits
+from contrasift.selection.task import SettledOptions
 
 QUOTA_NEIGHBOURS = 20
 
@@ -36,13 +36,13 @@ def order_of_pool(
             lambda: _blocks(pool, threads),
             levels=options.level_counts(),
             keep=limits.keep,
-            eligible=limits.eligible,
+            eligible=limits.first,
             seed=options.seed,
             threads=threads,
         )
     else:
         order = random_order(pool.n, options.seed)
-    return with_limits(order, limits.keep, limits.eligible)
+    return limits.order(order)
 
 
 def _blocks(pool: SelectionPool, threads: int | None) -> Iterator[tuple[int, np.ndarray]]:

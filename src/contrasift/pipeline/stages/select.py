@@ -175,6 +175,8 @@ def select_from_matrix(
                     beside.drop_duplicates,
                     must_keep=given["must_keep"],
                     must_drop=given["must_drop"],
+                    scores=_best_first(options, given["scores"]),
+                    threads=beside.threads,
                     progress=progress,
                 )
             given["must_drop"] = copies.must_drop
@@ -192,6 +194,8 @@ def select_from_matrix(
                 progress=progress,
                 announce=announce,
             )
+        if copies is not None:
+            chosen = copies.put_into(chosen)
         write_left_out(out, left_out)
         facts = {
             **chosen.facts,
@@ -209,6 +213,11 @@ def select_from_matrix(
         chosen = dataclasses.replace(chosen, facts=facts)
         write_selection(out, chosen, options=request, inputs=inputs, fingerprint=fingerprint)
         write_card(out)
+
+
+def _best_first(options: SelectOptions, scores: Any) -> Any:
+    """Scores of which the highest are kept; None where there are none."""
+    return scores if scores is None or options.scores_keep == "high" else -scores
 
 
 def as_greedy(options: SelectOptions) -> SelectOptions:

@@ -23,8 +23,8 @@ from contrasift.selection.kernels.nearest_rows import nearest_rows
 # no more than are assigned in minutes; each coarser level has a tenth, while that is at least four.
 ROWS_A_LEAF, MOST_LEAVES, NARROWING, LEAST_NODES = 64, 10_000, 10, 4
 # k-means of rows is fitted on a sample of so many for a leaf, at most.
-FIT_ROWS_A_LEAF = 32
-_ITERATIONS, _RESAMPLINGS = 10, 2
+FIT_ROWS_A_LEAF = 24
+_ITERATIONS, _RESAMPLINGS = 8, 2
 
 
 def levels_for(n: int, levels: Sequence[int] = ()) -> list[int]:
