@@ -48,7 +48,8 @@ def test_two_dots_at_once_are_those_of_one(d):
     assert gains[is_open].tolist() == dots(rows, weight)[is_open].tolist()
     along = dots(rows, direction).astype(np.float32)
     assert alpha[is_open].tolist() == along[is_open].tolist()
-    assert gains[3] == -np.inf and spread[3] == 0.0
+    assert gains[3] == -np.inf
+    assert spread[3] == 0.0
 
 
 @pytest.mark.parametrize("capacity", [3, 200])
