@@ -46,7 +46,7 @@ def suspect_pairs(
                     "positive",
                     corpus_of.member(int(own), f"cosine {mined.positive_similarity[query]:.3f}"),
                 ),
-                ("negative", corpus_of.member(int(other), _note(mined, query, column))),
+                ("negative", corpus_of.member(int(other), _note(mined, int(query), int(column)))),
             ]
         )
         for query, column, own, other in zip(queries, columns, positives, negatives, strict=True)
