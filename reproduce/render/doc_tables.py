@@ -163,6 +163,8 @@ def _seeds(one: CellTable | None, place: Place) -> int | str:
 _COUNTED_BY = "knn"  # every experiment has it
 _FEW = ("few_10", "few_1pct", "knn", "linear")
 _FEW_HEAD = ("10 labels a class", "1 % labels", "kNN", "linear")
+_NEAR_HEAD = ("10 labels a class", "1 % labels", "kNN")
+_SHARES = ("a fifth", "two fifths")
 _NEGATIVES = ("few_10", "knn", "linear")
 _NEGATIVES_HEAD = ("10 labels a class", "kNN", "linear")
 _GLYPHS = {"pool": "glyphs"}
@@ -174,6 +176,17 @@ _AS_MOCO = {
     "embed.proxy_method": "simclr",
 }
 _RANDOM, _SAS, _FULL = "random per class", "SAS, graph", "full pool"
+_POOLS = ("icons", "glyphs", "glyphs, half junk", "half near-duplicates", "long-tailed")
+_CURATED = {
+    "SAS": _SAS,
+    "SAS, `density-quota`": "SAS, graph, density-quota",
+    "random, `density-quota`": "random per graph class, density-quota",
+    "random per true class": _RANDOM,
+    "`balanced`": "balanced",
+    "`hard-removal`, as a ranking": "hard-removal",
+    "`easy-removal`, as a ranking": "easy-removal",
+    "`semantic-dedup`": "de-duplicated",
+}
 
 
 def _goal(fraction: str, method: str, less: str = "random") -> Place:
@@ -193,6 +206,28 @@ def _fraction(fraction: str, less: str) -> Place:
     return Place("fractions", {**_GLYPHS, "fraction": fraction}, _SAS, less)
 
 
+def _curated(metric: str) -> DocTable:
+    """What curators do, a method a row and a pool a column."""
+    fifth = {"fraction": "0.2", "method": "simclr"}
+    clean = ("clean", "half junk", "half near-duplicates", "long-tailed")
+    places = [
+        ("curators", {"pool": "icons", **fifth}),
+        *(("curators-glyphs", {**_GLYPHS, "pool is": kind, **fifth}) for kind in clean),
+    ]
+    return DocTable(
+        (f"{METRICS[metric].name} less random, a fifth, points", *_POOLS),
+        (metric,),
+        tuple(
+            (label, tuple(Place(name, setting, arm, "random") for name, setting in places))
+            for label, arm in _CURATED.items()
+        ),
+    )
+
+
+def _whole(fraction: str, arm: str) -> Place:
+    return Place("whole-pool", {"pool": "glyphs-many", "fraction": fraction}, arm, "random")
+
+
 def _arms(
     experiment: str, setting: Mapping[str, str], less: str, arms: Mapping[str, str]
 ) -> tuple[tuple[str, Sequence[Place]], ...]:
@@ -208,6 +243,8 @@ _HEADROOM = {"epochs": "20"}
 _FULL_20 = "full pool, 20 epochs"
 
 TABLES = {
+    "curated-knn": _curated("knn"),
+    "curated-few": _curated("few_10"),
     "worth": DocTable(
         (
             "accuracy, %",
@@ -341,6 +378,19 @@ TABLES = {
                 "k-means, number chosen": "SAS, k-means, number chosen",
                 "one class": "SAS, no classes",
             },
+        ),
+    ),
+    "whole-pool": DocTable(
+        ("less random, points", *(f"{share}: {name}" for share in _SHARES for name in _NEAR_HEAD)),
+        ("few_10", "few_1pct", "knn"),
+        tuple(
+            (label, tuple(_whole(fraction, arm) for fraction in ("0.2", "0.4")))
+            for label, arm in {
+                "graph, no labels (default)": _SAS,
+                "k-means, as many as labels": "SAS, k-means, as many as labels",
+                "true classes": "SAS, true classes",
+                "the full pool": _FULL,
+            }.items()
         ),
     ),
     "proxies": DocTable(

@@ -65,6 +65,7 @@ def allocate(
     weights: Weights | None = None,
     kept: PerClass | None = None,
     available: PerClass | None = None,
+    first: PerClass | None = None,
 ) -> PerClass:
     """Places for every class: Webster's, between what each must and can have, exact in total.
 
@@ -76,6 +77,7 @@ def allocate(
         weights: a factor on the claim of each class [K].
         kept: examples of each class that must be selected [K].
         available: examples of each class that may be selected [K]; default: all.
+        first: of these, so many before any others of any class [K]; default: all.
 
     Returns:
         places int64 [K], with sum `total`.
@@ -83,7 +85,7 @@ def allocate(
     Raises:
         UsageError: the total lies below what must be given or above what there is.
     """
-    limits = _limits(sizes, how, minimum, weights, kept, available)
+    limits = _limits(sizes, how, minimum, weights, kept, available, first)
     least, most = int(limits.floor.sum()), int(limits.cap.sum())
     if total < least:
         raise UsageError(
@@ -115,6 +117,7 @@ def webster_order(
     weights: Weights | None = None,
     kept: PerClass | None = None,
     available: PerClass | None = None,
+    first: PerClass | None = None,
 ) -> Int64[np.ndarray, " n"]:
     """The class that receives each place in turn, until every example has one.
 
@@ -129,6 +132,7 @@ def webster_order(
         weights: as in `allocate`.
         kept: as in `allocate`.
         available: as in `allocate`.
+        first: as in `allocate`.
 
     Returns:
         class codes int64 [sum of sizes].
@@ -137,8 +141,9 @@ def webster_order(
         UsageError: an argument that `allocate` refuses.
     """
     seats = seats_by_quota(
-        sizes, how=how, minimum=minimum, weights=weights, kept=kept, available=available
-    )
+        sizes, how=how, minimum=minimum, weights=weights, kept=kept, available=available,
+        first=first,
+    )  # fmt: skip
     return np.concatenate([np.empty(0, dtype=np.int64), *(classes for classes, _ in seats)])
 
 
@@ -150,6 +155,7 @@ def seats_by_quota(
     weights: Weights | None = None,
     kept: PerClass | None = None,
     available: PerClass | None = None,
+    first: PerClass | None = None,
 ) -> Iterator[tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]]:
     """`webster_order` in blocks, so that it need not be held.
 
@@ -160,6 +166,7 @@ def seats_by_quota(
         weights: as in `allocate`.
         kept: as in `allocate`.
         available: as in `allocate`.
+        first: as in `allocate`.
 
     Yields:
         class of each place, and which of the class's places it is, from 0.
@@ -167,7 +174,7 @@ def seats_by_quota(
     Raises:
         UsageError: an argument that `allocate` refuses.
     """
-    limits = _limits(sizes, how, minimum, weights, kept, available)
+    limits = _limits(sizes, how, minimum, weights, kept, available, first)
     for low, high in _runs(limits):
         yield _by_quotient(limits.claim, low, high)
     for low, high in _class_by_class(limits.cap, sizes):
@@ -175,10 +182,11 @@ def seats_by_quota(
 
 
 class _Limits:
-    """What each class claims, must have and can have."""
+    """What each class claims, and how far it gets: kept, its minimum, what comes first, all."""
 
-    def __init__(self, claim: np.ndarray, kept: np.ndarray, floor: np.ndarray, cap: np.ndarray):
-        self.claim, self.kept, self.floor, self.cap = claim, kept, floor, cap
+    def __init__(self, claim: np.ndarray, *tiers: np.ndarray):
+        self.claim, self.tiers = claim, tiers
+        self.kept, self.floor, self.first, self.cap = tiers
 
 
 def _limits(
@@ -188,6 +196,7 @@ def _limits(
     weights: np.ndarray | None,
     kept: np.ndarray | None,
     available: np.ndarray | None,
+    first: np.ndarray | None,
 ) -> _Limits:
     if how not in ("proportional", "equal"):
         raise UsageError("proportional or equal", how)
@@ -203,7 +212,8 @@ def _limits(
     claim = sizes.astype(np.float64) if how == "proportional" else np.ones(sizes.size)
     if weights is not None:
         claim = claim * _checked_weights(weights, sizes.size)
-    return _Limits(claim, kept, np.maximum(kept, np.minimum(minimum, cap)), cap)
+    first = cap if first is None else np.clip(first, kept, cap)
+    return _Limits(claim, kept, np.maximum(kept, np.minimum(minimum, first)), first, cap)
 
 
 def _checked_weights(weights: np.ndarray, n_classes: int) -> np.ndarray:
@@ -217,8 +227,7 @@ def _checked_weights(weights: np.ndarray, n_classes: int) -> np.ndarray:
 
 def _runs(limits: _Limits) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """All seats that may be given, in runs of falling quotients: from where to where by class."""
-    tiers = (np.zeros_like(limits.kept), limits.kept, limits.floor, limits.cap)
-    for low, last in pairwise(tiers):
+    for low, last in pairwise((np.zeros_like(limits.kept), *limits.tiers)):
         while (low < last).any():
             due = np.where(low < last, limits.claim / (2 * low + 1), 0)
             if not due.any():  # no class has a claim to what is left

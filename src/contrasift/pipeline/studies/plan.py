@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 _MEASURES = ("coverage", "centre", "nu_align", "nu_div")
 
 
+_WHICH_METHOD = (
+    "Which method served which pool: https://contrasift.readthedocs.io/en/latest/findings/"
+    "#which-method-for-which-pool"
+)
+
+
 def plan(run: Run, request: PlanRequest) -> dict[str, Any]:
     """Measure the ranking at every fraction, extrapolate accuracy if asked, and say what follows.
 
@@ -128,6 +134,7 @@ def _written(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     from contrasift.report.figures.page import write_figures
     from contrasift.report.figures.plan import plan_figures
 
+    result["sentences"].append(_WHICH_METHOD)
     write_json(folder / "plan.json", result)
     write_figures(folder / "plan.html", "Which fraction?", plan_figures(result))
     return result
@@ -274,7 +281,7 @@ def _arms(run: Run, request: PlanRequest, short: Run) -> dict[float, tuple[str, 
     """What `select` chooses at each fraction under the run's options, and a name for it."""
     from contrasift.selection.budget import resolve_budget
     from contrasift.selection.select import select
-    from contrasift.store.inputs import read_scores
+    from contrasift.store.inputs import read_scores, read_target
 
     embeddings = load_embeddings(run.folder.path)
     batch = short.options.train.batch_size
@@ -289,12 +296,14 @@ def _arms(run: Run, request: PlanRequest, short: Run) -> dict[float, tuple[str, 
     scores = None
     if options.scores:
         scores = read_scores(options.scores, embeddings.index, options.scores_column)
+    target = read_target(options.target, embeddings.index) if options.target else None
     arms = {}
     for share in request.shares():
         chosen = select(
             embeddings,
             labels,
             scores=scores,
+            target=target,
             **{**options.arguments(), "fraction": share, "budget": None},
         ).indices
         digest = array_sha256(chosen)[:8]
