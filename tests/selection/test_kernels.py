@@ -12,7 +12,7 @@ import pytest
 
 from contrasift.errors import DataError, UsageError
 from contrasift.selection.kernels import dots as kernels
-from contrasift.selection.kernels import greedy_passes, greedy_steps
+from contrasift.selection.kernels import greedy_passes
 from contrasift.selection.kernels import linear_form as objectives
 from reference import dots, exact_sum
 
@@ -49,34 +49,6 @@ def test_two_dots_at_once_are_those_of_one(d):
     along = dots(rows, direction).astype(np.float32)
     assert alpha[is_open].tolist() == along[is_open].tolist()
     assert gains[3] == -np.inf
-    assert spread[3] == 0.0
-
-
-@pytest.mark.parametrize("capacity", [3, 200])
-@pytest.mark.parametrize("n", [1, 31, 32, 33, 150])
-def test_bounds_of_many_rows_at_once_are_those_of_each(n, capacity):
-    rng = np.random.default_rng(n)
-    gains, alpha = rng.standard_normal(n), rng.standard_normal(n).astype(np.float32)
-    spread = rng.random(n).astype(np.float32)
-    gains[::7], spread[::7] = -np.inf, 0.0  # used up
-    along, across, horizon, width, reach = 0.5, 0.25, 2.0, 0.125, 2.0
-    near = gains - along * (reach * alpha) + reach * across * spread
-    far = near - horizon * (reach * alpha)
-    aside = reach * width * spread
-    moved = (along, across, horizon, width, reach)
-    tops = greedy_passes.outlook_block(gains, alpha, spread, *moved, 0, n)
-    assert tops[0] == pytest.approx((gains - reach * along * alpha).max())
-    assert tops[1] == pytest.approx((far + aside).max())
-    wanted = (gains > -np.inf) & ((near >= 0.5) | (far + aside >= 2.0))
-    wanted &= np.cumsum(wanted) <= min(capacity + 1, n)
-    chosen, limit = greedy_passes.candidates_block(
-        gains, alpha, spread, *moved, 0.5, 2.0, capacity, 0, n
-    )
-    assert chosen.tolist() == np.flatnonzero(wanted).tolist()
-    others = [near, far, near + aside, far + aside]
-    expected = [kind[~wanted].max(initial=-np.inf) for kind in others]
-    assert limit[:4] == pytest.approx(expected)
-    assert limit[greedy_steps.SPREAD] == spread[~wanted].max(initial=0.0)
 
 
 @pytest.mark.parametrize("d", [1, 13, 64])

@@ -9,8 +9,6 @@ import numpy as np
 
 from contrasift.selection.kernels.dots import (
     compiled,
-    compiled_bare,
-    compiled_with,
     prefetch_row,
     row_dots,
     rows_ahead,
@@ -27,15 +25,7 @@ from contrasift.selection.kernels.greedy_steps import (
 
 # What ρ may lose as a float32, several times over.
 _ROUNDED_UP = 1.0 + 2.0**-20
-_FEW = 32  # rows whose bounds are looked at together
 _AHEAD = 8  # rows that are asked for before they are wanted
-
-
-def compiled_without_nan(function):
-    """Compile a search for largest numbers, none of them NaN: several at a time, the same result."""
-    return compiled_with(
-        function, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"}, _nrt=False
-    )
 
 
 @compiled
@@ -85,7 +75,6 @@ def refresh_block(
         prefetch_row(values, min(i + ahead, stop - 1))
         if not open_rows[i]:
             gains[i] = -np.inf
-            alpha[i] = spread[i] = 0.0
             continue
         square = squares[i]
         score, along = row_dots(values, i, weight, direction)
@@ -103,37 +92,16 @@ def refresh_block(
     return best, best_row, count, total
 
 
-@compiled_without_nan
+@compiled
 def outlook_block(gains, alpha, spread, along, across, horizon, width, reach, start, stop):
     """The largest gain to be expected now, and the largest bound of any at the horizon."""
-    gains, alpha, spread = gains[start:stop], alpha[start:stop], spread[start:stop]
     top = far_top = -np.inf
-    for i in range(gains.size):  # from 0, or nothing is done several at a time
+    for i in range(start, stop):
         now = gains[i] - reach * along * alpha[i]
         later = now - reach * horizon * alpha[i] + reach * (across + width) * spread[i]
-        top = now if now > top else top
-        far_top = later if later > far_top else far_top
+        top = max(top, now)
+        far_top = max(far_top, later)
     return top, far_top
-
-
-@compiled_without_nan
-def largest_bounds(gains, alpha, spread, along, across, horizon, width, reach, start, stop):
-    """The largest bounds of some rows: near, far, both with all that M may move aside; largest ρ."""
-    gains, alpha, spread = gains[start:stop], alpha[start:stop], spread[start:stop]
-    most_near = most_far = near_wide = most_wide = -np.inf
-    widest = 0.0
-    for i in range(gains.size):
-        rho = np.float64(spread[i])
-        slope = reach * alpha[i]
-        near = gains[i] - along * slope + reach * across * rho
-        far = near - horizon * slope
-        aside = reach * width * rho
-        most_near = near if near > most_near else most_near
-        most_far = far if far > most_far else most_far
-        near_wide = near + aside if near + aside > near_wide else near_wide
-        most_wide = far + aside if far + aside > most_wide else most_wide
-        widest = rho if rho > widest else widest
-    return most_near, most_far, near_wide, most_wide, widest
 
 
 @compiled
@@ -144,35 +112,24 @@ def candidates_block(
     """Rows whose bound reaches a floor now or at the horizon; and the limit of all others."""
     chosen = np.empty(min(capacity + 1, stop - start), np.int64)
     count = 0
-    limit = np.full(LIMIT, -np.inf)
-    for first in range(start, stop, _FEW):
-        last = min(first + _FEW, stop)
-        few = largest_bounds(
-            gains, alpha, spread, along, across, horizon, width, reach, first, last
-        )
-        if not (few[0] >= near_floor or few[3] >= far_floor):
-            raise_limit(limit, few)
+    most_near = most_far = near_wide = most_wide = widest = -np.inf
+    for i in range(start, stop):
+        if gains[i] == -np.inf:
             continue
-        for i in range(first, last):
-            one = largest_bounds(
-                gains, alpha, spread, along, across, horizon, width, reach, i, i + 1
-            )
-            near, far_wide = one[0], one[3]
-            wanted = near > -np.inf and (near >= near_floor or far_wide >= far_floor)
-            if wanted and count < chosen.size:
-                chosen[count] = i
-                count += 1
-            else:
-                raise_limit(limit, one)
+        slope = reach * alpha[i]
+        near = gains[i] - along * slope + reach * across * spread[i]
+        far = near - horizon * slope
+        aside = reach * width * spread[i]
+        if (near >= near_floor or far + aside >= far_floor) and count < chosen.size:
+            chosen[count] = i
+            count += 1
+            continue
+        most_near = max(most_near, near)
+        most_far = max(most_far, far)
+        near_wide = max(near_wide, near + aside)
+        most_wide = max(most_wide, far + aside)
+        widest = max(widest, np.float64(spread[i]))
+    limit = np.full(LIMIT, -np.inf)
+    limit[NEAR], limit[FAR] = most_near, most_far
+    limit[NEAR_WIDE], limit[FAR_WIDE], limit[SPREAD] = near_wide, most_wide, widest
     return chosen[:count], limit
-
-
-@compiled_bare
-def raise_limit(limit, bounds):
-    """Let a limit hold for more rows."""
-    near, far, near_wide, far_wide, widest = bounds
-    limit[NEAR] = max(limit[NEAR], near)
-    limit[FAR] = max(limit[FAR], far)
-    limit[NEAR_WIDE] = max(limit[NEAR_WIDE], near_wide)
-    limit[FAR_WIDE] = max(limit[FAR_WIDE], far_wide)
-    limit[SPREAD] = max(limit[SPREAD], widest)
