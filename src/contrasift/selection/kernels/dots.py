@@ -32,6 +32,7 @@ _ACCUMULATORS = 4
 _ROUNDER = 1.5 * 2.0**52
 _CACHE_LINE = 64  # bytes
 _ASKED_AHEAD = 2048  # bytes of rows that a pass over a matrix asks for before it wants them
+_SCATTERED_AHEAD = 8  # rows, where they lie anywhere
 _FRACTION_BITS = 50
 _SUM_BITS = 62
 # A row costs about 10 ns: smaller inputs are done before a thread has started.
@@ -422,6 +423,7 @@ def sum_rows_block(values, rows, start, stop, scale):
     """Σ round(z_{rows[i]} · scale) over start ≤ i < stop, int64 [d]."""
     sums = np.zeros(values.shape[1], np.int64)
     for i in range(start, stop):
+        prefetch_row(values, rows[min(i + _SCATTERED_AHEAD, stop - 1)])
         add_row(values, rows[i], scale, sums)
     return sums
 

@@ -239,6 +239,7 @@ def replay_block(values, order, before, scale, total, redundancy):
         for j in range(d):
             weight[j] = total[j] - 2.0 * redundancy * (fixed[j] / scale)
         row = order[i]
+        prefetch_row(values, order[min(i + 1, order.size - 1)])
         gains[i] = row_dot(values, row, weight) - redundancy * row_square(values, row)
         add_row(values, row, scale, fixed)
     return gains
