@@ -25,7 +25,12 @@ from contrasift.options.words import RunClassMethod
 from contrasift.pipeline.stages.matrix_classes import MatrixClasses
 from contrasift.pipeline.stages.matrix_rows import check_out, held, opened
 from contrasift.pipeline.studies.mine_gallery import suspect_pairs
-from contrasift.pipeline.studies.mine_inputs import MiningInputs, UsableSides, classes_of
+from contrasift.pipeline.studies.mine_inputs import (
+    MiningInputs,
+    UsableSides,
+    among,
+    classes_of,
+)
 from contrasift.report.mined import mined_page, write_mined_page
 from contrasift.results import LatentClasses
 from contrasift.store.atomic import read_json, sha256_of, write_json
@@ -101,7 +106,7 @@ def mine_files(
         if found is not None:
             narrator.say(found.words())
             those = right if comparable.all() else whole[1].keeping(np.flatnonzero(comparable))
-            own = classes_of(_found_classes(found, those, out, narrator), _among(right, those))
+            own = classes_of(_found_classes(found, those, out, narrator), among(right, those))
         pieces = ShardFolder(out / _PIECES, fingerprint)
         with narrator.progress("mining", "queries") as progress:
             mined = _mine(
@@ -183,12 +188,6 @@ def _found_classes(
     codes, names = class_codes(found.take(right, narrator), len(right))
     score = read_table(out / "classes.parquet", "score")["score"]
     return LatentClasses(codes, names, score, "auto")
-
-
-def _among(some: Matrix, all_of: Matrix) -> np.ndarray:
-    """Which rows of a matrix are rows of one with fewer; bool [n]."""
-    whole, part = (one.stored_rows(np.arange(len(one))) for one in (all_of, some))
-    return np.isin(whole, part)
 
 
 def _write(

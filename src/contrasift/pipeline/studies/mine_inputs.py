@@ -179,10 +179,15 @@ def classes_of(classes: LatentClasses | None, rows: np.ndarray) -> LatentClasses
     return replace(classes, codes=classes.codes[rows], score=classes.score[rows])
 
 
+def among(some: Matrix, all_of: Matrix) -> np.ndarray:
+    """Which rows of a matrix are rows of one with fewer; bool [n]."""
+    whole, part = (one.stored_rows(np.arange(len(one))) for one in (all_of, some))
+    return np.isin(whole, part)
+
+
 def _usable(matrix: Matrix, threads: int | None) -> tuple[np.ndarray, LeftOut]:
     rest, left_out = leave_out_bad(matrix, zeros=True, threads=threads)
-    stored = [side.stored_rows(np.arange(len(side))) for side in (matrix, rest)]
-    return np.isin(*stored), left_out
+    return among(rest, matrix), left_out
 
 
 def _keeping(matrix: Matrix, rows: np.ndarray) -> Matrix:
