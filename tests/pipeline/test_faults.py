@@ -164,6 +164,32 @@ def test_a_folder_that_may_only_be_read_is_said(undisturbed, stage, monkeypatch)
     assert content() == before
 
 
+@pytest.mark.parametrize(
+    ("gone", "command"),
+    [
+        ("embeddings.npy", "plan run"),
+        ("classes.parquet", "plan run"),
+        ("selection.parquet", "export run --to ids --out ids.txt"),
+        ("examples.parquet", "export run --to ids --out ids.txt"),
+    ],
+)
+def test_of_a_file_that_is_gone_the_command_is_named_that_makes_it_again(
+    undisturbed, monkeypatch, gone, command
+):
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_: os.terminal_size((200, 50)))
+    shutil.copy(undisturbed[0] / "old.npz", "old.npz")
+    shutil.copytree(undisturbed[0] / "after-report" / "run", "run")
+    before = Path("run", gone).read_bytes()
+    Path("run", gone).unlink()
+    done = CliRunner().invoke(app, command.split())
+    assert done.exit_code == 1
+    assert gone in done.output
+    advised = done.output.split("Make it again: contrasift ")[1]
+    assert CliRunner().invoke(app, advised.split()).exit_code == 0
+    assert Path("run", gone).read_bytes() == before
+    assert CliRunner().invoke(app, command.split()).exit_code == 0
+
+
 # In a file system of its own that really is full: what a test pretends may be gentler.
 FULL = """
 import os, sys

@@ -19,6 +19,7 @@ from contrasift.ids import are_numbers, as_ids, rows_of_ids
 from contrasift.reading import read_filled_lines, read_lines, read_text
 from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of
+from contrasift.store.made import is_there
 from contrasift.store.objects import file_name, is_local_url, is_url, local_path
 from contrasift.store.remote import beside, exists, local_file
 from contrasift.store.run import RunFolder
@@ -116,7 +117,7 @@ def row_numbers(n: int, columns: Columns | None = None) -> np.ndarray:
 
 
 def _index_of_rows(examples: Path | str, n: int) -> np.ndarray:
-    if not exists(examples):
+    if not is_there(examples):
         return row_numbers(n)
     table = read_table(local_file(examples), "index", "row")
     index = table["index"][table["row"] >= 0]
