@@ -24,8 +24,7 @@ from contrasift.ids import are_numbers, rows_of_ids
 from contrasift.results import Embeddings, LatentClasses
 from contrasift.selection.arguments import rows_of_indices
 from contrasift.selection.baselines import random_order
-from contrasift.selection.budget import allocate as allocate_places
-from contrasift.selection.budget import seats_by_quota
+from contrasift.selection.budget import Shares
 from contrasift.selection.gather import ClassRows, positions_by_quota
 from contrasift.selection.task import SettledOptions, Task, with_limits
 
@@ -209,7 +208,7 @@ class Places:
         options: SettledOptions,
         pool: SelectionPool,
     ) -> Places:
-        """Share a budget among the classes, as `budget.allocate` does it."""
+        """Share a budget among the classes, as `budget.Shares` does it."""
         if OBJECTIVES[options.objective].blind:
             return cls._by_chance(partition, limits, budget, options, pool)
         sizes = partition.sizes
@@ -222,23 +221,20 @@ class Places:
             kept = np.bincount(code_of_row[limits.keep], minlength=sizes.size)
         if limits.eligible is not None:
             available = np.bincount(code_of_row[limits.eligible], minlength=sizes.size)
-        request: dict[str, Any] = {
-            "how": "proportional" if options.allocate == "global" else options.allocate,
-            "minimum": options.min_per_class,
-            "weights": weights,
-            "kept": kept,
-            "available": available,
-        }
-        places = allocate_places(sizes, budget, **request)
-        floor = np.minimum(options.min_per_class, sizes if available is None else available)
-        if kept is not None:
-            floor = np.maximum(floor, kept)
+        shares = Shares.of(
+            sizes,
+            how="proportional" if options.allocate == "global" else options.allocate,
+            minimum=options.min_per_class,
+            weights=weights,
+            kept=kept,
+            available=available,
+        )
 
         def quota_order() -> Iterator[np.ndarray]:
-            for given, seats in seats_by_quota(sizes, **request):
+            for given, seats in shares.seats_by_quota():
                 yield partition.starts[given] + seats
 
-        return cls(places, quota_order, int(floor.sum()))
+        return cls(shares.allocate(budget), quota_order, int(shares.floor.sum()))
 
     @classmethod
     def _by_chance(

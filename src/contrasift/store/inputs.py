@@ -353,6 +353,25 @@ def load_weights_file(path: Path | str) -> dict[str, float] | np.ndarray:
         raise DataError(f"a number for every class in {path}", str(error)) from error
 
 
+def load_numbers_file(path: Path | str) -> np.ndarray:
+    """A list of numbers: .npy, or text with spaces, commas or line ends between them.
+
+    Returns:
+        float64, or as the array has them.
+
+    Raises:
+        DataError: unreadable, or not numbers.
+    """
+    path = local_file(path)
+    if path.suffix == ".npy":
+        return load_array(path, memory_map=False)
+    words = read_text(path, "numbers").replace(",", " ").split()
+    try:
+        return np.array([float(word) for word in words])
+    except ValueError as error:
+        raise DataError(f"numbers in {path}", str(error)) from error
+
+
 def read_scores(
     path: Path | str,
     index: np.ndarray,
