@@ -63,7 +63,8 @@ def main() -> None:
 
 
 def usable(given: argparse.Namespace, name: str) -> bool:
-    return given.scores is not None or "scores" not in OBJECTIVES[name].needs
+    needs = OBJECTIVES[name].needs
+    return "target" not in needs and (given.scores is not None or "scores" not in needs)
 
 
 def choose(given: argparse.Namespace, name: str, out: Path) -> Path:

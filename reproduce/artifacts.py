@@ -28,7 +28,7 @@ from contrasift.pipeline.stages import classes as clustering
 from contrasift.pipeline.stages import select as selecting
 from contrasift.pipeline.stages.embed import SAME_ENCODER, embed_for_classes, load_embeddings
 from contrasift.pipeline.stages.embed import embed as embed_stage
-from contrasift.pipeline.stages.proxy import proxy_options
+from contrasift.pipeline.stages.proxy import PROXY_FILE, proxy_fingerprint, proxy_options
 from contrasift.pipeline.stages.scan import readable_positions, scan
 from contrasift.pipeline.stages.train import arm_schedule, in_steps, pool_latent_classes
 from contrasift.pipeline.stages.within import Selector
@@ -167,6 +167,10 @@ class ArtifactCache:
         )
         _clone(source, run.folder.path / "training" / "proxy")
         write_json(run.folder.path / _PROXY, self.used["proxy"])
+        # The stage itself would train for whole epochs.
+        facts = read_json(source / "result.json")
+        note = {name: facts[name] for name in ("seconds", "steps")}
+        run.do("proxy", proxy_fingerprint(run), [PROXY_FILE], lambda: note)
 
     def classified(self, cell: Cell) -> Run:
         """The same with latent classes."""

@@ -267,3 +267,66 @@ def selected_batches(index, selected, key, *, batch_size, seed, first_step, mix,
             batches += [ordered[at : at + size] for at in range(0, len(ordered) - size + 1, size)]
         passes.append(batches if size else [[]] * count)
     return [first + second for first, second in zip(*passes, strict=False)][:count]
+
+
+def balanced_draw(paths: list[np.ndarray], turn: np.ndarray, budget: int) -> set[int]:
+    """Rows that a balanced draw of this budget takes down a tree; `paths`: nodes, coarse to fine.
+
+    At every node places go one by one to the child with the fewest so far that has rows left, the
+    lowest number first; in a leaf to the rows whose turn it is.
+    """
+
+    def draw(rows: list[int], level: int, places: int) -> set[int]:
+        if level == len(paths):
+            return set(sorted(rows, key=lambda row: turn[row])[:places])
+        children = sorted({int(paths[level][row]) for row in rows})
+        inside = {c: [row for row in rows if paths[level][row] == c] for c in children}
+        given = dict.fromkeys(children, 0)
+        for _ in range(places):
+            open_ones = [c for c in children if given[c] < len(inside[c])]
+            given[min(open_ones, key=lambda c: (given[c], c))] += 1
+        return set().union(*(draw(inside[c], level + 1, given[c]) for c in children))
+
+    return draw(list(range(len(turn))), 0, budget)
+
+
+def cosine(left: np.ndarray, right: np.ndarray) -> float:
+    """⟨a, b⟩ / (‖a‖ ‖b‖)."""
+    return float(left @ right / np.linalg.norm(left) / np.linalg.norm(right))
+
+
+def class_means(values: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
+    """The mean of every class's rows, each of length one, in float64."""
+    unit = values.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    return [unit[codes == code].mean(axis=0) for code in range(codes.max() + 1)]
+
+
+def margin(values: np.ndarray, codes: np.ndarray, row: int) -> float:
+    """Cosine of a row to the mean of its class less the largest to that of another."""
+    found = [cosine(values[row].astype(np.float64), mean) for mean in class_means(values, codes)]
+    own = found.pop(codes[row])
+    return own - max(found, default=0.0)
+
+
+def class_complexity(values: np.ndarray, codes: np.ndarray, neighbours: int) -> list[float]:
+    """Mean of 1 − cos of a class's rows to its mean, times that of its mean to the nearest means."""
+    means = class_means(values, codes)
+    found = []
+    for code, own in enumerate(means):
+        inside = [1 - cosine(row.astype(np.float64), own) for row in values[codes == code]]
+        gaps = sorted(1 - cosine(own, other) for k, other in enumerate(means) if k != code)
+        found.append(float(np.mean(inside) * np.mean(gaps[:neighbours])))
+    return found
+
+
+def leaders(values: np.ndarray, order: np.ndarray, fixed: np.ndarray, epsilon: float) -> list[int]:
+    """The earlier row that each row is dropped for: one that stays and is nearer than ε; else −1."""
+    wide, owner = values.astype(np.float64), [-1] * len(values)
+    for place, row in enumerate(order):
+        before = [other for other in order[:place] if owner[other] < 0]
+        gaps = [float(((wide[row] - wide[other]) ** 2).sum() / 2) for other in before]
+        near = [other for other, gap in zip(before, gaps, strict=True) if gap < epsilon]
+        if near and not fixed[row]:
+            owner[row] = int(near[0])
+    return owner

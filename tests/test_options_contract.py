@@ -91,6 +91,8 @@ MISSING = {
         "scores": _OF_A_POOL,
         "scores_column": _OF_A_POOL,
         "scores_keep": "of `scores`",
+        "target": _OF_A_POOL,
+        "target_weight": "of `target`",
         "must_keep": _OF_A_POOL,
         "must_drop": _OF_A_POOL,
         "class_weights": _OF_A_POOL,

@@ -163,6 +163,8 @@ def _seeds(one: CellTable | None, place: Place) -> int | str:
 _COUNTED_BY = "knn"  # every experiment has it
 _FEW = ("few_10", "few_1pct", "knn", "linear")
 _FEW_HEAD = ("10 labels a class", "1 % labels", "kNN", "linear")
+_NEAR_HEAD = ("10 labels a class", "1 % labels", "kNN")
+_SHARES = ("a fifth", "two fifths")
 _NEGATIVES = ("few_10", "knn", "linear")
 _NEGATIVES_HEAD = ("10 labels a class", "kNN", "linear")
 _GLYPHS = {"pool": "glyphs"}
@@ -191,6 +193,10 @@ def _many(less: str = "random", **changes: str) -> Place:
 
 def _fraction(fraction: str, less: str) -> Place:
     return Place("fractions", {**_GLYPHS, "fraction": fraction}, _SAS, less)
+
+
+def _whole(fraction: str, arm: str) -> Place:
+    return Place("whole-pool", {"pool": "glyphs-many", "fraction": fraction}, arm, "random")
 
 
 def _arms(
@@ -341,6 +347,19 @@ TABLES = {
                 "k-means, number chosen": "SAS, k-means, number chosen",
                 "one class": "SAS, no classes",
             },
+        ),
+    ),
+    "whole-pool": DocTable(
+        ("less random, points", *(f"{share}: {name}" for share in _SHARES for name in _NEAR_HEAD)),
+        ("few_10", "few_1pct", "knn"),
+        tuple(
+            (label, tuple(_whole(fraction, arm) for fraction in ("0.2", "0.4")))
+            for label, arm in {
+                "graph, no labels (default)": _SAS,
+                "k-means, as many as labels": "SAS, k-means, as many as labels",
+                "true classes": "SAS, true classes",
+                "the full pool": _FULL,
+            }.items()
         ),
     ),
     "proxies": DocTable(

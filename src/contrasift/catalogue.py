@@ -23,6 +23,7 @@ class Objective:
         uses: further options that it takes, and optimizers beside greedy; others are refused.
         needs: options that it cannot do without.
         blind: chooses from the whole pool, whatever the classes.
+        chance: draws by the seed.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Objective:
     uses: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
     blind: bool = False
+    chance: bool = False
 
 
 def _objectives(*listed: Objective) -> dict[str, Objective]:
@@ -45,7 +47,7 @@ OBJECTIVES = _objectives(
         "sas",
         "near their class, unlike each other (F_λ)",
         "Joshi & Mirzasoleiman 2023, eq. 39",
-        uses=frozenset({"threshold", "relaxed", "refine"}),
+        uses=frozenset({"threshold", "relaxed", "refine", "target", "target_weight"}),
     ),
     Objective(
         "published",
@@ -108,8 +110,33 @@ OBJECTIVES = _objectives(
         uses=frozenset({"scores", "scores_column", "scores_keep"}),
         needs=frozenset({"scores"}),
     ),
-    Objective("random", "any, blind to classes", "the control", blind=True),
-    Objective("random-per-class", "any, class by class", "the control"),
+    Objective(
+        "easy-removal",
+        "the least sure of their class: leaves out the easy (margin to other classes)",
+        "the other end of hard-removal",
+    ),
+    Objective(
+        "hard-removal",
+        "the surest of their class: leaves out what lies between classes (margin)",
+        "difficult examples, Zhang et al. 2025, arXiv 2501.01317",
+    ),
+    Objective(
+        "target",
+        "the nearest to a target that is given: retrieval",
+        "as in DINOv2, Oquab et al. 2023",
+        uses=frozenset({"target"}),
+        needs=frozenset({"target"}),
+    ),
+    Objective(
+        "balanced",
+        "as many from every region, by hierarchical k-means; blind to classes",
+        "Vo et al. 2024, arXiv 2405.15613",
+        uses=frozenset({"levels"}),
+        blind=True,
+        chance=True,
+    ),
+    Objective("random", "any, blind to classes", "the control", blind=True, chance=True),
+    Objective("random-per-class", "any, class by class", "the control", chance=True),
 )  # fmt: skip
 
 

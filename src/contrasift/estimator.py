@@ -18,9 +18,16 @@ from contrasift.selection.select import select
 if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
 
-    from contrasift.options.words import Allocation, ObjectiveName, Optimizer, Refinement, Scaling
+    from contrasift.options.words import (
+        Allocation,
+        Copies,
+        ObjectiveName,
+        Optimizer,
+        Refinement,
+        Scaling,
+    )
 else:  # scikit-learn hands in whatever it likes, and wants it checked in `fit`
-    Allocation = ObjectiveName = Optimizer = Refinement = Scaling = Any
+    Allocation = Copies = ObjectiveName = Optimizer = Refinement = Scaling = Any
     SupportsFloat = SupportsIndex = Any
 
 
@@ -45,7 +52,7 @@ class AugmentationSimilaritySelector(BaseEstimator):
         optimizer: `auto`, `greedy`, `relaxed` or `stochastic`.
         steps: passes over the rows that `relaxed` may make.
         refine: `none`, `swaps`, `double-greedy` or `double-greedy-random`.
-        allocate: places by class: `proportional`, `equal` or `global`.
+        allocate: places by class: `proportional`, `equal`, `density-quota` or `global`.
         min_per_class: at least this many from every class that has them.
         normalize: `rows` scales every row to length one, and so does `auto` here; `none` takes
             them as means of unit views.
@@ -54,6 +61,9 @@ class AugmentationSimilaritySelector(BaseEstimator):
         centre_weight: of centre in `coverage-centre`.
         epsilon: of `semantic-dedup` and `stochastic`.
         neighbours: of `typicality`.
+        levels: of `balanced`: clusters of every level, coarse to fine.
+        quota_temperature: τ of `density-quota`.
+        copies: `one` of equal rows stands for all, or `keep` all.
         threads: None for all processors. The selection does not depend on it.
         random_state: of what is random: a number, a `RandomState`, or None for 0.
 
@@ -85,6 +95,9 @@ class AugmentationSimilaritySelector(BaseEstimator):
         centre_weight: SupportsFloat = 1.0,
         epsilon: SupportsFloat | None = None,
         neighbours: SupportsIndex = 20,
+        levels: Any = None,
+        quota_temperature: SupportsFloat = 0.1,
+        copies: Copies = "keep",
         threads: SupportsIndex | None = None,
         random_state: Any = None,
     ):
@@ -104,6 +117,9 @@ class AugmentationSimilaritySelector(BaseEstimator):
         self.centre_weight = centre_weight
         self.epsilon = epsilon
         self.neighbours = neighbours
+        self.levels = levels
+        self.quota_temperature = quota_temperature
+        self.copies = copies
         self.threads = threads
         self.random_state = random_state
 

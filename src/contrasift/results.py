@@ -155,6 +155,8 @@ class Selection:
         ids: how the source calls each example, an Arrow array [n]; None where it does not.
         dropped: bool [n]; what must not be selected, and ranks last of its class and of the
             pool, whatever its gain; None where nothing was dropped.
+        copy_of: int64 [n]; the example that stands for this one, which equals it; −1 of one that
+            stands for itself; None where all do.
     """
 
     index: np.ndarray
@@ -174,6 +176,7 @@ class Selection:
     marks: Mapping[str, np.ndarray] = field(default_factory=dict)
     ids: Any = None
     dropped: np.ndarray | None = None
+    copy_of: np.ndarray | None = None
 
     @cached_property
     def latent_class(self) -> np.ndarray:
@@ -259,6 +262,8 @@ class Selection:
             columns = {"index": self.index, "id": self.ids, **columns}
         if self.dropped is not None:
             columns["dropped"] = self.dropped
+        if self.copy_of is not None:
+            columns["copy_of"] = self.copy_of
         return pyarrow.table(columns | {f"selected_{part}": it for part, it in self.marks.items()})
 
     def to_pandas(self) -> Any:

@@ -21,7 +21,6 @@ from contrasift.classes.communities import (
     join_small,
     least_size,
 )
-from contrasift.classes.copies import distinct_rows
 from contrasift.classes.graph import (
     NeighbourGraph,
     build_graph,
@@ -35,6 +34,7 @@ from contrasift.classes.graph_classes import graph_classes
 from contrasift.classes.neighbours import nearest_neighbours
 from contrasift.classes.rows import Rows
 from contrasift.errors import MissingExtraError, UsageError
+from contrasift.selection.copies import distinct_rows
 
 
 def planted(n: int = 300, k: int = 6, d: int = 12, noise: float = 0.1, seed: int = 0) -> tuple:

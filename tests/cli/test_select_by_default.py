@@ -212,6 +212,9 @@ def test_near_copies_go_in_one_step(rows, rng):
     gone = {index for index, out in zip(table["index"], table["dropped"], strict=True) if out}
     assert len(gone) == 60
     assert len({index % 480 for index in gone}) == 60  # one of every pair stays
+    stands = dict(zip(table["index"], table["copy_of"], strict=True))
+    assert {index for index, other in stands.items() if other >= 0} == gone
+    assert all(stands[index] % 480 == index % 480 and stands[index] not in gone for index in gone)
     kept = {index for index, taken in zip(table["index"], table["selected"], strict=True) if taken}
     assert len(kept) == 108
     assert not kept & gone
@@ -223,6 +226,19 @@ def test_near_copies_go_in_one_step(rows, rng):
     facts = json.loads(Path("p/selection.json").read_text())
     assert facts["duplicates"]["dropped"] == 59
     run("select", "z.npy", "--budget", 9, "--drop-duplicates", 3, "--out", "q", code=2)
+
+
+def test_equal_rows_take_one_place(rows):
+    np.save("z.npy", np.concatenate([rows, rows[:60]]))
+    done = run("select", "z.npy", "--fraction", 0.2, "--copies", "one", "--out", "o")
+    assert "60 examples equal another, which stands for them" in said(done)
+    table = pq.read_table("o/selection.parquet").to_pydict()
+    whose = dict(zip(table["index"], table["copy_of"], strict=True))
+    assert {index: one for index, one in whose.items() if one >= 0} == {
+        480 + row: row for row in range(60)
+    }
+    assert "60 equal another" in Path("o/selection.md").read_text(encoding="utf-8")
+    assert "--copies one" in Path("o/selection.md").read_text(encoding="utf-8")
 
 
 def test_shards_have_the_classes_of_one_file(rows):

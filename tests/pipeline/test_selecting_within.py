@@ -144,6 +144,7 @@ def test_a_training_on_everything_does_not_switch(whole, tmp_path):
         (["--encoder", "resnet18"], "got --encoder resnet18"),
         (["--rounds", 1], "got --rounds 1"),
         (["--select-with", "average"], "--method moco or --method byol"),
+        (["--negatives", "~same_latent_class"], "negatives that need no latent classes"),
         (["--reselect-every", 0], "--reselect-every of at least 1"),
     ],
 )

@@ -15,5 +15,18 @@ def test_an_arm_in_a_process_of_its_own_is_the_same_to_the_bit(contrasift, tiny_
     assert (encoder.read_bytes(), judged.read_bytes()) == before
     assert "1 trainings" not in result.stderr
     stages = json.loads((folder / "stages.json").read_text())
-    assert stages["train random-seed0"]["facts"]["side_by_side"] == 1
+    assert stages["train random-seed0"]["facts"]["side_by_side"] == 2
     assert "side_by_side" not in stages["train selected-seed0"]["facts"]
+
+
+def test_the_whole_pool_is_trained_on_beside_what_chooses(tiny_run, tmp_path):
+    tiny_run("a", "--against", "full", "--jobs", "2")
+    tiny_run("b", "--against", "full")
+    encoder = "training/full-seed0/encoder.safetensors"
+    assert (tmp_path / "a" / encoder).read_bytes() == (tmp_path / "b" / encoder).read_bytes()
+    stages = json.loads((tmp_path / "a" / "stages.json").read_text())
+    assert stages["proxy"]["facts"]["side_by_side"] == 2
+    assert (
+        "side_by_side"
+        not in json.loads((tmp_path / "b" / "stages.json").read_text())["proxy"]["facts"]
+    )

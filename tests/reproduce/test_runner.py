@@ -326,3 +326,13 @@ def test_equal_steps(tmp_path):
         run_cells(here, todo, ArtifactCache(tmp_path / "work", QUIET, "cpu"), QUIET)
         steps[match] = here.store.find(here.place(todo[0]))["facts"]["steps"]
     assert steps == {"epochs": 1, "steps": 6}  # 29 // 16 and 96 // 16
+
+
+def test_so_many_steps_are_those_of_the_proxy_too(tmp_path):
+    here = session(tmp_path / "cells", **{"arm.steps": 3})
+    todo = [one for one in here.unfinished() if one.arm == "SAS"]
+    assert run_cells(here, todo, ArtifactCache(tmp_path / "work", QUIET, "cpu"), QUIET) == 1
+    facts = here.store.find(here.place(todo[0]))["facts"]
+    assert facts["steps"] == 3
+    proxies = (tmp_path / "work" / "embedded").glob("*/training/proxy/result.json")
+    assert [json.loads(one.read_text())["steps"] for one in proxies] == [3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import pytorch_lightning as lightning
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -204,3 +205,110 @@ def test_what_cannot_select_is_refused(settings, error, words):
     with pytest.raises(error, match=words):
         within = cs.SelectWithin(cs.SelectedSampler(40, batch_size=4), usual.pop("embed"), **usual)
         within.epoch_ended(0, None)
+
+
+# Trainings that are resumed by their trainers -------------------------------------------------------
+
+# Of the trainers' own making.
+quietly = pytest.mark.filterwarnings("ignore")
+
+
+class Rows(torch.utils.data.Dataset):
+    """Forty rows that are their numbers."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, row):
+        return {"row": torch.tensor([float(row)])}
+
+
+def selecting():
+    sampler = cs.SelectedSampler(Rows(), batch_size=4, num_replicas=1)
+    within = cs.SelectWithin(
+        sampler, lambda model: vectors(), after=1, classes="none", fraction=0.25
+    )
+    return sampler, within
+
+
+class Noting(lightning.LightningModule):
+    """Notes what it is trained on, and stops at a step."""
+
+    def __init__(self, stop=None):
+        super().__init__()
+        self.layer, self.seen, self.stop = torch.nn.Linear(1, 1), [], stop
+
+    def training_step(self, batch, number):
+        if len(self.seen) == self.stop:
+            raise RuntimeError("the plug was pulled")
+        self.seen.append(batch["row"].flatten().tolist())
+        return self.layer(batch["row"]).mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=1e-6)
+
+
+@quietly
+@pytest.mark.parametrize("every", [10, 4])
+def test_lightning_goes_on_with_the_selected_rows(tmp_path, every):
+    def fit(module, checkpoint=None):
+        sampler, within = selecting()
+        saving = lightning.callbacks.ModelCheckpoint(
+            tmp_path, every_n_train_steps=every, save_top_k=-1, filename="{step}"
+        )
+        loader = torch.utils.data.DataLoader(Rows(), batch_size=4, sampler=sampler)
+        lightning.Trainer(
+            accelerator="cpu", max_epochs=3, callbacks=[within.lightning(), saving], logger=False,
+            enable_progress_bar=False, enable_model_summary=False,
+        ).fit(module, loader, ckpt_path=checkpoint, weights_only=True)  # fmt: skip
+        return module.seen
+
+    whole = fit(Noting())
+    assert len({row for batch in whole[10:] for row in batch}) == 10
+    for kept in sorted(tmp_path.iterdir()):
+        step = int(kept.stem.split("=")[1])
+        if step < len(whole):
+            assert fit(Noting(), kept) == whole[step:], step
+
+
+@quietly
+@pytest.mark.parametrize("every", [10, 4])
+def test_hugging_face_goes_on_with_the_selected_rows(tmp_path, every):
+    transformers = pytest.importorskip("transformers")
+    sampler = within = None
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.seen = torch.nn.Linear(1, 1), []
+
+        def forward(self, row):
+            self.seen.append(row.flatten().tolist())
+            return {"loss": self.layer(row).mean()}
+
+    class Selecting(transformers.Trainer):
+        def _get_train_sampler(self, *_):
+            return sampler
+
+    def fit(checkpoint=None):
+        nonlocal sampler, within
+        sampler, within = selecting()
+        arguments = transformers.TrainingArguments(
+            tmp_path, num_train_epochs=3, per_device_train_batch_size=4, use_cpu=True, save_steps=every,
+            report_to="none", disable_tqdm=True, logging_strategy="no", learning_rate=1e-6,
+        )  # fmt: skip
+        model = Model()
+        Selecting(model, arguments, train_dataset=Rows(), callbacks=[within.transformers()]).train(
+            resume_from_checkpoint=checkpoint
+        )
+        return model.seen
+
+    whole = fit()
+    assert len({row for batch in whole[10:] for row in batch}) == 10
+    kept = [path for path in tmp_path.iterdir() if int(path.name.split("-")[1]) < len(whole)]
+    for path in kept:
+        step = int(path.name.split("-")[1])
+        assert fit(str(path)) == whole[step:], step
+    (kept[0] / "selected_sampler.pt").unlink()
+    with pytest.raises(DataError, match="a checkpoint without them"):
+        fit(str(kept[0]))

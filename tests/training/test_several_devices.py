@@ -19,11 +19,12 @@ import torch
 from torch import nn
 
 from contrasift.errors import ContrasiftError
-from contrasift.options import TrainOptions
+from contrasift.options import SwitchOptions, TrainOptions
 from contrasift.training import devices, joining, splitting
 from contrasift.training import pretrain as module
 from contrasift.training.encoders import weights_sha256
 from contrasift.training.loading import load_encoder
+from contrasift.training.switching import Choice, Switch
 
 STEPS = 4
 COMMON = {"architecture": "narrow:0.125", "epochs": 2, "batch_size": 16, "projection_dim": 8,
@@ -39,6 +40,7 @@ METHODS = {
     "vicreg": {},
     "policy": {"method": "simclr", "negatives": "difficulty(30,100) & ~same_class"},
     "loss": {"method": "simclr", "loss": "debiased(0.1)"},
+    "switch": {"method": "simclr", "select_after": 1},
 }  # fmt: skip
 # Also what is drawn by step and process.
 RESUMED = {"moco": METHODS["moco"], "random": {"method": "simclr", "negatives": "random(0.5)"}}
@@ -67,11 +69,16 @@ class Noise:
         return self._images[positions]
 
 
-def train(folder: Path, progress=lambda done, total: None, **options):
-    pool = Noise()
+def train(folder: Path, progress=lambda done, total: None, select_after=None, **options):
+    pool, switch = Noise(), None
+    if select_after is not None:
+        half = Choice(np.arange(0, len(pool), 2))
+        switch = Switch(
+            SwitchOptions(select_after=select_after), lambda moment: half, "every other"
+        )
     return module.pretrain(
         pool, np.arange(len(pool)), TrainOptions(**{**COMMON, **options}), seed=0, folder=folder,
-        device="cpu", progress=progress,
+        device="cpu", progress=progress, switch=switch,
     )  # fmt: skip
 
 

@@ -17,11 +17,11 @@ from contrasift.classes.communities import (
     least_size,
     partition_of,
 )
-from contrasift.classes.copies import Distinct, distinct_rows
 from contrasift.classes.graph import NeighbourGraph, build_graph, neighbour_graph, neighbour_share
 from contrasift.classes.neighbours import Searching, check_memory
 from contrasift.classes.rows import Rows
 from contrasift.errors import UsageError
+from contrasift.selection.copies import Distinct, distinct_rows
 
 RESOLUTIONS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 NEIGHBOURS = (10, 20, 30)

@@ -14,12 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from contrasift.arrays import row_blocks
 from contrasift.classes.rows import sample_of
 from contrasift.selection.kernels import products
 from contrasift.selection.kernels.dots import compiled
+from contrasift.selection.kernels.lloyd import lloyd
 from contrasift.selection.kernels.nearest_rows import (
     Frame,
     PackedColumns,
@@ -98,7 +98,9 @@ def centroids_and_home(
     n, d = points.shape
     count = -(-n // ROWS_A_LIST)
     which = sample_of(n, _FIT_ROWS_A_LIST * count, seed)
-    centroids = _fit(frame.put(points if which is None else points[which]), count, seed, threads)
+    some = frame.put(points if which is None else points[which])
+    start = np.sort(np.random.default_rng(seed).choice(some.shape[0], size=count, replace=False))
+    centroids = lloyd(some, some[start], _ITERATIONS, threads)
     home = np.empty(n, dtype=np.int32)
     for block in row_blocks(n, 8 * d):
         home[block] = nearest_rows(frame.put(points[block]), centroids, 1, threads=threads)[:, 0]
@@ -117,19 +119,6 @@ def lists_of(points: np.ndarray, frame: Frame, centroids: np.ndarray, home: np.n
     starts = np.concatenate([[0], np.cumsum(np.bincount(home, minlength=centroids.shape[0]))])
     columns, panels = _packed(points, frame, order, starts)
     return Lists(frame, centroids, home, order, starts, columns, panels)
-
-
-def _fit(points: np.ndarray, count: int, seed: int, threads: int | None) -> np.ndarray:
-    """Lloyd's iterations from random rows; a centroid that nothing is nearest to stays."""
-    n = points.shape[0]
-    start = np.random.default_rng(seed).choice(n, size=count, replace=False)
-    centroids = points[np.sort(start)]
-    for _ in range(_ITERATIONS):
-        nearest = nearest_rows(points, centroids, 1, threads=threads)[:, 0]
-        sums = csr_matrix((np.ones(n, np.float32), (nearest, np.arange(n))), (count, n)) @ points
-        sizes = np.bincount(nearest, minlength=count)[:, None]
-        centroids = np.where(sizes > 0, sums / np.maximum(sizes, 1), centroids).astype(np.float32)
-    return centroids
 
 
 def _packed(

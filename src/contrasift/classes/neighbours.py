@@ -194,12 +194,17 @@ def check_memory(n: int, width: int, k: int, limit: int | None) -> int:
     fixed, each = 400 << 20, 4 * width + max(lists, graph)
     needed = fixed + n * each
     if limit is not None and needed > limit:
-        fits = max(1, (limit - fixed) // each)
+        fits = (limit - fixed) // each
+        less = (
+            f"Whiten to fewer components (whiten={max(8, width // 2)}), take fewer neighbours, or "
+            f"at most {fits:,} rows"
+            if fits > k
+            else "Raise it: so little holds the classes of no rows at all"
+        )
         raise UsageError(
             f"a memory limit of at least {needed / 2**30:.2f} GiB for classes of {n:,} rows of "
             f"width {width} with {k} neighbours",
             f"{limit / 2**30:.2f} GiB",
-            f"Whiten to fewer components (whiten={max(8, width // 2)}), take fewer neighbours, or "
-            f"at most {fits:,} rows; classes='kmeans' reads rows in blocks",
+            f"{less}; classes='kmeans' reads rows in blocks",
         )
     return needed

@@ -158,6 +158,10 @@ def _summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         one = facts["duplicates"]
         text = f"{one['dropped']:,} near-copies at ε = {one['epsilon']:g}"
         lines.append(("dropped", text))
+    if "copies" in facts:
+        one = facts["copies"]
+        text = f"{one['n']:,} examples equal another, which stands for them"
+        lines.append(("copies", text + (f"; {one['selected']:,} kept" if one["selected"] else "")))
     memory = facts["peak_memory_bytes"]
     used = f", {memory / 2**20:,.0f} MiB at most" if memory else ""
     once = facts.get("compile_seconds", 0.0)

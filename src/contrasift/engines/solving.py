@@ -27,6 +27,7 @@ from contrasift.engines.spread import SpreadRows
 from contrasift.engines.tasks import in_tasks
 from contrasift.errors import UsageError
 from contrasift.narration import Progress
+from contrasift.selection.copies import solve_without_copies
 from contrasift.selection.gather import gather
 from contrasift.selection.local import Announce
 from contrasift.selection.objectives.sas import solve_relaxed
@@ -225,7 +226,9 @@ class RayEngine:
         passes = SpreadRows(
             job.matrix, rows, scale=job.scale, part_rows=self.part_rows, cpus=self.cluster.cpus
         )
-        solved = solve_relaxed(passes, plan.task(code), plan.options)
+        solved = solve_without_copies(
+            plan.task(code), lambda task: solve_relaxed(passes, task, plan.options)
+        )
         write_solved(job.shards, shard, [code], [plan.partition.of_class(code)], [solved])
         return rows.size
 
@@ -245,7 +248,7 @@ class RayEngine:
     def _is_spread(self, plan: Plan, codes: Sequence[int]) -> bool:
         """Whether this class is relaxed by passes over its parts."""
         options = plan.options
-        relaxed = options.optimizer == "relaxed" and options.threshold is None
+        relaxed = options.optimizer == "relaxed" and options.threshold is None and plan.aim is None
         large = len(codes) == 1 and int(plan.partition.sizes[codes[0]]) > self.spread_rows
         return relaxed and large and int(plan.places.places[codes[0]]) > 0
 
@@ -308,7 +311,7 @@ def _fingerprint(plan: Plan, matrix: SharedMatrix, groups: list[list[int]]) -> s
     limits, places = plan.limits, plan.places
     for array in (
         *(plan.partition.rows, plan.partition.starts, places.places),
-        *(places.row_rank, limits.keep, limits.eligible, plan.scores),
+        *(places.row_rank, limits.keep, limits.eligible, limits.later, plan.scores, plan.aim),
     ):
         if array is None:
             digest.update(b"-")

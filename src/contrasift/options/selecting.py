@@ -17,6 +17,7 @@ from contrasift.errors import UsageError
 from contrasift.options.declaring import Options, option, require
 from contrasift.options.words import (
     Allocation,
+    Copies,
     ObjectiveName,
     Optimizer,
     Refinement,
@@ -62,7 +63,10 @@ class ChoiceOptions(Options):
     )
     allocate: Allocation = option(
         "proportional",
-        "How the budget is shared among classes: `proportional`, `equal`, or `global` (one objective over the whole pool).",
+        "How the budget is shared among classes: `proportional`, `equal`, `density-quota` (more to wide classes far from others), or `global` (one objective over the whole pool).",
+    )
+    quota_temperature: float = option(
+        0.1, "τ of density-quota: shares are as exp(complexity / τ).", later=True
     )
     min_per_class: int = option(0, "At least this many from every class that has them.")
     threshold: float | None = option(
@@ -77,6 +81,22 @@ class ChoiceOptions(Options):
     )
     neighbours: int = option(20, "typicality: how many nearest neighbours tell the density.")
     scores_keep: ScoresEnd = option("high", "Which scores are kept.")
+    levels: str = option(
+        "",
+        "balanced: clusters of every level of the tree, coarse to fine; default: one for 64 examples, at most 10,000, and a tenth at each coarser level.",
+        metavar="K,K,...",
+        later=True,
+    )
+    target_weight: float = option(
+        0.0,
+        "sas: weight of the mean similarity to --target beside that to the class.",
+        later=True,
+    )
+    copies: Copies = option(
+        "keep",
+        "Examples with equal rows: `one` stands for all, and the others rank behind everything else (column `copy_of`); `keep`: each has its own place.",
+        later=True,
+    )
     seed: int = option(0, "Seed of everything random.")
 
     def __post_init__(self) -> None:
@@ -85,6 +105,7 @@ class ChoiceOptions(Options):
         self._check_budget()
         self._check_numbers()
         self.check_places()
+        self.level_counts()
         require(
             self.refine == "none" or self.greedy,
             f"optimizer='greedy' for refine='{self.refine}'",
@@ -142,6 +163,31 @@ class ChoiceOptions(Options):
         )
         require(self.epsilon is None or 0 <= self.epsilon <= 2, "epsilon= in [0, 2]", self.epsilon)
         require(self.neighbours >= 1, "neighbours= of at least 1", self.neighbours)
+        require(
+            0 < self.quota_temperature < float("inf"),
+            "quota_temperature= above 0",
+            self.quota_temperature,
+        )
+        require(
+            0 <= self.target_weight <= MOST_REDUNDANCY,
+            f"target_weight= of at least 0 and at most {MOST_REDUNDANCY:g}",
+            self.target_weight,
+        )
+
+    def level_counts(self) -> list[int]:
+        """Clusters of every level of `balanced`, coarse to fine; none where the rule decides.
+
+        Raises:
+            UsageError: no numbers, or none that grow.
+        """
+        expected = "levels= as numbers that grow, coarse to fine, e.g. 10,100,1000"
+        try:
+            counts = [int(part) for part in self.levels.split(",")] if self.levels else []
+        except ValueError:
+            raise UsageError(expected, self.levels) from None
+        grow = all(a < b for a, b in zip([0, *counts], counts, strict=False))
+        require(grow, expected, self.levels)
+        return counts
 
     def check_places(self, *, weighted: bool = False) -> None:
         """Budgets by class must go with the objective and the allocation.
@@ -160,19 +206,28 @@ class ChoiceOptions(Options):
                 " and ".join(given),
                 "Use allocate='proportional' or allocate='equal'",
             )
-        given += ["allocate='equal'"] if self.allocate == "equal" else []
+        by_class = self.allocate in ("equal", "density-quota")
+        given += [f"allocate='{self.allocate}'"] if by_class else []
         if OBJECTIVES[self.objective].blind and given:
             raise UsageError(
                 f"no budgets by class for objective='{self.objective}', which is blind to classes",
                 " and ".join(given),
-                "Use objective='random-per-class'",
+                "Use objective='random-per-class'"
+                if self.objective == "random"
+                else "Leave it away",
             )
+        require(
+            self.quota_temperature == 0.1 or self.allocate == "density-quota",
+            "allocate='density-quota' for quota_temperature=",
+            f"allocate='{self.allocate}'",
+        )
 
-    def check_uses(self, *, scored: bool) -> None:
+    def check_uses(self, *, scored: bool, targeted: bool = False) -> None:
         """What only some objectives take must be taken by this one, and what it needs be there.
 
         Args:
             scored: scores are given.
+            targeted: a target is given.
 
         Raises:
             UsageError: an option would have no effect, or one is missing.
@@ -185,7 +240,20 @@ class ChoiceOptions(Options):
         ]
         given += [] if self.greedy else [self.optimizer]
         given += ["scores"] if scored else []
+        given += ["target"] if targeted and "target" not in given else []
         refuse_unused(self.objective, given)
+        if self.objective == "sas":
+            require(
+                targeted == (self.target_weight > 0),
+                "target= and target_weight= above 0 together for objective='sas'",
+                "one of them",
+                "objective='target' needs no weight",
+            )
+            require(
+                not targeted or self.threshold is None,
+                "no threshold= beside target_weight=",
+                f"threshold={self.threshold}",
+            )
 
 
 @dataclass(frozen=True)
@@ -197,11 +265,17 @@ class SelectOptions(ChoiceOptions):
         "File with a score an example, for the objective scores: .parquet or .csv with columns `index` and the scores, .npy, or a number a line.",
     )
     scores_column: str = option("", "Column of the scores; default: the only one beside `index`.")
+    target: str = option(
+        "",
+        "For the objective target, and for sas with --target-weight: examples to be near to. Their ids, or indices where there are none, as for --must-keep; or a .npy matrix of vectors.",
+        metavar="FILE",
+        later=True,
+    )
 
     def __post_init__(self) -> None:
         """Check that the objective takes what is given."""
         super().__post_init__()
-        self.check_uses(scored=bool(self.scores))
+        self.check_uses(scored=bool(self.scores), targeted=bool(self.target))
 
     def arguments(self) -> dict[str, Any]:
         """What `contrasift.select` takes of these; the file of scores is read by the caller."""
@@ -276,7 +350,7 @@ class MatrixOptions(MatrixReading):
     )
     drop_duplicates: float | None = option(
         None,
-        "First drop every example that is more similar than 1 − ε to one that stays in its class, as SemDeDup does; says how many, and how many other ε would drop.",
+        "First drop every example that is more similar than 1 − ε to one that stays in its class (the most central; with --scores the best); says how many, and how many have another within other ε.",
         metavar="EPSILON",
     )
     class_weights: str = option(

@@ -15,12 +15,17 @@ ObjectiveName = Literal[
     "semantic-dedup",
     "typicality",
     "scores",
+    "easy-removal",
+    "hard-removal",
+    "target",
+    "balanced",
     "random",
     "random-per-class",
 ]
 Optimizer = Literal["auto", "greedy", "relaxed", "stochastic"]
 Refinement = Literal["none", "swaps", "double-greedy", "double-greedy-random"]
-Allocation = Literal["proportional", "equal", "global"]
+Allocation = Literal["proportional", "equal", "density-quota", "global"]
+Copies = Literal["one", "keep"]
 Scaling = Literal["auto", "none", "rows"]
 ScoresEnd = Literal["high", "low"]
 

@@ -15,7 +15,12 @@ from contrasift.pipeline.arms import comparison_arms
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import SAME_ENCODER, class_encoders
 from contrasift.pipeline.stages.proxy import proxy_options
-from contrasift.store.inputs import load_classes_file, load_few_labels_file, read_scores
+from contrasift.store.inputs import (
+    load_classes_file,
+    load_few_labels_file,
+    read_scores,
+    read_target,
+)
 from contrasift.store.remote import local_file
 
 # Logs, tables, the report.
@@ -66,6 +71,8 @@ def check_read_run(run: Run, index: np.ndarray) -> None:
         load_few_labels_file(classes.few_labels, index)
     if select.scores:
         read_scores(select.scores, index, select.scores_column)
+    if select.target:
+        read_target(select.target, index)
 
 
 def _check_names(run: Run) -> None:
@@ -111,6 +118,7 @@ def _check_files(run: Run) -> None:
         ("few_labels", classes.few_labels),
         ("labels", classes.classes_file),
         ("scores", select.scores),
+        ("target", select.target),
     ):
         if name and not local_file(name).is_file():
             raise DataError(f"a file for {argument}=", f"{name}, which does not exist")

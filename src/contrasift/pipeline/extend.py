@@ -306,9 +306,10 @@ class _Extension:
             from contrasift.selection.select import select
 
             options = self.run.options.select
-            if options.scores:
+            if options.scores or options.target:
                 raise UsageError(
-                    "a selection by embeddings for reselect=", f"one by scores, {options.scores}"
+                    "a selection by embeddings alone for reselect=",
+                    f"one by {options.scores or options.target}",
                 )
             together, labels = self._gather()
             chosen = select(together, labels, **options.arguments())

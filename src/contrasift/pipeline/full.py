@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from contrasift.errors import UsageError
 from contrasift.pipeline.arms import comparison_arms
 from contrasift.pipeline.beforehand import check_read_run, check_run
 from contrasift.pipeline.run import Run
@@ -17,6 +18,7 @@ from contrasift.pipeline.stages.report import report
 from contrasift.pipeline.stages.scan import readable_positions, scan
 from contrasift.pipeline.stages.select import select
 from contrasift.pipeline.stages.summary import summarise
+from contrasift.pipeline.stages.train import compares_classes
 from contrasift.pipeline.stages.within import adopt, check_switch
 from contrasift.store.arms import Arm
 
@@ -31,6 +33,12 @@ def run_all(run: Run) -> dict[str, Any]:
     options = run.options.select
     check_switch(run.options, n)
     within = run.options.switch.select_after is not None
+    if within and compares_classes(run.options.train):
+        raise UsageError(
+            "negatives that need no latent classes for select_after=, which finds them on the way",
+            f"negatives={run.options.train.negatives!r}",
+            "Leave select_after= away, or compare labels: same_class",
+        )
     if not within:
         check_batch(run, resolve_budget(n, fraction=options.fraction, budget=options.budget))
     readable = readable_positions(run)
@@ -45,11 +53,9 @@ def run_all(run: Run) -> dict[str, Any]:
         train_and_evaluate(run, arms[:1], evaluated=evaluated)
         if options.objective != "random":
             adopt(run, run.folder.path / "training" / arms[0].name)
-        arms = arms[1:]
+        train_and_evaluate(run, arms[1:], evaluated=evaluated)
     else:
-        for stage in (embed, classes, select):
-            stage(run)
-    train_and_evaluate(run, arms, evaluated=evaluated)
+        train_and_evaluate(run, arms, evaluated=evaluated, before=lambda: _choose(run))
     if evaluated:
         evaluate(run, Arm("untrained", run.options.compare.first_seed))
     if "classes" in run.folder.records():
@@ -57,3 +63,8 @@ def run_all(run: Run) -> dict[str, Any]:
     summary = summarise(run)
     report(run)
     return summary
+
+
+def _choose(run: Run) -> None:
+    for stage in (embed, classes, select):
+        stage(run)

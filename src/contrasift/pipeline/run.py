@@ -35,6 +35,7 @@ class Run:
         update: whether stages finished under other options may be done again in place.
         connect: reaches the cluster that stages run on; None: they run in this process.
         stage_seconds: spent in stages by this process, work before an interruption not counted.
+        side_by_side: in how many parts the machine is shared while this process does its stages.
     """
 
     folder: RunFolder
@@ -44,6 +45,7 @@ class Run:
     update: bool = False
     connect: Callable[[], Cluster] | None = None
     stage_seconds: float = field(default=0.0, init=False)
+    side_by_side: int = field(default=1, init=False)
     _told: set[str] = field(default_factory=set, init=False, repr=False)
 
     @cached_property
@@ -152,6 +154,8 @@ class Run:
         seconds = float(facts.pop("seconds", wall))
         if stage != "scan" and "scan" in self.folder.records():
             facts["scan"] = self.folder.records()["scan"].fingerprint
+        if self.side_by_side > 1:
+            facts["side_by_side"] = self.side_by_side
         record = self.folder.finish(stage, fingerprint, seconds, files, **facts)
         self.tell_finished(stage, record)
         return record

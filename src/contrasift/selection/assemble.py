@@ -80,11 +80,30 @@ def assemble(
             **facts,
             **_summed_facts(solved),
             **_threshold_facts(options, solved),
+            **_copies_facts(plan, ranking),
         },
         rule=_rule(plan, solved, ranking),
         marks=_marks(plan, ranking),
         ids=None if pool.ids is None else pool.ids.take(ranking.rows),
+        copy_of=_copies(plan, ranking),
     )
+
+
+def _copies(plan: Plan, ranking: Ranking) -> np.ndarray | None:
+    """Pool index of what each row is a copy of, −1 of none."""
+    if plan.copy_of is None:
+        return None
+    index = np.where(plan.copy_of < 0, -1, plan.pool.indices(np.maximum(plan.copy_of, 0)))
+    return ranking.taken(index, plan.columns)
+
+
+def _copies_facts(plan: Plan, ranking: Ranking) -> dict[str, Any]:
+    """How many rows are copies of others, and how many of those had to be selected."""
+    if plan.copy_of is None:
+        return {}
+    copies = plan.copy_of >= 0
+    chosen = sum(int(np.count_nonzero(copies[rows])) for rows in ranking.selected_rows())
+    return {"copies": {"n": int(np.count_nonzero(copies)), "selected": chosen}}
 
 
 def _optimizer(options: SettledOptions, solved: Sequence[Outcome]) -> str:

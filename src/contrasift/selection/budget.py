@@ -66,6 +66,7 @@ class Shares:
         claim: what places are shared by, float64 [K].
         kept: examples of each class that must be selected [K].
         floor: what it gets at least [K].
+        first: examples of it that come before any others of any class [K].
         cap: examples of it that may be selected [K].
     """
 
@@ -73,6 +74,7 @@ class Shares:
     claim: np.ndarray
     kept: np.ndarray
     floor: np.ndarray
+    first: np.ndarray
     cap: np.ndarray
 
     @classmethod
@@ -85,6 +87,7 @@ class Shares:
         weights: Weights | None = None,
         kept: PerClass | None = None,
         available: PerClass | None = None,
+        first: PerClass | None = None,
     ) -> Shares:
         """Settle them.
 
@@ -95,6 +98,7 @@ class Shares:
             weights: a factor on the claim of each class [K].
             kept: examples of each class that must be selected [K].
             available: examples of each class that may be selected [K]; default: all.
+            first: of these, so many before any others of any class [K]; default: all.
 
         Raises:
             UsageError: another way to share, numbers out of range, or more to keep than there are.
@@ -113,7 +117,9 @@ class Shares:
         claim = sizes.astype(np.float64) if how == "proportional" else np.ones(sizes.size)
         if weights is not None:
             claim = claim * _checked_weights(weights, sizes.size)
-        return cls(sizes, claim, kept, np.maximum(kept, np.minimum(minimum, cap)), cap)
+        first = cap if first is None else np.clip(first, kept, cap)
+        floor = np.maximum(kept, np.minimum(minimum, first))
+        return cls(sizes, claim, kept, floor, first, cap)
 
     def allocate(self, total: int) -> PerClass:
         """Places for every class: Webster's, between what each must and can have, exact in total.
@@ -187,8 +193,8 @@ def _checked_weights(weights: np.ndarray, n_classes: int) -> np.ndarray:
 
 def _runs(shares: Shares) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """All seats that may be given, in runs of falling quotients: from where to where by class."""
-    tiers = (np.zeros_like(shares.kept), shares.kept, shares.floor, shares.cap)
-    for low, last in pairwise(tiers):
+    tiers = (shares.kept, shares.floor, shares.first, shares.cap)
+    for low, last in pairwise((np.zeros_like(shares.kept), *tiers)):
         while (low < last).any():
             due = np.where(low < last, shares.claim / (2 * low + 1), 0)
             if not due.any():  # no class has a claim to what is left

@@ -18,12 +18,10 @@ from contrasift.arrays import (
     column_blocks,
     forget_pages,
 )
-from contrasift.catalogue import OBJECTIVES
 from contrasift.errors import UsageError
 from contrasift.ids import are_numbers, rows_of_ids
 from contrasift.results import Embeddings, LatentClasses
 from contrasift.selection.arguments import rows_of_indices
-from contrasift.selection.baselines import random_order
 from contrasift.selection.budget import Shares
 from contrasift.selection.gather import ClassRows, positions_by_quota
 from contrasift.selection.task import SettledOptions, Task, with_limits
@@ -145,13 +143,27 @@ def kept_and_dropped(pool: SelectionPool, must_keep: Any, must_drop: Any) -> lis
 
 @dataclass(frozen=True)
 class Limits:
-    """Rows that must and that may be selected; None where there is no limit."""
+    """Rows that must and that may be selected, and that come last; None where there is no limit.
+
+    Attributes:
+        keep: int64, ascending.
+        eligible: bool [n].
+        later: bool [n]; copies of others, behind all that are none.
+    """
 
     keep: np.ndarray | None
     eligible: np.ndarray | None
+    later: np.ndarray | None = None
 
     @classmethod
-    def of(cls, pool: SelectionPool, keep: np.ndarray, drop: np.ndarray, budget: int) -> Limits:
+    def of(
+        cls,
+        pool: SelectionPool,
+        keep: np.ndarray,
+        drop: np.ndarray,
+        budget: int,
+        copy_of: np.ndarray | None = None,
+    ) -> Limits:
         """Check rows that must be kept and dropped, ascending, against the budget."""
         if keep.size > budget:
             raise UsageError(
@@ -169,16 +181,34 @@ class Limits:
         if drop.size:
             eligible = np.ones(pool.n, dtype=bool)
             eligible[drop] = False
-        return cls(keep if keep.size else None, eligible)
+        return cls(keep if keep.size else None, eligible, None if copy_of is None else copy_of >= 0)
 
-    def within(self, rows: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+    def within(self, rows: np.ndarray) -> Limits:
         """The limits of one class, in its own row numbers."""
-        keep = eligible = None
+        keep = later = None
         if self.keep is not None:
             keep = np.flatnonzero(np.isin(rows, self.keep, assume_unique=True))
-        if self.eligible is not None:
-            eligible = self.eligible[rows]
-        return keep, eligible
+        if self.later is not None and self.later[rows].any():
+            later = self.later[rows]
+        return Limits(keep, None if self.eligible is None else self.eligible[rows], later)
+
+    @property
+    def first(self) -> np.ndarray | None:
+        """Rows that may be selected and are no copies, bool [n]; None for all."""
+        if self.later is None:
+            return self.eligible
+        return ~self.later if self.eligible is None else self.eligible & ~self.later
+
+    def order(self, order: np.ndarray) -> np.ndarray:
+        """An order of all rows with those to keep first, then copies and the dropped last."""
+        if self.later is not None:
+            copies = self.later[order]
+            order = np.concatenate([order[~copies], order[copies]])
+        return with_limits(order, self.keep, self.eligible)
+
+
+# Whose claims are others': one class has no claim to share, and complexity comes as weights.
+_CLAIMS = {"global": "proportional", "density-quota": "equal"}
 
 
 @dataclass(frozen=True)
@@ -190,7 +220,7 @@ class Places:
         quota_order: every place from the first to the last example, in blocks: positions among the
             ranks of class 0, then of class 1, ...; the j-th place of a class is its rank j.
         least: the smallest budget that the limits allow.
-        row_rank: int64 [n]; place of every row in the random order of a whole pool, else None.
+        row_rank: int64 [n]; place of every row in an order of the whole pool, else None.
     """
 
     places: np.ndarray
@@ -207,27 +237,41 @@ class Places:
         weights: np.ndarray | None,
         options: SettledOptions,
         pool: SelectionPool,
+        order: np.ndarray | None = None,
     ) -> Places:
-        """Share a budget among the classes, as `budget.Shares` does it."""
-        if OBJECTIVES[options.objective].blind:
-            return cls._by_chance(partition, limits, budget, options, pool)
+        """Share a budget among the classes, as `budget.Shares` does it, or as an order has them.
+
+        Args:
+            partition: rows by class.
+            limits: rows that must and that may be selected.
+            budget: to share.
+            weights: float64 [K]; factors on the claims of classes.
+            options: how it is shared.
+            pool: what is selected from.
+            order: int64 [n]; of all rows, by an objective that is blind to classes.
+        """
+        if order is not None:
+            return cls._in_order(partition, limits, budget, pool, order)
         sizes = partition.sizes
         if sizes.size == 1:
             kept = 0 if limits.keep is None else limits.keep.size
             return cls(np.array([budget]), lambda: _one_by_one(pool.n), kept)
         code_of_row = pool.codes
-        kept = available = None
+        kept = available = first = None
         if limits.keep is not None:
             kept = np.bincount(code_of_row[limits.keep], minlength=sizes.size)
         if limits.eligible is not None:
             available = np.bincount(code_of_row[limits.eligible], minlength=sizes.size)
+        if limits.later is not None:
+            first = np.bincount(code_of_row[limits.first], minlength=sizes.size)
         shares = Shares.of(
             sizes,
-            how="proportional" if options.allocate == "global" else options.allocate,
+            how=_CLAIMS.get(options.allocate, options.allocate),
             minimum=options.min_per_class,
             weights=weights,
             kept=kept,
             available=available,
+            first=first,
         )
 
         def quota_order() -> Iterator[np.ndarray]:
@@ -237,15 +281,14 @@ class Places:
         return cls(shares.allocate(budget), quota_order, int(shares.floor.sum()))
 
     @classmethod
-    def _by_chance(
+    def _in_order(
         cls,
         partition: ClassRows,
         limits: Limits,
         budget: int,
-        options: SettledOptions,
         pool: SelectionPool,
+        order: np.ndarray,
     ) -> Places:
-        order = with_limits(random_order(pool.n, options.seed), limits.keep, limits.eligible)
         rank = np.empty(pool.n, dtype=np.int64)
         rank[order] = np.arange(pool.n)
         n_classes = partition.sizes.size
@@ -281,7 +324,9 @@ class Plan:
         budget: how many were asked for.
         fraction: the same as a share.
         fractions: nested selections that were asked for, ascending.
-        scores: float64 [n] of a file, or None.
+        scores: float64 [n], of a file or of the whole pool, or None.
+        aim: float64 [d]; see `Task`.
+        copy_of: int64 [n]; whose copy each row is, −1 of none; None without copies.
     """
 
     pool: SelectionPool
@@ -294,6 +339,8 @@ class Plan:
     fraction: float
     fractions: tuple[float, ...]
     scores: np.ndarray | None
+    aim: np.ndarray | None = None
+    copy_of: np.ndarray | None = None
 
     @property
     def whole(self) -> bool:
@@ -303,17 +350,19 @@ class Plan:
     def task(self, code: int) -> Task:
         """What is to be chosen from one class of the partition."""
         rows = self.partition.of_class(code)
-        keep, eligible = self.limits.within(rows)
+        limits = self.limits.within(rows)
         row_rank = self.places.row_rank
         return Task(
             code=code,
             budget=int(self.places.places[code]),
-            keep=keep,
-            eligible=eligible,
+            keep=limits.keep,
+            eligible=limits.eligible,
+            later=limits.later,
             order=None if row_rank is None else np.argsort(row_rank[rows]),
             split=self.whole,
             scores=None if self.scores is None else self.scores[rows],
             work=self._work(rows.size),
+            aim=self.aim,
         )
 
     def _work(self, size: int) -> int:

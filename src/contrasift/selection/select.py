@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.catalogue import check_choice
+from contrasift.catalogue import OBJECTIVES, check_choice
 from contrasift.errors import WorseThanRandomWarning
 from contrasift.narration import Progress
 from contrasift.options import ChoiceOptions
 from contrasift.options.declaring import words_of
 from contrasift.options.words import (
     Allocation,
+    Copies,
     ObjectiveName,
     Optimizer,
     Refinement,
@@ -33,12 +34,20 @@ from contrasift.selection.arguments import (
 from contrasift.selection.assemble import assemble
 from contrasift.selection.budget import resolve_budget
 from contrasift.selection.compiling import compiling
+from contrasift.selection.copies import copies_in
 from contrasift.selection.gather import ClassRows
 from contrasift.selection.local import Announce, Engine, LocalEngine
 from contrasift.selection.plan import Limits, Places, Plan, SelectionPool, kept_and_dropped
 from contrasift.selection.ranking import RankedRows, dropped_last
 from contrasift.selection.task import SettledOptions
 from contrasift.selection.unusable import Usable, unusable_rows
+from contrasift.selection.whole_pool import (
+    aim_of,
+    density_quota,
+    order_of_pool,
+    scores_of_pool,
+    target_rows,
+)
 
 
 def select(
@@ -65,6 +74,11 @@ def select(
     neighbours: int = 20,
     scores: Any = None,
     scores_keep: ScoresEnd = "high",
+    levels: str | Sequence[int] | None = None,
+    target: Any = None,
+    target_weight: float = 0.0,
+    quota_temperature: float = 0.1,
+    copies: Copies = "keep",
     seed: int = 0,
     steps: int = 20,
     threads: int | None = None,
@@ -94,8 +108,8 @@ def select(
         objective: a name of `contrasift.catalogue.OBJECTIVES`, where each has its source: `sas`;
             `published`, the ranking that the SAS code really makes; `coverage`, `centre`, and
             both, `coverage-centre`; `herding`; `k-center`; `prototype-near`, `prototype-far`;
-            `semantic-dedup`; `typicality`; `scores`; `random`, blind to classes;
-            `random-per-class`.
+            `semantic-dedup`; `typicality`; `scores`; `easy-removal`, `hard-removal`; `target`;
+            `balanced` and `random`, blind to classes; `random-per-class`.
         redundancy: λ; default min(1, 1/(4·fraction)).
         optimizer: `greedy`, the nested ranking, exact however long it takes; or `auto`, the same
             but for sas in classes where that is very long, as where rows are centred: there the
@@ -105,8 +119,9 @@ def select(
             `stochastic`, greedy over a random part of the candidates each time.
         refine: after greedy, `swaps` at the same size, or the paper's `double-greedy`, or
             `double-greedy-random`; the latter two may shrink the set.
-        allocate: places by class: `proportional`, `equal`; or `global`: one objective over the
-            whole pool, classes only reported.
+        allocate: places by class: `proportional`, `equal`; `density-quota`, more to classes that
+            are wide and far from others; or `global`: one objective over the whole pool, classes
+            only reported.
         min_per_class: at least this many from every class that has them.
         must_keep: examples that are selected whatever the objective says; they rank first. By
             their ids where `embeddings` has ids and these are of that kind, else by pool index.
@@ -127,6 +142,16 @@ def select(
         neighbours: of `typicality`.
         scores: one number an example, for the objective `scores`; +inf allowed.
         scores_keep: `high` or `low`.
+        levels: of `balanced`: clusters of every level, coarse to fine; default: one for 64
+            examples, at most 10,000, and a tenth of them at each coarser level.
+        target: of `target`, and of `sas` with `target_weight`: examples to be near to, as in
+            `must_keep`, or a matrix [m, d] of other vectors, brought to length one.
+        target_weight: w of `sas`: adds w·n Σ_{j∈S} mean_t ⟨z_j, t⟩ to the F of a class of n, as if
+            w·n copies of the mean target were in it.
+        quota_temperature: τ of `density-quota`, whose shares are as exp(complexity / τ).
+        copies: of examples whose rows are equal, `one` stands for all: the first, or one that must be
+            kept. The others count in their class as before, but rank behind all else that may be
+            selected, and `copy_of` says whose copies they are. `keep`: each has its own place.
         seed: of all that is random, of what `auto` draws too.
         steps: passes over the rows that the relaxation may make.
         threads: None for all processors. The selection does not depend on it.
@@ -154,9 +179,10 @@ def select(
     """
     begun = time.perf_counter()
     # Every option of `ChoiceOptions` is an argument here, under the same name.
-    options = ChoiceOptions.from_arguments(locals())
+    written = levels if isinstance(levels, str) else ",".join(map(str, levels or ()))
+    options = ChoiceOptions.from_arguments({**locals(), "levels": written})
     check_choice("normalize=", normalize, words_of(Scaling))
-    options.check_uses(scored=scores is not None)
+    options.check_uses(scored=scores is not None, targeted=target is not None)
     options.check_places(weighted=class_weights is not None)
     engine = engine or LocalEngine(threads, memory_limit)
     columns = engine.columns
@@ -167,6 +193,7 @@ def select(
         None if scores is None else checked_scores(scores, pool.n, dropped, options.scores_keep)
     )
     weights = resolved_weights(class_weights, pool.names)
+    aims = None if target is None else target_rows(pool, target)
     usable = None
     if (out := unusable_rows(pool, dropped)).size:
         usable = Usable.of(pool, out)
@@ -180,23 +207,32 @@ def select(
     share = largest if largest is not None else count / pool.n
     settled = SettledOptions.of(options, share)
     check_relaxable(settled, count, pool.n)
-    limits = Limits.of(pool, kept, dropped, count)
+    copy_of = copies_in(pool, kept, dropped, threads) if options.copies == "one" else None
+    limits = Limits.of(pool, kept, dropped, count, copy_of)
     partition = (
         ClassRows.of(columns.new(pool.n, np.int64), 1, columns)
         if options.allocate == "global"
         else ClassRows.of(pool.codes, len(pool.names), columns)
     )
+    if options.allocate == "density-quota":
+        claims = density_quota(pool, options.quota_temperature, threads)
+        weights = claims if weights is None else claims * weights
+    blind = OBJECTIVES[options.objective].blind
+    order = order_of_pool(pool, limits, settled, threads) if blind else None
+    weighted = aims is not None and options.objective == "sas"
     plan = Plan(
         pool=pool,
         partition=partition,
-        places=Places.of(partition, limits, count, weights, settled, pool),
+        places=Places.of(partition, limits, count, weights, settled, pool, order),
         columns=columns,
         limits=limits,
         options=settled,
         budget=count,
         fraction=share,
         fractions=tuple(shares),
-        scores=own_scores,
+        scores=scores_of_pool(pool, settled, own_scores, aims, threads),
+        copy_of=copy_of,
+        aim=aim_of(aims, options.target_weight) if weighted and aims is not None else None,
     )
     ranked = RankedRows.empty(partition, columns)
     with compiling(announce) as compiled:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from contrasift.arrays import EmbeddingMatrix
 from contrasift.selection import solvers as alternatives
+from contrasift.selection.copies import solve_without_copies
 from contrasift.selection.task import SettledOptions, Solved, Task
 
 Solver = Callable[[EmbeddingMatrix, Task, SettledOptions, "int | None"], Solved]
@@ -23,6 +24,10 @@ SOLVERS: dict[str, Solver] = {
     "semantic-dedup": alternatives.by_deduplication,
     "typicality": alternatives.by_typicality,
     "scores": alternatives.by_scores,
+    "easy-removal": alternatives.by_scores,
+    "hard-removal": alternatives.by_scores,
+    "target": alternatives.by_scores,
+    "balanced": alternatives.by_chance,
     "random": alternatives.by_chance,
     "random-per-class": alternatives.by_chance,
 }
@@ -42,4 +47,5 @@ def solve(
     Raises:
         UsageError: the relaxation beyond the fraction 1/(2λ); an option that does not fit.
     """
-    return SOLVERS[options.objective](values, task, options, threads)
+    solver = SOLVERS[options.objective]
+    return solve_without_copies(task, lambda task: solver(values, task, options, threads))

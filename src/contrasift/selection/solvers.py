@@ -274,9 +274,9 @@ def by_typicality(
 def by_scores(
     values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
 ) -> Solved:
-    """By numbers from elsewhere."""
+    """By numbers from elsewhere: a file's, margins, nearness to a target."""
     if task.scores is None:
-        raise UsageError("scores for the objective scores", "none")
+        raise UsageError(f"scores for the objective {options.objective}", "none")
     found = scores_order(task.scores, options.scores_keep)
     return _ranked(values, task, options, found, threads)
 
@@ -284,7 +284,7 @@ def by_scores(
 def by_chance(
     values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None
 ) -> Solved:
-    """A random order: of this class, or its part of one over the whole pool."""
+    """A random order: of this class, or its part of an order of the whole pool."""
     n = values.shape[0]
     order = random_order(n, options.seed, task.code) if task.order is None else task.order
     return _ranked(values, task, options, Ranked(order, np.full(n, np.nan), n), threads)

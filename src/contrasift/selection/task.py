@@ -35,11 +35,13 @@ class Task:
         budget: how many to choose.
         keep: int64; rows that must be chosen, ascending.
         eligible: bool [n]; rows that may be chosen; None for all.
+        later: bool [n]; copies, which come behind all other rows that may be chosen; None for none.
         order: int64 [n]; a ranking that was made outside (the random one of a whole pool).
         split: tell each chosen row's part of F.
         scores: float64 [n]; of a file, for the objective that keeps the highest or lowest.
         work: gains that greedy may compute under optimizer='auto', before it hurries.
         watch: who is told how far it is.
+        aim: float64 [d]; what every row of the class adds to T beside itself: a weighted target.
     """
 
     code: int
@@ -51,6 +53,8 @@ class Task:
     scores: np.ndarray | None = None
     work: int | None = None
     watch: Watch | None = None
+    aim: np.ndarray | None = None
+    later: np.ndarray | None = None
 
     def sizes_without_choice(self, n: int) -> tuple[int, int]:
         """The budgets for which there is only one set: what must be kept, and all that may be."""

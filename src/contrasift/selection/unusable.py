@@ -157,6 +157,7 @@ class Usable:
             rule=self._rule(chosen.rule),
             marks={share: column(mark, False) for share, mark in chosen.marks.items()},
             ids=self._ids(chosen, by_class),
+            copy_of=None if chosen.copy_of is None else column(chosen.copy_of, -1),
         )
 
     def _ids(self, chosen: Selection, by_class: np.ndarray) -> Any:

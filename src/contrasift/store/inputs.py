@@ -274,6 +274,26 @@ def load_examples_file(path: Path | str, index: np.ndarray, ids: Any = None) -> 
     return as_ids(integer_lines(path) if are_numbers(ids) else _ids_in_lines(path), str(path))
 
 
+def read_target(path: Path | str, index: np.ndarray, ids: Any = None) -> Any:
+    """What is to be near: a `.npy` matrix of vectors, or examples as `load_examples_file` reads them.
+
+    Args:
+        path: the file.
+        index: pool index of every row.
+        ids: of every row, or None.
+
+    Raises:
+        DataError: unreadable, or indices that are no integers.
+        UsageError: ids that the embeddings do not have.
+    """
+    path = local_file(path)
+    if path.suffix == ".npy":
+        found = load_array(path, memory_map=False)
+        if found.ndim == 2:
+            return found
+    return load_examples_file(path, index, ids)
+
+
 def _ids_in_lines(path: Path) -> list[str]:
     return list(read_filled_lines(path, "ids"))
 

@@ -44,7 +44,7 @@ def write_selection(
     """Write a selection; `selection.json` comes last, so that it vouches for the others.
 
     `selection.parquet` has the columns index, id where the source has ids, latent_class, rank,
-    gain, selected, and one `selected_F` for each of several fractions: every example, by class, best
+    gain, selected, `copy_of` where examples are copies of others, and one `selected_F` for each of several fractions: every example, by class, best
     first.
     `ranking.npy` has all indices in one order over all classes: the first b are the selection for
     a budget of b, and the last `dropped` of `selection.json` those that were dropped. The same selection gives the same bytes of both.
@@ -93,7 +93,7 @@ def write_selection(
 
 def _blocks(selection: Selection) -> Iterator[dict[str, object]]:
     """The columns of `selection.parquet`, a row group at a time."""
-    ids, dropped = selection.ids, selection.dropped
+    ids, dropped, copy_of = selection.ids, selection.dropped, selection.copy_of
     for block in column_blocks(selection.index.size):
         names, ranks = selection.classes_at(block)
         yield {
@@ -104,6 +104,7 @@ def _blocks(selection: Selection) -> Iterator[dict[str, object]]:
             "gain": selection.gain[block],
             "selected": selection.selected[block],
             **({} if dropped is None else {"dropped": dropped[block]}),
+            **({} if copy_of is None else {"copy_of": copy_of[block]}),
             **{_MARK + share: mark[block] for share, mark in selection.marks.items()},
         }
         forget_pages(selection.index, selection.gain, selection.selected)
@@ -193,6 +194,7 @@ def read_selection(folder: Path) -> Selection:
         },
         ids=as_ids(table["id"], "selection.parquet") if "id" in table else None,
         dropped=table.get("dropped"),
+        copy_of=table.get("copy_of"),
     )
 
 

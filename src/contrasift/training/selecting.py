@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -110,6 +111,21 @@ class SelectWithin:
             self.overlaps[epoch + 1] = selection_overlap([before, found.indices])
         self.selections[epoch + 1] = found
 
+    def _state(self, batches: int) -> dict[str, Any]:
+        """What a checkpoint after so many batches of an epoch holds."""
+        return {"sampler": self._sampler.state_dict(batches), "selected": [*self.selections]}
+
+    def _go_on(self, state: Mapping[str, Any], model: Any) -> None:
+        """Where a checkpoint was written.
+
+        Trainers may write one after the last batch of an epoch, before they say that it has ended,
+        and do not say it again: the selection of that epoch is made now.
+        """
+        self._sampler.load_state_dict(state["sampler"])
+        epochs, batch = state["sampler"]["epoch"], state["sampler"]["batch"]
+        if batch == 0 and epochs and epochs not in state["selected"]:
+            self.epoch_ended(epochs - 1, model)
+
     def lightning(self) -> Any:
         """A callback for Lightning's `Trainer`, whose checkpoints then hold the sampler's state."""
         import pytorch_lightning
@@ -117,19 +133,38 @@ class SelectWithin:
         within = self
 
         class SelectsInLightning(pytorch_lightning.Callback):
+            trained, state = 0, None
+
+            def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+                self.trained = 0
+
+            def on_train_batch_end(self, trainer: Any, *given: Any, **more: Any) -> None:
+                self.trained = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
             def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
                 within.epoch_ended(trainer.current_epoch, pl_module)
 
             def state_dict(self) -> dict[str, Any]:
-                return within._sampler.state_dict()
+                # Workers fetch more than was trained on.
+                return within._state(self.trained)
 
             def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-                within._sampler.load_state_dict(state_dict)
+                self.state = state_dict
+
+            def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+                if self.state is not None:
+                    within._go_on(self.state, pl_module)
 
         return SelectsInLightning()
 
     def transformers(self) -> Any:
-        """A callback for Hugging Face's `Trainer` and for that of sentence-transformers."""
+        """A callback for Hugging Face's `Trainer` and for that of sentence-transformers.
+
+        Their checkpoints then hold the sampler's state.
+
+        Raises:
+            DataError: at a resumption, from a checkpoint without it.
+        """
         try:
             from transformers import TrainerCallback  # pyright: ignore[reportMissingImports]
         except ImportError as error:
@@ -142,7 +177,33 @@ class SelectWithin:
             def on_epoch_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
                 within.epoch_ended(round(state.epoch) - 1, given["model"])
 
+            def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+                if state.is_world_process_zero:
+                    # Within an epoch the trainer itself passes over what was trained on.
+                    ended = float(state.epoch).is_integer()
+                    batches = within._sampler.steps if ended else 0
+                    torch.save(within._state(batches), _kept(args, state))
+
+            def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+                if state.global_step:
+                    within._go_on(_load(_kept(args, state)), given["model"])
+
         return SelectsInTransformers()
+
+
+def _kept(args: Any, state: Any) -> Path:
+    """The sampler's file in the checkpoint of a step."""
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}" / "selected_sampler.pt"
+
+
+def _load(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise DataError(
+            f"the rows that this training goes on with in {file}",
+            "a checkpoint without them",
+            "Put the file back, or train from the beginning",
+        )
+    return torch.load(file, weights_only=True)
 
 
 def _of_the_first(rows: np.ndarray) -> np.ndarray:

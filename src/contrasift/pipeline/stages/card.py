@@ -147,6 +147,10 @@ def _left_out(facts: Mapping[str, Any]) -> Iterator[str]:
             f"{copies['dropped']:,} near-copies of an example that stays (similarity above "
             f"{1 - copies['epsilon']:g})"
         )
+    equal = facts.get("copies")
+    if equal:
+        chosen = f"; {equal['selected']:,} of them had to be kept" if equal["selected"] else ""
+        yield f"{equal['n']:,} equal another, which stands for them: they rank behind the rest{chosen}"
     listed = facts.get("dropped", 0) - (copies["dropped"] if copies else 0)
     if listed:
         yield f"{listed:,} on the list of what must be dropped"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.arrays import row_blocks
+from contrasift.catalogue import OBJECTIVES
 from contrasift.classes.graph_classes import NEIGHBOURS
 from contrasift.classes.neighbours import EXACT_ROWS, Searching, check_memory
 from contrasift.engines.assigning import RayAssigning
@@ -203,7 +204,8 @@ class ClassTask:
 
     def _selection_depends_on_classes(self) -> bool:
         options = self.run.options.select
-        return options.objective != "random" and not options.scores
+        blind = OBJECTIVES[options.objective].blind
+        return not (blind or options.scores or options.target)
 
     def selected(self, codes: np.ndarray) -> np.ndarray:
         """Pool indices that the run's own options select within these classes, ascending."""

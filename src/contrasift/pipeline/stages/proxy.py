@@ -10,6 +10,8 @@ from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.scan import readable_positions
 from contrasift.store.run import StageRecord
 
+PROXY_FILE = "training/proxy/encoder.safetensors"
+
 
 def proxy_options(options: RunOptions) -> TrainOptions:
     """How the proxy is trained: as the runs to come, for fewer epochs, with all negatives alike.
@@ -33,11 +35,16 @@ def proxy_options(options: RunOptions) -> TrainOptions:
     )
 
 
+def proxy_fingerprint(run: Run) -> str:
+    """What a proxy is made of."""
+    seed = str(run.options.embed.seed)
+    return proxy_options(run.options).fingerprint(run.record("scan").fingerprint, seed)
+
+
 def proxy(run: Run) -> StageRecord:
     """Train the encoder that embeds the pool, where no pretrained one is named."""
     options = proxy_options(run.options)
-    seed = run.options.embed.seed
-    fingerprint = options.fingerprint(run.record("scan").fingerprint, str(seed))
+    seed, fingerprint = run.options.embed.seed, proxy_fingerprint(run)
 
     def work() -> dict[str, Any]:
         from contrasift.training.pretrain import pretrain
@@ -56,4 +63,4 @@ def proxy(run: Run) -> StageRecord:
         note = f"{options.architecture}, {options.epochs} epochs, loss {result.loss:.3f}"
         return {"seconds": result.seconds, "steps": result.steps, "note": note}
 
-    return run.do("proxy", fingerprint, ["training/proxy/encoder.safetensors"], work)
+    return run.do("proxy", fingerprint, [PROXY_FILE], work)

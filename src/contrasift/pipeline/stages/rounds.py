@@ -77,6 +77,11 @@ def _check(run: Run) -> None:
         raise UsageError(
             "a selection by embeddings for rounds=", f"one by scores, {run.options.select.scores}"
         )
+    if run.options.select.target:
+        raise UsageError(
+            "a selection without target= for rounds=, which train the proxy anew",
+            run.options.select.target,
+        )
 
 
 def _round(run: Run, number: int, fingerprint: str) -> StageRecord:

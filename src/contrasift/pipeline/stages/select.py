@@ -42,6 +42,7 @@ from contrasift.store.inputs import (
     load_weights_file,
     parse_bytes,
     read_scores,
+    read_target,
     row_numbers,
 )
 from contrasift.store.remote import local_file
@@ -58,8 +59,9 @@ def select(run: Run) -> StageRecord:
     """Choose the subset; no torch, no images, no pool."""
     options = run.options.select
     upstream = [run.record("classes").fingerprint]
-    if options.scores:
-        upstream.append(sha256_of(local_file(options.scores)))
+    for given in (options.scores, options.target):
+        if given:
+            upstream.append(sha256_of(local_file(given)))
     fingerprint = options.fingerprint(*upstream)
     refuse_sampled(run.folder.path, options.optimizer)
 
@@ -69,8 +71,9 @@ def select(run: Run) -> StageRecord:
         scores = None
         if options.scores:
             scores = read_scores(options.scores, embeddings.index, options.scores_column)
+        target = read_target(options.target, embeddings.index) if options.target else None
         with _choosing(run.folder.path, run.cluster) as choose:
-            chosen = choose(embeddings, labels, options, scores=scores)
+            chosen = choose(embeddings, labels, options, scores=scores, target=target)
             write_selection(run.folder.path, chosen, options=options.as_dict())
         for note in chosen.notes:
             run.narrator.say(f"  note: {note}")
@@ -172,6 +175,8 @@ def select_from_matrix(
                     beside.drop_duplicates,
                     must_keep=given["must_keep"],
                     must_drop=given["must_drop"],
+                    scores=_best_first(options, given["scores"]),
+                    threads=beside.threads,
                     progress=progress,
                 )
             given["must_drop"] = copies.must_drop
@@ -189,6 +194,8 @@ def select_from_matrix(
                 progress=progress,
                 announce=announce,
             )
+        if copies is not None:
+            chosen = copies.put_into(chosen)
         write_left_out(out, left_out)
         facts = {
             **chosen.facts,
@@ -206,6 +213,11 @@ def select_from_matrix(
         chosen = dataclasses.replace(chosen, facts=facts)
         write_selection(out, chosen, options=request, inputs=inputs, fingerprint=fingerprint)
         write_card(out)
+
+
+def _best_first(options: SelectOptions, scores: Any) -> Any:
+    """Scores of which the highest are kept; None where there are none."""
+    return scores if scores is None or options.scores_keep == "high" else -scores
 
 
 def as_greedy(options: SelectOptions) -> SelectOptions:
@@ -297,7 +309,7 @@ def _read_lists(
     lists = {name: getattr(beside, name) for name in ("must_keep", "must_drop")}
     index, ids = matrix.index, matrix.ids
     if index is None:
-        used = beside.classes_file or options.scores or any(lists.values())
+        used = beside.classes_file or options.scores or options.target or any(lists.values())
         index = row_numbers(len(matrix) if used else 0, columns)
     examples = {
         name: load_examples_file(path, index, ids) if path else None for name, path in lists.items()
@@ -314,6 +326,7 @@ def _read_lists(
         "scores": read_scores(options.scores, index, options.scores_column, dropped, ids)
         if options.scores
         else None,
+        "target": read_target(options.target, index, ids) if options.target else None,
     }
 
 
@@ -337,6 +350,7 @@ def _inputs(options: SelectOptions, beside: MatrixOptions, matrix: Matrix) -> di
     named = {} if matrix.ids is None else {"ids": ids_digest(matrix.ids)}
     files = {name: getattr(beside, name) for name in _FILES}
     files |= {"classes": beside.classes_file, "scores": options.scores}
+    files |= {"target": options.target}
     return {"embeddings": matrix.fingerprint, **named} | {
         name: sha256_of(local_file(given)) for name, given in files.items() if given
     }

@@ -23,10 +23,10 @@ _OF_CLASSES = ("scan", "proxy", "embed", "embed-classes")
 
 
 def preparation_seconds(run: Run) -> dict[str, float]:
-    """Seconds spent before a subset could be trained on, by stage."""
+    """Seconds of the machine spent before a subset could be trained on, by stage."""
     records = run.folder.records()
     return {
-        name: records[name].seconds
+        name: _machine_seconds(records[name])
         for name in (*_OF_CLASSES, *_rounds(records), "classes", "select")
         if name in records
     }
@@ -123,7 +123,7 @@ def _table(
 
 
 def _machine_seconds(record: StageRecord) -> float:
-    """What a training took of the whole machine, of which those beside it had their share."""
+    """What a stage took of the whole machine, of which trainings beside it had their share."""
     return record.seconds / record.facts.get("side_by_side", 1)
 
 

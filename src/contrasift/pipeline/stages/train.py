@@ -106,11 +106,21 @@ def _training(run: Run, arm: Arm) -> _Training:
             selector = Selector(run, _options_of(run, arm), arm.seed)
             upstream += json_fingerprint(selector.switch().describe())
     latent_classes = None
-    if "same_latent_class" in options.negatives + options.negatives_schedule:
+    if compares_classes(options):
         latent_classes = pool_latent_classes(run)
         upstream += run.record("classes").fingerprint
     fingerprint = options.fingerprint(upstream, arm.name, str(max_steps))
     return _Training(positions, options, max_steps, latent_classes, fingerprint, selector)
+
+
+def compares_classes(options: TrainOptions) -> bool:
+    """Whether the policy for negatives asks for the latent classes."""
+    return "same_latent_class" in options.negatives + options.negatives_schedule
+
+
+def needs_selection(run: Run, arm: Arm) -> bool:
+    """Whether an arm's training needs latent classes or a selection."""
+    return arm.subset != "full" or compares_classes(run.options.train)
 
 
 def is_trained(run: Run, arm: Arm) -> bool:

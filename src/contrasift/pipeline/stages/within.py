@@ -41,8 +41,8 @@ def check_switch(options: RunOptions, n: int) -> None:
         n: how many examples there are.
 
     Raises:
-        UsageError: a switch after the end; a fraction that leaves less than a batch; classes or
-            scores that need another encoder or none; an average that the method does not keep.
+        UsageError: a switch after the end; a fraction that leaves less than a batch; classes,
+            scores or a target that need another encoder or none; an average that the method does not keep.
     """
     switch, train = options.switch, options.train
     if switch.select_after is None:
@@ -51,6 +51,7 @@ def check_switch(options: RunOptions, n: int) -> None:
     for name, value, usual in (
         ("encoder", options.embed.encoder, "proxy"),
         ("scores", options.select.scores, ""),
+        ("target", options.select.target, ""),
         ("rounds", options.classes.rounds, 0),
     ):
         if value != usual:

@@ -274,7 +274,7 @@ def _arms(run: Run, request: PlanRequest, short: Run) -> dict[float, tuple[str, 
     """What `select` chooses at each fraction under the run's options, and a name for it."""
     from contrasift.selection.budget import resolve_budget
     from contrasift.selection.select import select
-    from contrasift.store.inputs import read_scores
+    from contrasift.store.inputs import read_scores, read_target
 
     embeddings = load_embeddings(run.folder.path)
     batch = short.options.train.batch_size
@@ -289,12 +289,14 @@ def _arms(run: Run, request: PlanRequest, short: Run) -> dict[float, tuple[str, 
     scores = None
     if options.scores:
         scores = read_scores(options.scores, embeddings.index, options.scores_column)
+    target = read_target(options.target, embeddings.index) if options.target else None
     arms = {}
     for share in request.shares():
         chosen = select(
             embeddings,
             labels,
             scores=scores,
+            target=target,
             **{**options.arguments(), "fraction": share, "budget": None},
         ).indices
         digest = array_sha256(chosen)[:8]

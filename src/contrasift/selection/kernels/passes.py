@@ -103,6 +103,20 @@ class HeldRows:
             self._total = linear_form.fixed_total(self.rows, self.scale, self.threads)
         return self._total
 
+    def aim(self, direction: np.ndarray) -> None:
+        """Count `direction` for every row as if it were in the class, and could not be chosen.
+
+        T = Σ_i z_i + n · direction; sums are coarser by as many bits as it may be longer than a row.
+
+        Args:
+            direction: float64 [d].
+        """
+        largest = max(1.0, float(np.abs(direction).max(initial=0.0)))
+        self._scale /= 2.0 ** (1 + np.ceil(np.log2(largest)))
+        self._total = None
+        added = np.rint(self.n * direction * self._scale).astype(np.int64)
+        self._total = self.fixed_total() + added
+
     def fixed_sum(self, rows: np.ndarray) -> np.ndarray:
         """See `Passes`."""
         return linear_form.fixed_sum(self.rows, rows, self.scale, self.threads)

@@ -25,6 +25,11 @@ def solve_linear(
         UsageError: the relaxation beyond the fraction 1/(2λ).
     """
     passes = HeldRows(values, threads)
+    if task.aim is not None:
+        passes.aim(task.aim)
+        # Sums over all rows are no longer T: what is reckoned by them goes by the rows themselves.
+        eligible = np.ones(passes.n, dtype=bool) if task.eligible is None else task.eligible
+        task = replace(task, eligible=eligible)
     nothing = similarity_says_nothing(passes)
     if nothing and task.watch is not None:
         task.watch.tell_nothing()

@@ -1,0 +1,196 @@
+"""Rows that are equal: found in one pass, looked at once, given back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from contrasift.arrays import forget_pages, row_blocks
+from contrasift.selection.kernels.dots import compiled, map_blocks
+from contrasift.selection.plan import SelectionPool
+from contrasift.selection.task import Solved, Task
+
+_BLOCK_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """The different rows of a matrix.
+
+    Attributes:
+        first: int64 [m], ascending; the first row of each kind.
+        kind: int64 [n]; which of them each row equals.
+        counts: int64 [m]; rows of each kind.
+    """
+
+    first: np.ndarray
+    kind: np.ndarray
+    counts: np.ndarray
+
+
+def distinct_rows(values: Any, threads: int | None = None) -> Distinct | None:
+    """The different rows, or None where all differ.
+
+    They are put together by 128 bits of their bytes, and what is put together is compared.
+
+    Args:
+        values: real [n, d]; may be a map. −0 equals 0.
+        threads: None for all processors.
+    """
+    for seed in count():
+        found = _grouped(_digests(values, seed, threads))
+        if found is None or _are_equal(values, found):
+            return found
+    raise AssertionError  # count() has no end
+
+
+def _digests(values: Any, seed: int, threads: int | None) -> np.ndarray:
+    """128 bits of every row, uint64 [n, 2]."""
+    n, d = values.shape
+    digests = np.empty((n, 2), dtype=np.uint64)
+    for block in row_blocks(n, 16 * d, _BLOCK_BYTES):
+        words, own = _words(values[block]), digests[block]
+        map_blocks(
+            lambda start, stop, words=words, own=own: _mix_rows(words, start, stop, seed, own),
+            len(words),
+            threads,
+        )
+        forget_pages(values)
+    return digests
+
+
+def _words(rows: Any) -> np.ndarray:
+    """The bytes of every row as whole uint32, padded with zeros; of −0 those of 0."""
+    plain = np.ascontiguousarray(rows + rows.dtype.type(0))  # −0 + 0 = 0
+    missing = -plain.shape[1] * plain.itemsize % 4
+    if missing:
+        octets = plain.view(np.uint8).reshape(len(plain), -1)
+        plain = np.ascontiguousarray(np.pad(octets, ((0, 0), (0, missing))))
+    return plain.view(np.uint32)
+
+
+@compiled
+def _mix_rows(words, start, stop, seed, digests):
+    """Two chains of multiplications and shifts over the words of each row."""
+    one, two = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+    for i in range(start, stop):
+        a, b = one + np.uint64(seed), two ^ np.uint64(seed)
+        for j in range(words.shape[1]):
+            word = np.uint64(words[i, j])
+            a = (a ^ word) * np.uint64(0xFF51AFD7ED558CCD)
+            a ^= a >> np.uint64(32)
+            b = (b + word) * np.uint64(0xC4CEB9FE1A85EC53)
+            b ^= b >> np.uint64(29)
+        digests[i, 0] = a
+        digests[i, 1] = b
+
+
+def _grouped(digests: np.ndarray) -> Distinct | None:
+    """Rows of one digest together; only those whose first half is there twice are put in order."""
+    n, half = len(digests), np.sort(digests[:, 0])
+    twice = np.unique(half[1:][half[1:] == half[:-1]])
+    if not twice.size:
+        return None
+    place = np.minimum(np.searchsorted(twice, digests[:, 0]), twice.size - 1)
+    some = np.flatnonzero(twice[place] == digests[:, 0])
+    some = some[np.lexsort((digests[some, 1], digests[some, 0]))]  # stable: in their order
+    ordered = digests[some]
+    begins = np.ones(some.size, dtype=bool)
+    begins[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    if begins.all():
+        return None
+    first = np.arange(n)
+    first[some] = some[begins][np.cumsum(begins) - 1]
+    firsts, kind, counts = np.unique(first, return_inverse=True, return_counts=True)
+    return Distinct(firsts, kind.reshape(-1), counts)
+
+
+def _are_equal(values: Any, found: Distinct) -> bool:
+    """Whether every row is the first of its kind, or equal to it."""
+    first = found.first[found.kind]
+    later = np.flatnonzero(first != np.arange(first.size))
+    for block in row_blocks(later.size, 16 * values.shape[1], _BLOCK_BYTES):
+        rows = later[block]
+        if not np.array_equal(_words(values[rows]), _words(values[first[rows]])):
+            return False
+    return True
+
+
+def copies_in(
+    pool: SelectionPool, kept: np.ndarray, dropped: np.ndarray, threads: int | None = None
+) -> np.ndarray | None:
+    """Whose copy every row is: the row that stands for all that equal it; None without copies.
+
+    That is the first of them which is not dropped, or, where some must be kept, the first of these.
+    Rows that must be kept or dropped are nobody's copies.
+
+    Args:
+        pool: what is selected from.
+        kept: rows that must be selected, ascending.
+        dropped: rows that must not, ascending.
+        threads: None for all processors.
+
+    Returns:
+        int64 [n]; row numbers, −1 of a row that is no copy.
+    """
+    found = distinct_rows(pool.values, threads)
+    if found is None:
+        return None
+    n = pool.n
+    # A row's claim to stand for its kind: kept before others before dropped, then the first.
+    claim = np.full(n, n, dtype=np.int64)
+    claim[kept], claim[dropped] = 0, 2 * n
+    claim += np.arange(n)
+    order = np.lexsort((claim, found.kind))
+    starts = np.cumsum(found.counts) - found.counts
+    stands = order[starts][found.kind]
+    own = np.zeros(n, dtype=bool)
+    own[kept], own[dropped] = True, True
+    copy_of = np.where(own | (stands == np.arange(n)), -1, stands)
+    return copy_of if (copy_of >= 0).any() else None
+
+
+def solve_without_copies(task: Task, solve: Callable[[Task], Solved]) -> Solved:
+    """Solve a class whose copies come behind all its other rows.
+
+    Where the budget needs some of them, all others are selected, and so are the first copies: the
+    class is ranked without copies, then measured with those.
+
+    Args:
+        task: what to choose.
+        solve: does it, whatever the task.
+    """
+    later = task.later
+    if later is None:
+        return solve(task)
+    may = np.ones(later.size, dtype=bool) if task.eligible is None else task.eligible
+    first, copies = may & ~later, np.flatnonzero(may & later)
+    size = int(first.sum())
+    ranked = solve(replace(task, later=None, eligible=first, budget=min(task.budget, size)))
+    inside = first[ranked.order]
+    order = np.concatenate(
+        [ranked.order[inside], copies, ranked.order[~inside & ~(may & later)[ranked.order]]]
+    )
+    if task.budget <= size:
+        return _reordered(ranked, ranked, order, size)
+    keep = np.sort(order[: task.budget])
+    return _reordered(solve(replace(task, later=None, keep=keep)), ranked, order, size)
+
+
+def _reordered(solved: Solved, ranked: Solved, order: np.ndarray, size: int) -> Solved:
+    """A solved class in another order, with the gains of the ranking in the first ranks."""
+    gains, parts = np.empty(order.size), None
+    gains[solved.order] = solved.gains
+    gains[ranked.order[:size]] = ranked.gains[:size]
+    if solved.parts is not None:
+        whole = np.zeros(order.size)
+        whole[solved.order[: solved.parts.size]] = solved.parts
+        parts = whole[order[: solved.budget]]
+    return replace(
+        solved, order=order, gains=gains[order], parts=parts, ranked_to=ranked.ranked_to,
+        first_negative_gain=ranked.first_negative_gain, facts=ranked.facts,
+    )  # fmt: skip
