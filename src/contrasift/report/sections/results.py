@@ -190,7 +190,8 @@ def _by_percentile(name: str, table: Mapping[str, np.ndarray], measure: str) -> 
 
 
 def _bands(name: str, result: Mapping[str, Any]) -> TextTable:
-    heads = {one: _MEASURES.get(one.replace(" ", "_"), one) for one in result["overall"]}
+    measures = map(str, result["overall"])
+    heads = {one: _MEASURES.get(one.replace(" ", "_"), one) for one in measures}
     return band_table(
         f"Bands of difficulty, {name}",
         result,
