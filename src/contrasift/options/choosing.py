@@ -50,7 +50,7 @@ class EmbedOptions(Options):
 
     encoder: str = option(
         "proxy",
-        "`proxy` (train one here first); published weights: a timm name, `torchvision:NAME`, `open-clip:NAME/TAG`; weights in a file: `NAME=FILE`, `open-clip:FOLDER`; trained here: a run, `RUN@epoch=4`, or its .safetensors.",
+        "`proxy` (train one here first); published weights: a timm name, `torchvision:NAME`, `open-clip:NAME/TAG`; weights in a file: `NAME=FILE`, `NAME=package:PACKAGE`, `open-clip:FOLDER`; trained here: a run, `RUN@epoch=4`, or its .safetensors.",
     )
     classes_encoder: str = option(
         "same",
