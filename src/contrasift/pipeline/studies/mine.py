@@ -84,10 +84,13 @@ def mine_files(
         [options.identity(), inputs.digests, "" if found is None else found.fingerprint]
     )
     earlier = read_json(out / FACTS) if (out / FACTS).exists() else {}
-    if earlier.get("fingerprint") == fingerprint and _whole(out, earlier):
+    same = earlier.get("fingerprint") == fingerprint
+    source = {"queries": queries, "corpus": corpus, **files.as_dict()}
+    # Texts and images are no part of what is mined, but of the page and of exports.
+    if same and _whole(out, earlier) and _shows(earlier["source"]) == _shows(source):
         narrator.say(f"{out} holds these negatives already; nothing to do")
         return earlier
-    if earlier and not update:
+    if earlier and not same and not update:
         raise RunFolderError(
             f"the options and data of the negatives in {out}",
             "others",
@@ -131,7 +134,7 @@ def mine_files(
                 "allow_fewer=True",
             )
         sides_of = _Sides(left, right, *whole)
-        result = _write(out, mined, tellers, sides_of, fingerprint, (queries, corpus), files)
+        result = _write(out, mined, tellers, sides_of, fingerprint, source, files)
         pieces.remove()
     return result
 
@@ -155,6 +158,10 @@ def _in_place(matrix: Matrix, out: Path, narrator: Narrator) -> Matrix:
 def _whole(out: Path, facts: Mapping[str, Any]) -> bool:
     table = out / TABLE
     return table.exists() and sha256_of(table) == facts.get("sha256")
+
+
+def _shows(source: Mapping[str, Any]) -> list[Any]:
+    return [source.get(name) for name in ("query_texts", "corpus_texts", "images")]
 
 
 def _commonest(mined: Mined) -> str:
@@ -196,7 +203,7 @@ def _write(
     tellers: Tellers,
     sides: _Sides,
     fingerprint: str,
-    places: tuple[str, str | None],
+    source: Mapping[str, Any],
     files: MiningFiles,
 ) -> dict[str, Any]:
     write_table(out / TABLE, table_of(mined, sides.left, sides.right))
@@ -208,7 +215,7 @@ def _write(
         **mined.facts,
         **judgement(mined, tellers),
         "stored": stored,
-        "source": {"queries": places[0], "corpus": places[1], **files.as_dict()},
+        "source": source,
     }
     pairs = suspect_pairs(mined, sides.left, sides.right, files)
     write_mined_page(mined_page(result, pairs), out / PAGE)

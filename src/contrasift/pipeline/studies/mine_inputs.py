@@ -19,7 +19,7 @@ from contrasift.narration import Narrator
 from contrasift.options.mining import MiningFiles
 from contrasift.options.selecting import METHODS_OF_A_MATRIX
 from contrasift.results import LatentClasses
-from contrasift.store.inputs import load_classes_file, row_numbers
+from contrasift.store.inputs import load_classes_file
 from contrasift.store.pairs import read_pairs
 from contrasift.store.remote import local_file
 from contrasift.store.tables import read_table, write_table
@@ -222,12 +222,10 @@ def _classes(place: str, right: Matrix) -> LatentClasses | None:
         table = read_table(path)
         if "score" in table and "index" in table:
             order = np.argsort(table["index"], kind="stable")
-            index = row_numbers(len(right)) if right.index is None else right.index
-            place_of = np.searchsorted(table["index"], index, sorter=order)
+            place_of = np.searchsorted(table["index"], right.numbers, sorter=order)
             score = table["score"][order[place_of]].astype(np.float32)
     return LatentClasses(codes, names, score, "labels")
 
 
 def _table_of(place: str, right: Matrix) -> np.ndarray:
-    index = row_numbers(len(right)) if right.index is None else right.index
-    return load_classes_file(place, index, right.ids)
+    return load_classes_file(place, right.numbers, right.ids)
