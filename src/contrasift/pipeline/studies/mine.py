@@ -30,7 +30,7 @@ from contrasift.pipeline.studies.mine_gallery import suspect_pairs
 from contrasift.report.mined import mined_page, write_mined_page
 from contrasift.results import LatentClasses
 from contrasift.store.atomic import read_json, sha256_of, write_json
-from contrasift.store.inputs import load_classes_file, row_numbers
+from contrasift.store.inputs import load_classes_file
 from contrasift.store.mined import FACTS, PAGE, POSITIVES, TABLE
 from contrasift.store.pairs import read_pairs
 from contrasift.store.pieces import KeptPieces
@@ -84,10 +84,13 @@ def mine_files(
         [options.identity(), inputs.digests, "" if found is None else found.fingerprint]
     )
     earlier = read_json(out / FACTS) if (out / FACTS).exists() else {}
-    if earlier.get("fingerprint") == fingerprint and _whole(out, earlier):
+    same = earlier.get("fingerprint") == fingerprint
+    source = {"queries": queries, "corpus": corpus, **files.as_dict()}
+    # Texts and images are no part of what is mined, but of the page and of exports.
+    if same and _whole(out, earlier) and _shows(earlier["source"]) == _shows(source):
         narrator.say(f"{out} holds these negatives already; nothing to do")
         return earlier
-    if earlier and not update:
+    if earlier and not same and not update:
         raise RunFolderError(
             f"the options and data of the negatives in {out}",
             "others",
@@ -125,7 +128,7 @@ def mine_files(
                 "Loosen the policy, ask for fewer (per_query=), or keep what there is: "
                 "allow_fewer=True",
             )
-        result = _write(out, mined, tellers, left, right, fingerprint, (queries, corpus), files)
+        result = _write(out, mined, tellers, left, right, fingerprint, source, files)
         pieces.remove()
     return result
 
@@ -188,15 +191,13 @@ def _classes(place: str, right: Matrix) -> LatentClasses | None:
         table = read_table(path)
         if "score" in table and "index" in table:
             order = np.argsort(table["index"], kind="stable")
-            index = row_numbers(len(right)) if right.index is None else right.index
-            place_of = np.searchsorted(table["index"], index, sorter=order)
+            place_of = np.searchsorted(table["index"], right.numbers, sorter=order)
             score = table["score"][order[place_of]].astype(np.float32)
     return LatentClasses(codes, names, score, "labels")
 
 
 def _table_of(place: str, right: Matrix) -> np.ndarray:
-    index = row_numbers(len(right)) if right.index is None else right.index
-    return load_classes_file(place, index, right.ids)
+    return load_classes_file(place, right.numbers, right.ids)
 
 
 def _classes_to_find(
@@ -219,6 +220,10 @@ def _whole(out: Path, facts: Mapping[str, Any]) -> bool:
     return table.exists() and sha256_of(table) == facts.get("sha256")
 
 
+def _shows(source: Mapping[str, Any]) -> list[Any]:
+    return [source.get(name) for name in ("query_texts", "corpus_texts", "images")]
+
+
 def _commonest(mined: Mined) -> str:
     names, counts = np.unique(mined.reasons.astype(str), return_counts=True)
     return str(names[counts.argmax()])
@@ -231,7 +236,7 @@ def _write(
     left: Matrix,
     right: Matrix,
     fingerprint: str,
-    places: tuple[str, str | None],
+    source: Mapping[str, Any],
     files: MiningFiles,
 ) -> dict[str, Any]:
     write_table(out / TABLE, table_of(mined, left.ids, right.ids))
@@ -241,7 +246,7 @@ def _write(
         "sha256": sha256_of(out / TABLE),
         **mined.facts,
         **judgement(mined, tellers),
-        "source": {"queries": places[0], "corpus": places[1], **files.as_dict()},
+        "source": source,
     }
     write_mined_page(mined_page(result, suspect_pairs(mined, left, right, files)), out / PAGE)
     write_json(out / FACTS, result)
