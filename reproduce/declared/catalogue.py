@@ -5,6 +5,7 @@ from __future__ import annotations
 from reproduce.declared import (
     bounds,
     choices,
+    curators,
     figures,
     negatives,
     one_training,
@@ -27,6 +28,7 @@ EXPERIMENTS = _by_name(
             selection,
             figures,
             choices,
+            curators,
             negatives,
             bounds,
             one_training,

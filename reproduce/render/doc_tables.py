@@ -176,6 +176,17 @@ _AS_MOCO = {
     "embed.proxy_method": "simclr",
 }
 _RANDOM, _SAS, _FULL = "random per class", "SAS, graph", "full pool"
+_POOLS = ("icons", "glyphs", "glyphs, half junk", "half near-duplicates", "long-tailed")
+_CURATED = {
+    "SAS": _SAS,
+    "SAS, `density-quota`": "SAS, graph, density-quota",
+    "random, `density-quota`": "random per graph class, density-quota",
+    "random per true class": _RANDOM,
+    "`balanced`": "balanced",
+    "`hard-removal`, as a ranking": "hard-removal",
+    "`easy-removal`, as a ranking": "easy-removal",
+    "`semantic-dedup`": "de-duplicated",
+}
 
 
 def _goal(fraction: str, method: str, less: str = "random") -> Place:
@@ -193,6 +204,24 @@ def _many(less: str = "random", **changes: str) -> Place:
 
 def _fraction(fraction: str, less: str) -> Place:
     return Place("fractions", {**_GLYPHS, "fraction": fraction}, _SAS, less)
+
+
+def _curated(metric: str) -> DocTable:
+    """What curators do, a method a row and a pool a column."""
+    fifth = {"fraction": "0.2", "method": "simclr"}
+    clean = ("clean", "half junk", "half near-duplicates", "long-tailed")
+    places = [
+        ("curators", {"pool": "icons", **fifth}),
+        *(("curators-glyphs", {**_GLYPHS, "pool is": kind, **fifth}) for kind in clean),
+    ]
+    return DocTable(
+        (f"{METRICS[metric].name} less random, a fifth, points", *_POOLS),
+        (metric,),
+        tuple(
+            (label, tuple(Place(name, setting, arm, "random") for name, setting in places))
+            for label, arm in _CURATED.items()
+        ),
+    )
 
 
 def _whole(fraction: str, arm: str) -> Place:
@@ -214,6 +243,8 @@ _HEADROOM = {"epochs": "20"}
 _FULL_20 = "full pool, 20 epochs"
 
 TABLES = {
+    "curated-knn": _curated("knn"),
+    "curated-few": _curated("few_10"),
     "worth": DocTable(
         (
             "accuracy, %",

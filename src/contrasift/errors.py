@@ -105,6 +105,7 @@ _EXTRA_OF = {
     "leidenalg": "bench",
     "ray": "ray",
     "pi_heif": "heif",
+    "resvg_py": "icons",
 }
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from contrasift import select
 from contrasift.catalogue import OBJECTIVES
 from contrasift.selection import copies as module
-from contrasift.selection.budget import allocate, webster_order
+from contrasift.selection.budget import Shares
 from contrasift.selection.copies import distinct_rows
 from contrasift.store.selections import read_selection, write_selection
 
@@ -144,13 +144,13 @@ def test_places_go_to_what_comes_first(seed, n_classes, how):
     available = rng.integers(0, sizes + 1)
     first = rng.integers(0, available + 1)
     limits = {"how": how, "available": available}
-    order = webster_order(sizes, first=first, **limits)
+    order = Shares.of(sizes, first=first, **limits).webster_order()
     for total in range(int(available.sum()) + 1):
-        places = allocate(sizes, total, first=first, **limits)
+        places = Shares.of(sizes, first=first, **limits).allocate(total)
         assert places.sum() == total
         assert np.array_equal(np.bincount(order[:total], minlength=n_classes), places)
         if total <= first.sum():
-            expected = allocate(sizes, total, how=how, available=first)
+            expected = Shares.of(sizes, how=how, available=first).allocate(total)
             assert np.array_equal(places, expected)
         else:
             assert (places >= first).all()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from contrasift.errors import DataError, UsageError
 from contrasift.results import Embeddings, LatentClasses
-from contrasift.selection.budget import allocate
+from contrasift.selection.budget import Shares
 from contrasift.selection.memory import estimate_memory
 from contrasift.selection.rule import LinearRule
 from contrasift.selection.select import select
@@ -38,7 +38,7 @@ def naive_value(z, rows, redundancy):
 def naive_selection(z, classes, budget, redundancy):
     """Greedy class by class, one exact gain after another."""
     names = np.unique(classes)
-    places = allocate(np.array([np.sum(classes == name) for name in names]), budget)
+    places = Shares.of(np.array([np.sum(classes == name) for name in names])).allocate(budget)
     chosen = []
     for name, count in zip(names, places, strict=True):
         rows = np.flatnonzero(classes == name)

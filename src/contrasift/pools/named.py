@@ -12,7 +12,7 @@ import numpy as np
 
 from contrasift.errors import DataError, MissingExtraError, UsageError
 from contrasift.narration import Progress
-from contrasift.pools import binary, glyphs, letters
+from contrasift.pools import binary, glyphs, icons, letters
 from contrasift.pools.base import Whole
 from contrasift.pools.folder import FileSource, Found, find_images
 from contrasift.pools.labels import check_label_count, component_labels, encode_labels
@@ -241,6 +241,10 @@ def _glyphs_many(folder: Path | None, progress: Progress | None) -> Whole:
     return glyphs.glyph_pool("glyphs-many", glyphs.MANY_CHARACTERS, folder, progress)
 
 
+def _icons(folder: Path | None, progress: Progress | None) -> Whole:
+    return icons.icon_pool(folder, progress)
+
+
 def _always() -> bool:
     return True
 
@@ -316,6 +320,10 @@ NAMED = {
             "glyphs-many",
             f"The same with accents, Greek and Cyrillic, {len(glyphs.MANY_CHARACTERS)} classes",
             _glyphs_many, glyphs.enough_fonts, glyphs.HOW_TO_GET,
+        ),
+        NamedPool(
+            "icons", "Icons of every theme there is, 48×48 RGB, up to 284 classes",
+            _icons, icons.enough_themes, icons.HOW_TO_GET,
         ),
         NamedPool(
             "cifar10", "50,000 + 10,000 photographs, 32×32 RGB, 10 classes", _cifar10, None,

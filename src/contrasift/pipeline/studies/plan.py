@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 _MEASURES = ("coverage", "centre", "nu_align", "nu_div")
 
 
+_WHICH_METHOD = (
+    "Which method served which pool: https://contrasift.readthedocs.io/en/latest/findings/"
+    "#which-method-for-which-pool"
+)
+
+
 def plan(run: Run, request: PlanRequest) -> dict[str, Any]:
     """Measure the ranking at every fraction, extrapolate accuracy if asked, and say what follows.
 
@@ -128,6 +134,7 @@ def _written(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     from contrasift.report.figures.page import write_figures
     from contrasift.report.figures.plan import plan_figures
 
+    result["sentences"].append(_WHICH_METHOD)
     write_json(folder / "plan.json", result)
     write_figures(folder / "plan.html", "Which fraction?", plan_figures(result))
     return result
