@@ -129,9 +129,9 @@ def test_rows_that_cannot_be_compared_are_nobodys_copies(tmp_path):
 
 def test_equal_digests_of_other_rows_are_found_out(monkeypatch):
     values = np.array([[1.0], [2.0], [1.0], [3.0]])
-    honest = module._digests
+    honest = module.row_digests
     monkeypatch.setattr(
-        module, "_digests", lambda *it: honest(*it) if it[1] else np.zeros((4, 2), np.uint64)
+        module, "row_digests", lambda *it: honest(*it) if it[1] else np.zeros((4, 2), np.uint64)
     )
     assert distinct_rows(values).first.tolist() == [0, 1, 3]
 

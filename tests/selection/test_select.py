@@ -217,7 +217,8 @@ def test_groups_of_classes_do_not_change_the_result(rng, monkeypatch):
 def test_one_class_is_not_copied(rng):
     z = unit(np.abs(rng.normal(size=(300, 8)))).astype(np.float32)
     chosen = select(z, fraction=0.2)
-    twice = select(np.concatenate([z, z]), np.repeat([0, 1], 300), fraction=0.2)
+    both = np.concatenate([z, z])
+    twice = select(both, np.repeat([0, 1], 300), fraction=0.2, copies="keep")
     assert np.array_equal(twice.index[twice.latent_class == 0], chosen.index)
     # Rows of length one stay as they are, to the last bit.
     kept = select(z, fraction=0.2, normalize="none")
