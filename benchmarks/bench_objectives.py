@@ -59,6 +59,9 @@ def threshold_cases(quick: bool) -> list[dict[str, Any]]:
         for n, reach in zip(sizes, reaches, strict=True)
     ]
     cases[1]["rounds"] = 1
+    certified = {"n": 20_000, "k": 4000, "threshold": 0.5, "rounds": 1}
+    certified |= {"reach": "F/bound ≥ 0.9, or none of this form can"}
+    cases += [base | certified | {"signed": signed} for signed in (False, True)]
     return cases + [base | {"n": sizes[0], "k": sizes[0] // 5, "threshold": t, "rounds": 1,
                             "reach": "measured"} for t in (0.3, 0.05, -0.2)]  # fmt: skip
 
@@ -70,7 +73,7 @@ def bench_threshold(case: dict[str, Any]) -> dict[str, Any]:
     settled = {"threshold": case["threshold"], "redundancy": case["redundancy"]}
     for n in (1000, 6000):  # compiles, for a pool of all rows and for one of some
         th.greedy_thresholded(clustered_rows(n, case["d"]), 100, threads=THREADS, **settled)
-    values = clustered_rows(case["n"], case["d"], signed=True)
+    values = clustered_rows(case["n"], case["d"], signed=case.get("signed", True))
     held = _resident_bytes()
     rounds: list[dict[str, float]] = []
     facts: dict[str, Any] = {}

@@ -43,7 +43,7 @@ DTYPES = [
 ]
 FILLS = [
     *("normal", "normal", "normal", "normal", "positive", "equal", "zero rows", "zeros"),
-    *("nan", "inf", "huge", "tiny", "one dimension"),
+    *("nan", "inf", "huge", "tiny", "one dimension", "centred", "whitened", "scaled"),
 ]
 DAMAGE = [
     *(*["none"] * 12, "cut", "flip", "empty", "text", "folder", "missing", "npz", "parquet"),
@@ -118,10 +118,10 @@ OPTIONS: dict[str, list[Any]] = {
 
 # What a part of a case is when nothing is wrong with it.
 USUAL: dict[str, list[Any]] = {
-    "n": [1, 2, 3, 5, 9, 17, 33, 60],
+    "n": [1, 2, 3, 5, 9, 17, 33, 60, 120],  # of a hundred rows on similarities are judged
     "d": [1, 2, 8],
     "dtype": ["float32", "float64", "float16", ">f4", "int8"],
-    "fill": ["normal", "positive", "one dimension"],
+    "fill": ["normal", "positive", "one dimension", "centred", "whitened", "scaled"],
     "ndim": [2],
     "damage": ["none"],
     "beside": ["none", "described"],
@@ -259,6 +259,8 @@ def _matrix(case: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
         values = values * 1e-310
     elif fill == "one dimension" and values.ndim == 2:
         values = np.where(np.arange(d) == 0, values, 0.0)
+    elif fill in ("centred", "whitened", "scaled") and values.ndim == 2 and values.size:
+        values = _moved(values, fill, rng)
     elif fill in ("nan", "inf", "zero rows") and values.size and values.ndim:
         rows = rng.integers(0, n, size=2)
         values[rows] = {"nan": np.nan, "inf": np.inf, "zero rows": 0.0}[fill]
@@ -272,6 +274,17 @@ def _matrix(case: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
             values = values.clip(-1e9, 1e9) if np.dtype(dtype).kind in "iu" else values
             values = values.astype(dtype)
     return np.asfortranarray(values) if case["fortran"] else values
+
+
+def _moved(values: np.ndarray, fill: str, rng: np.random.Generator) -> np.ndarray:
+    """Rows whose sum is zero, whose dimensions are also uncorrelated, or of very different lengths."""
+    if fill == "scaled":
+        return np.abs(values) * 10.0 ** rng.uniform(-6, 6, (len(values), 1))
+    centred = values - values.mean(axis=0)
+    if fill == "centred":
+        return centred
+    left, lengths, right = np.linalg.svd(centred, full_matrices=False)
+    return (left * (lengths > 1e-9)) @ right * np.sqrt(len(values))
 
 
 def _store(values: np.ndarray, damage: str, rng: np.random.Generator) -> None:
@@ -494,6 +507,9 @@ def _what_is_wrong(case: dict[str, Any]) -> str:
             listed = np.load(f"{flag}.npy")
             if (np.isin(index, listed) & (chosen != wanted)).any():
                 return f"the {flag} list was not kept to"
+    share = facts["certificate"]
+    if share is not None and share < 0 and "below the mean of random" not in str(facts["notes"]):
+        return f"a share of {share} without a word"
     bound, value = facts["upper_bound"], facts["value"]
     if bound is not None and math.isfinite(value) and value > bound + 1e-6 * abs(bound) + 1e-9:
         return f"a value {value} above its upper bound {bound}"

@@ -223,8 +223,21 @@ def table(results: dict) -> str:
     base = np.mean(
         [[run[key] for key in run] for run in results["arms"]["in batch only"]["runs"]], 0
     )
-    lines += ["", "In batch only: " + ", ".join(f"{100 * one:.1f}" for one in base) + " %."]
-    return "\n".join(lines)
+    lines += ["", "In batch only: " + ", ".join(f"{100 * one:.1f}" for one in base) + " %.", ""]
+    return "\n".join(lines + estimates(results))
+
+
+def estimates(results: dict) -> list[str]:
+    """Markdown: WordNet's truth and the estimate from latent classes, by rank."""
+    places = range(1, PER_QUERY + 1)
+    lines = ["| negatives | " + " | ".join(f"rank {place}" for place in places) + " |"]
+    lines.append("|---" * (1 + PER_QUERY) + "|")
+    for name, arm in results["arms"].items():
+        if arm["gain"]:
+            pairs = zip(arm["false by rank"], arm["estimated by rank"], strict=True)
+            cells = " | ".join(f"{true:.1%}, {told:.1%}" for true, told in pairs)
+            lines.append(f"| {name} | {cells} |")
+    return lines
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from reproduce.cell import MeasureOptions
 _BLOCK = 4096
 
 
-def evaluate_encoder(
+def accuracies_of(
     pool: Pool,
     positions: np.ndarray,
     encoder: Any,

@@ -19,7 +19,7 @@ from reproduce.cell import Cell
 from reproduce.cell_store import CellStore
 from reproduce.declared.declaring import Experiment, PlannedCell
 from reproduce.estimate import Rates, estimate
-from reproduce.evaluate import evaluate_encoder
+from reproduce.evaluate import accuracies_of
 from reproduce.metrics.extras import measure_extras
 from reproduce.metrics.subject import Subject
 
@@ -181,7 +181,7 @@ def run_cell(cell: Cell, artifacts: ArtifactCache) -> dict[str, Any]:
     if cell.arm.trained:
         facts |= _training_facts(cell, artifacts)
     begun = time.perf_counter()
-    metrics = evaluate_encoder(
+    metrics = accuracies_of(
         pool, everything, encoder, cell.measure, seed=cell.seed, device=artifacts.device
     )
     judged = {"part": f"judge {cell.key}", "seconds": time.perf_counter() - begun}

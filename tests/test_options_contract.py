@@ -140,6 +140,7 @@ MISSING = {
         "images": "of the page",
         "column": _OF_OPENING,
         "id": _OF_OPENING,
+        "skip_bad": _OF_OPENING,
     },
     ("mine", "flag"): {
         "progress": _LIVE,

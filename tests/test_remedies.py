@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,26 @@ ERRORS = {"UsageError", "DataError", "RunFolderError", "ContrasiftError", "requi
 FOREIGN = {"row_group_size", "dtype", "streaming", "NAME", "resnet50", "b", "K", "labels"}
 
 
+@cache
+def trees() -> list[tuple[str, list[ast.AST]]]:
+    """Every module's name and all of its syntax."""
+    return [
+        (path.name, list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))) for path in SOURCES
+    ]
+
+
+@cache
 def remedies() -> list[tuple[str, str]]:
     """Where every remedy stands, and its text; what is filled in is `…`."""
     found = []
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for module, nodes in trees():
+        for node in nodes:
             if not isinstance(node, ast.Call):
                 continue
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             place = 3 if name == "require" else 2
             if name in ERRORS and len(node.args) > place:
-                found += [(f"{path.name}:{node.lineno}", text) for text in texts(node.args[place])]
+                found += [(f"{module}:{node.lineno}", text) for text in texts(node.args[place])]
     return found
 
 
@@ -49,6 +59,7 @@ def texts(node: ast.AST) -> list[str]:
     return []
 
 
+@cache
 def commands() -> dict[str, Any]:
     return get_command(app).loaded()  # type: ignore[attr-defined]
 
@@ -56,8 +67,8 @@ def commands() -> dict[str, Any]:
 def names_of_arguments() -> set[str]:
     """Every parameter of every function and field of every class of the library."""
     known = set()
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for _, nodes in trees():
+        for node in nodes:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 given = [*node.args.args, *node.args.kwonlyargs, *node.args.posonlyargs]
                 known |= {argument.arg for argument in given}

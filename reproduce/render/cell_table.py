@@ -1,7 +1,8 @@
-"""Finished cells load_selection into tables: settings, arms, metrics, seeds."""
+"""Finished cells as tables: settings, arms, metrics, seeds."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -112,12 +113,12 @@ def tables_of(
     Of several results for one place the one whose options are those declared now counts, else the
     youngest.
     """
-    mine = [
+    mine = _of_one_pool(
         record
         for record in records
         if (record["experiment"], record["scale"], record["phase"])
         == (experiment.name, scale, phase)
-    ]
+    )
     if not mine:
         return []
     current = {
@@ -127,7 +128,7 @@ def tables_of(
     order = {arm: place for place, arm in enumerate(experiment.arms)}
     settings: dict[tuple, dict[str, dict[int, Mapping[str, Any]]]] = {}
     for record in sorted(mine, key=lambda one: one["made_with"]["finished"]):
-        setting = tuple(sorted(record["setting"].items()))
+        setting = _setting(record)
         arms = settings.setdefault(setting, {}).setdefault(record["arm"], {})
         before = arms.get(record["seed"])
         planned = current.get((setting, record["arm"]))
@@ -184,3 +185,24 @@ def _metric(record: Mapping[str, Any], metric: str) -> float | None:
     for name in metric.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     return None if value is None else float(value)
+
+
+def _of_one_pool(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Without the cells of a setting that saw other images than most of its cells.
+
+    Other fonts make other glyphs of the same name, whose accuracies cannot be compared.
+    """
+    mine = list(records)
+    pools: dict[tuple, Counter[str]] = {}
+    for record in mine:
+        pools.setdefault(_setting(record), Counter())[_pool(record)] += 1
+    usual = {setting: found.most_common(1)[0][0] for setting, found in pools.items()}
+    return [record for record in mine if _pool(record) == usual[_setting(record)]]
+
+
+def _setting(record: Mapping[str, Any]) -> tuple:
+    return tuple(sorted(record["setting"].items()))
+
+
+def _pool(record: Mapping[str, Any]) -> str:
+    return str(record["facts"].get("pool_fingerprint", ""))

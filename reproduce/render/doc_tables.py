@@ -23,7 +23,7 @@ from reproduce.metrics.extras import METRICS
 from reproduce.render.cell_table import CellTable, tables_of
 from reproduce.render.formatting import UNKNOWN, difference_text, mean_text
 
-DOCUMENTS = ("README.md", "docs/findings.md", "docs/negatives.md")
+DOCUMENTS = ("README.md", "docs/findings.md", "docs/negatives.md", "docs/one-training.md")
 _PLACE = re.compile(
     r"(<!-- table ([\w-]+), written by `make results` -->\n).*?(<!-- end of table -->)", re.DOTALL
 )
@@ -228,6 +228,11 @@ def _whole(fraction: str, arm: str) -> Place:
     return Place("whole-pool", {"pool": "glyphs-many", "fraction": fraction}, arm, "random")
 
 
+def _within(fraction: str, less: str) -> Place:
+    setting = {**_GLYPHS, "method": "simclr"}
+    return Place("one-training", setting, f"SAS {fraction} within", less)
+
+
 def _arms(
     experiment: str, setting: Mapping[str, str], less: str, arms: Mapping[str, str]
 ) -> tuple[tuple[str, Sequence[Place]], ...]:
@@ -390,6 +395,19 @@ TABLES = {
                 "k-means, as many as labels": "SAS, k-means, as many as labels",
                 "true classes": "SAS, true classes",
                 "the full pool": _FULL,
+            }.items()
+        ),
+    ),
+    "one-training": DocTable(
+        ("13 epochs, a selection after 5, points more than", *_FEW_HEAD),
+        _FEW,
+        tuple(
+            (f"{share}: {name}", (_within(fraction, less),))
+            for share, fraction in {"a fifth": ".2", "two fifths": ".4"}.items()
+            for name, less in {
+                "everything, 14 epochs (equal seconds)": "full pool, 14 epochs",
+                "everything, 20 epochs": "full pool, 20 epochs",
+                "a random part at the same time": f"random {fraction} within",
             }.items()
         ),
     ),

@@ -97,7 +97,7 @@ class AugmentationSimilaritySelector(BaseEstimator):
         neighbours: SupportsIndex = 20,
         levels: Any = None,
         quota_temperature: SupportsFloat = 0.1,
-        copies: Copies = "keep",
+        copies: Copies = "one",
         threads: SupportsIndex | None = None,
         random_state: Any = None,
     ):

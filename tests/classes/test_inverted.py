@@ -223,8 +223,9 @@ class TestClasses:
 class TestMemory:
     def test_a_limit_that_cannot_be_met_says_what_would(self):
         rows, _ = clustered(1000)
-        with pytest.raises(UsageError, match=r"whiten=8.*kmeans"):
-            latent_classes(rows, searching=Searching(memory_limit=300 << 20))
+        for limit, remedy in {300_000: "Raise it.*kmeans", 410_000: "whiten=8.*kmeans"}.items():
+            with pytest.raises(UsageError, match=remedy):
+                latent_classes(rows, searching=Searching(memory_limit=limit << 10))
         latent_classes(rows, searching=Searching(memory_limit=2 << 30))
 
     def test_ten_million_rows_fit_where_they_were_measured(self):

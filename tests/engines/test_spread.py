@@ -1,10 +1,13 @@
-"""Passes over parts of a class give the answers of one matrix, bit for bit."""
+"""Passes over parts of a class give the answers of one matrix, bit for bit; rules travel to Ray's data."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import contrasift as cs
 from contrasift.engines.files import SharedMatrix, shared_rows
 from contrasift.engines.spread import SpreadRows
 from contrasift.selection.kernels.passes import HeldRows
@@ -59,3 +62,22 @@ def test_scores_that_crowd_into_one_bin(cluster, rng, tmp_path):
         found = spread.best(direction, free, places)
         assert np.array_equal(found.fixed, expected.fixed)
         assert found[1:] == expected[1:]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_ray_data_takes_a_sifter(cluster, rng):
+    data = pytest.importorskip("ray.data")
+    values = np.abs(rng.standard_normal((30, 6))).astype(np.float32)
+    np.savez("rule.npz", **cs.select(values, fraction=0.3, optimizer="relaxed").rule)
+    stage = data.from_items([{"index": n, "z": row} for n, row in enumerate(values)]).map_batches(
+        cs.Sifter,
+        fn_constructor_args=[str(Path("rule.npz").absolute())],
+        fn_constructor_kwargs={"column": "z"},
+        batch_size=8,
+        concurrency=1,
+    )
+    found = sorted(stage.take_all(), key=lambda row: row["index"])
+    judged = cs.Sifter("rule.npz", column="z")({"z": values})
+    assert [row["keep"] for row in found] == judged["keep"].tolist()
+    assert np.allclose([row["score"] for row in found], judged["score"], rtol=1e-5)

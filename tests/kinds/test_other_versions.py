@@ -107,6 +107,23 @@ def test_a_stage_that_was_cut_short_says_under_what_it_began(tmp_path, newer):
     assert facts["versions"]["torch"] == "2.0"  # what began it decides, and is said again
 
 
+def test_a_kill_between_a_stage_and_the_end_of_its_note_leaves_none(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    folder.begin("embed", "new", {"numpy": "1"})
+    folder.begin("scan", "same", {"numpy": "1"})
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "_no_longer_begun", lambda *of: None)
+        folder.finish("embed", "old", 1.0, [])
+        folder.finish("scan", "same", 1.0, [])
+    with folder.locked():  # `embed` is being done anew
+        assert list(json.loads((tmp_path / "begun.json").read_text())) == ["embed"]
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "_no_longer_begun", lambda *of: None)
+        folder.finish("embed", "new", 1.0, [])
+    with folder.locked():
+        assert not (tmp_path / "begun.json").exists()
+
+
 def test_nothing_is_said_where_nothing_changed(tmp_path, newer):
     newer("torch", "2.0")
     do(a_run(tmp_path)[0], "classes")  # which torch has no part in

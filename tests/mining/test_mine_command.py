@@ -12,6 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from contrasift.cli import app
+from contrasift.errors import DataError
+from contrasift.matrices import open_embeddings
+from contrasift.pipeline.studies.mine_inputs import UsableSides
 
 Q, N = 24, 120
 
@@ -168,6 +171,94 @@ def test_mistakes_are_explained(files, words, said):
     Path("few.tsv").write_text("query\tpositive\nq0\td0\n")
     np.save("few.npy", np.zeros(3, int))
     assert said in refused(*MINE, "--classes", "none", *words, "--out", "out")
+
+
+def rewrite(name: str, change) -> None:
+    """Write a table again with other vectors, and perhaps fewer rows: (ids, rows) to either."""
+    table = pq.read_table(f"{name}.parquet")
+    rows = np.array(table["embedding"].to_pylist(), dtype=np.float32)
+    ids, rows = change(np.array(table["id"].to_pylist()), rows)
+    texts = [f"text <b>of</b> {one}" for one in ids]
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+    changed = pa.table({"id": ids.tolist(), "text": texts, "embedding": vectors})
+    pq.write_table(changed, f"{name}.parquet")
+
+
+def test_bad_rows_are_left_out_and_listed(files):
+    def spoil(row: int, value: float):
+        def change(ids, rows):
+            rows[row] = value
+            return ids, rows
+
+        return change
+
+    rewrite("q", spoil(3, np.nan))
+    rewrite("d", spoil(5, 0.0))  # the only positive of q5
+    texts = ("--query-texts", "q.parquet:text", "--corpus-texts", "d.parquet:text")
+    how = (*MINE, "--labels", "labels.npy", "--classes", "labels.npy")
+    assert "--skip-bad" in refused(*how, "--out", "out")
+    shown = run(*how, *texts, "--skip-bad", "--out", "out")
+    assert "2 queries are skipped: skipped.parquet says why" in shown
+    listed = pq.read_table("out/skipped.parquet").to_pydict()
+    assert listed["side"] == ["queries", "corpus", "queries"]
+    assert listed["row"] == [3, 5, 5]
+    assert listed["reason"][2] == "no positive that is left"
+    assert "id 'q3'" in listed["place"][0]
+    run("export", "out", "--to", "triplet", "--texts", "--out", "texts.jsonl")
+    lines = [json.loads(line) for line in Path("texts.jsonl").read_text().splitlines()]
+    table = pq.read_table("out/mined.parquet").to_pydict()
+    pairs = set(zip(table["query"], table["negative"], strict=True))
+    said = {(one["anchor"].split()[-1], one["negative"].split()[-1]) for one in lines}
+    assert said == pairs
+    assert table["negative"] == [f"d{row}" for row in table["negative_row"]]
+
+    rewrite("q", lambda ids, rows: (np.delete(ids, [3, 5]), np.delete(rows, [3, 5], axis=0)))
+    rewrite("d", lambda ids, rows: (np.delete(ids, 5), np.delete(rows, 5, axis=0)))
+    np.save("labels.npy", np.delete(np.arange(N) % 8, 5))
+    kept = [line for line in Path("qrels.tsv").read_text().splitlines()
+            if not {"q3", "q5"} & {*line.split("\t")}]  # fmt: skip
+    Path("qrels.tsv").write_text("\n".join(kept) + "\n")
+    run(*how, "--out", "clean")
+    clean = pq.read_table("clean/mined.parquet").to_pydict()
+    for name in ("query", "negative", "rank", "similarity", "false_probability", "known_false"):
+        assert table[name] == clean[name], name
+
+
+@pytest.mark.parametrize(("third", "left"), [(3, [2, 3]), (1, None)])
+def test_queries_that_lose_their_positives_take_others_with_them(third, left):
+    rows = np.eye(4, dtype=np.float32)
+    rows[0] = np.nan
+    np.save("rows.npy", rows)
+    matrix = open_embeddings("rows.npy")
+    pairs = np.array([[1, 0], [2, third], [3, 2], [0, 1]])  # 1 loses 0, perhaps 2 loses 1, ...
+    if left is None:
+        with pytest.raises(DataError, match="a positive that can be compared; got none of 4"):
+            UsableSides.of(matrix, matrix, pairs, 1)
+        return
+    sides = UsableSides.of(matrix, matrix, pairs, 1)
+    assert sides.left is sides.right
+    assert np.flatnonzero(sides.use_left).tolist() == left
+    assert sides.skipped["row"] == [0, 1]
+    assert np.flatnonzero(sides.comparable).tolist() == [1, 2, 3]
+
+
+def test_the_gallery_shows_a_column_of_images(files):
+    from PIL import Image
+
+    table = pq.read_table("d.parquet")
+    Path("pictures").mkdir()
+    for number in range(N):
+        Image.new("RGB", (9, 9), (number, 200, 20)).save(f"pictures/{number}.png")
+    paths = pa.array([f"pictures/{number}.png" for number in range(N)])
+    pq.write_table(table.append_column("picture", paths), "d.parquet")
+    shown = (*MINE, "--classes", "none", "--allow-fewer")
+    run(*shown, "--out", "plain")
+    run(*shown, "--images", "picture", "--out", "out")
+    plain, pictured = (
+        Path(f"{one}/mined.html").read_text().count("data:image/png") for one in ("plain", "out")
+    )
+    assert pictured - plain == 2 * Q  # a positive and a negative of every query
+    assert "a column 'photo' of images" in refused(*shown, "--images", "photo", "--out", "other")
 
 
 @pytest.mark.parametrize(

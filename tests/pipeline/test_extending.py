@@ -332,28 +332,6 @@ def test_a_sifter_is_a_stage_that_travels(judged):
     assert cs.Sifter("run")({"embedding": values})["keep"].shape == (30,)
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # Ray's own, at its start and end
-def test_ray_data_takes_a_sifter(judged):
-    ray = pytest.importorskip("ray")
-    data = pytest.importorskip("ray.data")
-    ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    try:
-        rows = [{"index": 90 + n, "image": image} for n, image in enumerate(np.load("new.npy"))]
-        stage = data.from_items(rows).map_batches(
-            cs.Sifter,
-            fn_constructor_args=["run"],
-            fn_constructor_kwargs={"column": "image"},
-            batch_size=8,
-            concurrency=1,
-        )
-        found = sorted(stage.take_all(), key=lambda row: row["index"])
-    finally:
-        ray.shutdown()
-    assert [row["keep"] for row in found] == judged["keep"].tolist()
-    assert np.allclose([row["score"] for row in found], judged["score"], rtol=1e-5)
-
-
 def test_the_value_of_any_set_is_that_of_its_definition(rng):
     values, codes = rng.normal(size=(30, 4)), rng.integers(0, 3, 30)
     selected = rng.random(30) < 0.4

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import contrasift as cs
 from contrasift.cli import app
 
 STAGES = {
@@ -58,7 +59,9 @@ class Fault:
         self._replace = os.replace
 
     def __call__(self, source, target, **how) -> None:
-        if not {"run", "more"} & set(Path(target).resolve().relative_to(Path.cwd()).parts[:1]):
+        path = Path(target).resolve()
+        ours = path.is_relative_to(Path.cwd()) and path.relative_to(Path.cwd()).parts[0]
+        if ours not in ("run", "more", "out"):  # but what Numba keeps, for example
             return self._replace(source, target, **how)
         self.seen += 1
         if self.what == "full" and self.seen >= self.first:
@@ -162,6 +165,68 @@ def test_a_folder_that_may_only_be_read_is_said(undisturbed, stage, monkeypatch)
     assert found == 1
     assert "Read-only file system" in said
     assert content() == before
+
+
+BARE = {
+    "select": "select z.npy --fraction 0.3 --classes kmeans --out out",
+    "mine": "mine z.npy --positives pairs.tsv --per-query 2 --policy all --out out",
+    "filter": "filter z.npy --rule rule.npz --out out/kept.parquet",
+}
+
+
+def tables() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path("out").glob("*.parquet")}
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_of_bare_embeddings_too(name, monkeypatch, rng):
+    values = rng.standard_normal((30, 4)).astype(np.float32)
+    np.save("z.npy", values)
+    pairs = "".join(f"{row}\t{(row + 1) % 30}\n" for row in range(30))
+    Path("pairs.tsv").write_text("query\tpositive\n" + pairs)
+    np.savez("rule.npz", **cs.select(values, fraction=0.3, optimizer="relaxed").rule)
+    counter = Fault("nothing", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", counter)
+        assert CliRunner().invoke(app, BARE[name].split()).exit_code == 0
+    expected = tables()
+    for place in {1, (counter.seen + 1) // 2, counter.seen}:
+        shutil.rmtree("out")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", Fault("full", place))
+            done = CliRunner().invoke(app, BARE[name].split())
+        assert done.exit_code == 1, done.output
+        assert "No space left on device" in " ".join(done.output.split())
+        assert not list(Path().rglob("*.tmp"))
+        assert all(expected[path] == content for path, content in tables().items())
+        assert CliRunner().invoke(app, BARE[name].split()).exit_code == 0
+        assert tables() == expected
+
+
+@pytest.mark.parametrize(
+    ("gone", "command"),
+    [
+        ("embeddings.npy", "plan run"),
+        ("classes.parquet", "plan run"),
+        ("selection.parquet", "export run --to ids --out ids.txt"),
+        ("examples.parquet", "export run --to ids --out ids.txt"),
+    ],
+)
+def test_of_a_file_that_is_gone_the_command_is_named_that_makes_it_again(
+    undisturbed, monkeypatch, gone, command
+):
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_: os.terminal_size((200, 50)))
+    shutil.copy(undisturbed[0] / "old.npz", "old.npz")
+    shutil.copytree(undisturbed[0] / "after-report" / "run", "run")
+    before = Path("run", gone).read_bytes()
+    Path("run", gone).unlink()
+    done = CliRunner().invoke(app, command.split())
+    assert done.exit_code == 1
+    assert gone in done.output
+    advised = done.output.split("Make it again: contrasift ")[1]
+    assert CliRunner().invoke(app, advised.split()).exit_code == 0
+    assert Path("run", gone).read_bytes() == before
+    assert CliRunner().invoke(app, command.split()).exit_code == 0
 
 
 # In a file system of its own that really is full: what a test pretends may be gentler.

@@ -138,7 +138,9 @@ def test_ids_that_are_paths_of_images(pictured):
         run("report", "p", "--images", "nope", code=1).output.split()
     )
     assert "could not be read" in run("report", "p", "--images", "words").output
-    assert "--images" in run("report", "nowhere", "--images", "x", code=2).output
+    Path("other").mkdir()
+    Path("other/options.yaml").touch()
+    assert "--images" in run("report", "other", "--images", "x", code=2).output
 
 
 def test_no_gallery_without_images(selected):

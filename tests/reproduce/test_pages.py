@@ -139,6 +139,19 @@ def test_of_two_cells_for_one_place_the_declared_one_counts(tmp_path, finished):
     assert table.mean("random per class", "knn").mean == pytest.approx(10)
 
 
+def test_cells_of_other_images_are_not_compared(tmp_path):
+    cells = tmp_path / "reproduce" / "cells"
+    write_cells(cells, VALUES)
+    records = list(CellStore(cells).records())
+    for record in records:
+        other = (record["arm"], record["seed"] % 100) == ("random per class", 1)
+        record["facts"]["pool_fingerprint"] = "other fonts" if other else "fonts"
+    (table,) = tables_of(CLASSES, records, "cpu", "confirm")
+    found = table.difference("SAS, true classes", "random per class", "knn")
+    assert found is not None
+    assert found.n == 2
+
+
 def test_parts_are_counted_once():
     shared = {"part": "p", "seconds": 10.0}
     records = [

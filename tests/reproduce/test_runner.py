@@ -253,7 +253,7 @@ def test_an_interrupted_cell_leaves_nothing_and_goes_on(finished, tmp_path, monk
         def interrupted(*_, **__):
             raise KeyboardInterrupt("half-way")
 
-        patched.setattr(runner, "evaluate_encoder", interrupted)
+        patched.setattr(runner, "accuracies_of", interrupted)
         with pytest.raises(KeyboardInterrupt, match="half-way"):
             run_cells(here, todo, artifacts, QUIET)
     assert list(CellStore(tmp_path / "cells").records()) == []

@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 
 from contrasift.errors import UsageError
 from contrasift.selection import budget
-from contrasift.selection.budget import allocate, resolve_budget, seats_by_quota, webster_order
+from contrasift.selection.budget import Shares, resolve_budget
+
+
+def allocate(sizes, total, **limits):
+    return Shares.of(sizes, **limits).allocate(total)
+
+
+def webster_order(sizes, **limits):
+    return Shares.of(sizes, **limits).webster_order()
+
+
+def seats_by_quota(sizes, **limits):
+    return Shares.of(sizes, **limits).seats_by_quota()
 
 
 def naive_order(sizes, how="proportional", minimum=0, kept=None, available=None):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from contrasift import select
 from contrasift.catalogue import OBJECTIVES
 from contrasift.selection import copies as module
-from contrasift.selection.budget import allocate, webster_order
+from contrasift.selection.budget import Shares
 from contrasift.selection.copies import distinct_rows
 from contrasift.store.selections import read_selection, write_selection
 
@@ -129,9 +129,9 @@ def test_rows_that_cannot_be_compared_are_nobodys_copies(tmp_path):
 
 def test_equal_digests_of_other_rows_are_found_out(monkeypatch):
     values = np.array([[1.0], [2.0], [1.0], [3.0]])
-    honest = module._digests
+    honest = module.row_digests
     monkeypatch.setattr(
-        module, "_digests", lambda *it: honest(*it) if it[1] else np.zeros((4, 2), np.uint64)
+        module, "row_digests", lambda *it: honest(*it) if it[1] else np.zeros((4, 2), np.uint64)
     )
     assert distinct_rows(values).first.tolist() == [0, 1, 3]
 
@@ -144,13 +144,13 @@ def test_places_go_to_what_comes_first(seed, n_classes, how):
     available = rng.integers(0, sizes + 1)
     first = rng.integers(0, available + 1)
     limits = {"how": how, "available": available}
-    order = webster_order(sizes, first=first, **limits)
+    order = Shares.of(sizes, first=first, **limits).webster_order()
     for total in range(int(available.sum()) + 1):
-        places = allocate(sizes, total, first=first, **limits)
+        places = Shares.of(sizes, first=first, **limits).allocate(total)
         assert places.sum() == total
         assert np.array_equal(np.bincount(order[:total], minlength=n_classes), places)
         if total <= first.sum():
-            expected = allocate(sizes, total, how=how, available=first)
+            expected = Shares.of(sizes, how=how, available=first).allocate(total)
             assert np.array_equal(places, expected)
         else:
             assert (places >= first).all()

@@ -85,7 +85,7 @@ def test_the_seed_matters_where_there_is_chance_and_only_there(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_identical_rows_go_by_the_lowest_index(name):
     values = np.tile(rows(1), (9, 1))
-    kept = choose(name, values, budget=4, **with_scores(name, 9)).indices
+    kept = choose(name, values, budget=4, copies="keep", **with_scores(name, 9)).indices
     expected = {"published": [5, 6, 7, 8]}.get(name, [0, 1, 2, 3])  # published: larger index first
     if not OBJECTIVES[name].chance:
         assert kept.tolist() == expected
@@ -171,8 +171,9 @@ def test_a_threshold_in_mixed_signs_gives_the_naive_choice(threshold, allocate):
     values = rows(42, seed=6)
     labels = classes_of(42)
     chosen = select(
-        values, labels, budget=12, redundancy=1.0, threshold=threshold, allocate=allocate
-    )
+        values, labels, budget=12, redundancy=1.0, threshold=threshold, allocate=allocate,
+        copies="keep",
+    )  # fmt: skip
     value, kept = 0.0, []
     for group in (
         [np.arange(42)] if allocate == "global" else [np.flatnonzero(labels == c) for c in range(3)]

@@ -12,6 +12,7 @@ import pytest
 
 from contrasift.errors import DataError, UsageError
 from contrasift.selection.kernels import dots as kernels
+from contrasift.selection.kernels import greedy_passes
 from contrasift.selection.kernels import linear_form as objectives
 from reference import dots, exact_sum
 
@@ -32,6 +33,22 @@ def test_dot_has_the_documented_order(d):
     assert squares.tolist() == dots(rows, rows.astype(np.float64)).tolist()
     wide = rows[0].astype(np.float64)
     assert kernels.dot(wide, vector) == dots(wide[None], vector)[0]
+
+
+@pytest.mark.parametrize("d", [1, 9, 33, 64, 130])
+def test_two_dots_at_once_are_those_of_one(d):
+    rows = kernels.embedding_rows(random_rows(20, d))
+    weight, direction = np.random.default_rng(1).standard_normal((2, d))
+    gains, alpha, spread = np.empty(20), np.empty(20, np.float32), np.empty(20, np.float32)
+    is_open = np.arange(20) != 3
+    greedy_passes.refresh_block(
+        rows, 0, 20, weight, direction, 0.0, objectives.squared_norms(rows), is_open,
+        np.zeros(0, np.int64), gains, alpha, spread,
+    )  # fmt: skip
+    assert gains[is_open].tolist() == dots(rows, weight)[is_open].tolist()
+    along = dots(rows, direction).astype(np.float32)
+    assert alpha[is_open].tolist() == along[is_open].tolist()
+    assert gains[3] == -np.inf
 
 
 @pytest.mark.parametrize("d", [1, 13, 64])

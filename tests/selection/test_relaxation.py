@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import reference
 from contrasift.errors import DataError, UsageError
-from contrasift.selection.kernels import dots, linear_form
+from contrasift.selection.kernels import dots, linear_form, passes
 from contrasift.selection.optimizers.greedy import greedy
 from contrasift.selection.optimizers.relaxation import relax, upper_bound
 
@@ -214,3 +214,37 @@ def test_numbers_that_are_not_finite_are_refused():
     rows[3, 1] = np.inf
     with pytest.raises(DataError, match="NaN or infinity"):
         relax(rows, 2, redundancy=1.0)
+
+
+@pytest.mark.parametrize("deviations", [0.0, 5.0])  # no bracket at all: the sample is off
+@pytest.mark.parametrize("kind", ["positive", "ties", "equal"])
+def test_best_rows_are_those_of_a_sort(kind, deviations, monkeypatch):
+    monkeypatch.setattr(passes, "_SAMPLE_ROWS", 40)
+    monkeypatch.setattr(passes, "_DEVIATIONS", deviations)
+    rng = np.random.default_rng(3)
+    rows = make_rows(500, 6, 1)
+    if kind == "ties":
+        rows = np.ascontiguousarray(rows[rng.integers(0, 30, 500)])
+    if kind == "equal":
+        rows[:] = rows[0]
+    held, direction = passes.HeldRows(rows), rng.standard_normal(6)
+    scores = reference.dots(rows, direction)
+    for free in (np.ones(500, np.bool_), rng.random(500) < 0.3):
+        ranked = sorted(np.flatnonzero(free), key=lambda row: (-scores[row], row))
+        for places in (1, 7, len(ranked) // 2, len(ranked)):
+            found = held.best(direction, free, places)
+            taken = ranked[:places]
+            theta = scores[taken[-1]]
+            assert found.theta == theta
+            assert found.last_tie == max(row for row in taken if scores[row] == theta)
+            exact = np.rint(rows[taken].astype(np.float64) * held.scale).astype(np.int64)
+            assert found.fixed.tolist() == exact.sum(axis=0).tolist()
+
+
+def test_squares_and_peak_of_one_pass():
+    rows = np.array([[1.0, -3.0], [0.5, 2.0]], np.float32)
+    held = passes.HeldRows(rows)
+    assert held.squares().tolist() == [10.0, 4.25]
+    assert held.scale == dots.fixed_point_scale(rows)
+    assert passes.HeldRows(np.zeros((0, 2), np.float32)).scale == 1.0
+    assert passes.HeldRows(np.zeros((3, 0), np.float32)).squares().tolist() == [0.0] * 3

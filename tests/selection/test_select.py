@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from contrasift.errors import DataError, UsageError
 from contrasift.results import Embeddings, LatentClasses
-from contrasift.selection.budget import allocate
+from contrasift.selection.budget import Shares
 from contrasift.selection.memory import estimate_memory
 from contrasift.selection.rule import LinearRule
 from contrasift.selection.select import select
@@ -38,7 +38,7 @@ def naive_value(z, rows, redundancy):
 def naive_selection(z, classes, budget, redundancy):
     """Greedy class by class, one exact gain after another."""
     names = np.unique(classes)
-    places = allocate(np.array([np.sum(classes == name) for name in names]), budget)
+    places = Shares.of(np.array([np.sum(classes == name) for name in names])).allocate(budget)
     chosen = []
     for name, count in zip(names, places, strict=True):
         rows = np.flatnonzero(classes == name)
@@ -217,7 +217,8 @@ def test_groups_of_classes_do_not_change_the_result(rng, monkeypatch):
 def test_one_class_is_not_copied(rng):
     z = unit(np.abs(rng.normal(size=(300, 8)))).astype(np.float32)
     chosen = select(z, fraction=0.2)
-    twice = select(np.concatenate([z, z]), np.repeat([0, 1], 300), fraction=0.2)
+    both = np.concatenate([z, z])
+    twice = select(both, np.repeat([0, 1], 300), fraction=0.2, copies="keep")
     assert np.array_equal(twice.index[twice.latent_class == 0], chosen.index)
     # Rows of length one stay as they are, to the last bit.
     kept = select(z, fraction=0.2, normalize="none")

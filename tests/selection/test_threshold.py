@@ -398,6 +398,30 @@ def test_bound_is_no_worse_than_the_modular_one_and_often_better():
 # --- bad input ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("tau", [0.0, 0.3, 0.5])
+def test_no_bound_of_this_form_is_below_what_it_loses_at_the_selection(tau):
+    for kind in ("clusters", "signed"):
+        rows = np.random.default_rng(1).standard_normal((60, 6))
+        rows = np.abs(rows) if kind == "clusters" else rows + 0.5
+        rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        chosen = greedy_thresholded(rows, 12, threshold=tau, redundancy=1.0).order
+        bound = upper_bound_thresholded(rows, chosen, threshold=tau, redundancy=1.0)
+        wide = rows.astype(np.float64)
+        similar = wide @ wide.T
+        cut = np.where(similar >= tau, similar, 0.0)
+        inside = np.ix_(chosen, chosen)
+        value = cut[:, chosen].sum() - cut[inside].sum()
+        largest, others = (wide**2).sum(axis=1).max(), ~np.eye(12, dtype=bool)
+
+        def loses(a, cut=cut[inside][others], similar=similar[inside][others], largest=largest):
+            return (cut - a * similar + max(a * tau, (a - 1) * largest)).sum()
+
+        least = value + min(loses(a) for a in np.linspace(0, 4, 401))
+        corners = value + min(loses(a) for a in (0.0, largest / (largest - tau)))
+        assert corners <= least + 1e-9
+        assert bound >= corners - 1e-4
+
+
 @pytest.mark.parametrize("tau", [1.01, -1.5, float("nan"), float("inf")])
 def test_a_threshold_that_no_cosine_has(tau):
     rows = make_rows("mixed", 4, 2)

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from contrasift import open_pool
 from contrasift.errors import ContrasiftError, DataError
+from contrasift.matrices import open_embeddings
 from contrasift.store.atomic import atomic_path, load_array, read_json, reserve, write_json
 
 
@@ -29,6 +32,32 @@ def test_a_full_disk_is_explained(monkeypatch):
     with pytest.raises(ContrasiftError, match="No space left"):
         write_json(Path("value.json"), {"a": 1})
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "Make room"), (errno.EACCES, "writable"), (errno.EINVAL, "see to the disk")],
+)
+def test_what_to_do_depends_on_the_fault(monkeypatch, number, words):
+    def fails(*of):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.replace", fails)
+    with pytest.raises(ContrasiftError, match="repeat the command") as caught:
+        write_json(Path("value.json"), {"a": 1})
+    assert words in caught.value.remedy
+    assert not list(Path().iterdir())
+
+
+def test_a_file_that_may_not_be_read_need_not_be_written_again(monkeypatch):
+    def forbidden(*of, **how):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(np, "load", forbidden)
+    for read in (load_array, open_pool, open_embeddings):
+        Path("x.npy").touch()
+        with pytest.raises(DataError, match="x.npy: Permission denied. See that you may read it"):
+            read(Path("x.npy"))
 
 
 def test_a_folder_that_is_a_file_is_explained():

@@ -1,4 +1,4 @@
-"""Several processes that share each batch are one process with the whole batch."""
+"""Where a training runs, and what becomes of processes' reports and errors; see `test_several_devices.py`."""
 
 from __future__ import annotations
 
@@ -39,26 +39,6 @@ class Noise:
 def losses(result) -> list[float]:
     with open(result.folder / "metrics.csv", encoding="utf-8") as file:
         return [float(row["loss"]) for row in csv.DictReader(file)]
-
-
-@pytest.mark.slow
-def test_two_spawned_processes_are_one_with_the_whole_batch(tmp_path, monkeypatch):
-    # Every method, and interruptions, in `test_several_devices.py`, with forked processes.
-    monkeypatch.setattr(module, "find_spec", lambda name: None)  # no TensorBoard: it starts slowly
-    pool, curves, steps = Noise(), {}, []
-    for devices in (1, 2):
-        options = TrainOptions(
-            architecture="narrow:0.125", batch_size=16, projection_dim=8, devices=devices, epochs=2,
-            learning_rate=1e-3, negatives="difficulty(30,100) & ~same_class",
-        )  # fmt: skip
-        result = module.pretrain(
-            pool, np.arange(len(pool)), options, seed=0, folder=tmp_path / str(devices),
-            device="cpu", progress=lambda done, total: steps.append((done, total)),
-        )  # fmt: skip
-        curves[devices] = losses(result)
-    # Float tolerance: sums over a batch are taken in another order.
-    assert curves[2] == pytest.approx(curves[1], rel=2e-5)
-    assert steps == 2 * [(step, 4) for step in range(1, 5)]
 
 
 def test_where_to_train():

@@ -93,8 +93,8 @@ def log(folder: Path) -> list[dict[str, str]]:
 def trainings(folder: Path) -> None:
     """Train everything that the tests below compare.
 
-    One process for all of it, and forks of it for the devices: to start Python takes seconds. The
-    test of `test_devices.py` spawns them, as users do.
+    One process for all of it, and forks of it for the devices: to start Python takes seconds. What
+    goes on after its starter was killed spawns them, as users do.
     """
     devices._START = "fork"
     module.find_spec = lambda name: None  # no TensorBoard: it starts slowly
@@ -243,6 +243,7 @@ def test_those_whose_starter_is_killed_end_and_another_run_goes_on(trained, tmp_
         assert time.monotonic() < until, "they go on without whoever started them"
         time.sleep(0.05)
     assert not (folder / "result.json").exists()
+    # Spawned processes end with the bytes of forked ones, which are compared with one alone above.
     assert elsewhere(f"resumed(Path({str(folder)!r}))").stdout.split() == ["3", "4"]
     whole = load_encoder(trained / "moco-2")
     assert weights_sha256(load_encoder(folder)) == weights_sha256(whole)

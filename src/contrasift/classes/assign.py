@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.arrays import check_matrix, row_blocks
+from contrasift.classes.graph import unit_means
 from contrasift.classes.kmeans import assign
 from contrasift.classes.neighbours import EXACT_ROWS, RECALL
 from contrasift.classes.rows import Rows, prepare_rows, sample_of
@@ -155,8 +156,7 @@ def _means(rows: Rows, codes: np.ndarray, n_classes: int) -> np.ndarray:
         np.add.at(sums, codes[block], rows.read(block).astype(np.float64))
     means = sums / np.maximum(np.bincount(codes, minlength=n_classes), 1)[:, None]
     if rows.spherical or rows.whitening is not None:
-        norms = np.linalg.norm(means, axis=1, keepdims=True)
-        means = np.divide(means, norms, out=np.zeros_like(means), where=norms > 0)
+        means = unit_means(means)
     return means.astype(np.float32)
 
 

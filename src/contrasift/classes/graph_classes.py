@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,9 @@ from contrasift.classes.graph import NeighbourGraph, build_graph, neighbour_grap
 from contrasift.classes.neighbours import Searching, check_memory
 from contrasift.classes.rows import Rows
 from contrasift.errors import UsageError
-from contrasift.selection.copies import Distinct, distinct_rows
+
+if TYPE_CHECKING:
+    from contrasift.selection.copies import Distinct
 
 RESOLUTIONS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 NEIGHBOURS = (10, 20, 30)
@@ -97,6 +99,8 @@ def graph_classes(
     widest = max(NEIGHBOURS) if n_neighbours == "auto" else int(n_neighbours)
     limit = searching.memory_limit if searching else None
     check_memory(rows.shape[0], rows.shape[1], widest, limit)
+    from contrasift.selection.copies import distinct_rows
+
     copies = distinct_rows(rows.values)
     points = rows.gather(None if copies is None else copies.first)
     graph = build_graph(points, widest, kind, seed, searching)

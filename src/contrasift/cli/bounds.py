@@ -6,14 +6,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from contrasift.cli.common import Device, Json, PoolPlace, Quiet, Update, continue_run
 from contrasift.cli.console import print_json
-from contrasift.errors import DataError, UsageError
+from contrasift.errors import UsageError
 from contrasift.narration import NO_NUMBER
-from contrasift.reading import read_text
 
 if TYPE_CHECKING:
     from contrasift.theory.urns import Urn
@@ -114,14 +112,15 @@ def bounds_command(
 
 
 def _urn(classes: int | None, priors: Path | None, counts: Path | None) -> Urn:
+    from contrasift.store.inputs import load_numbers_file
     from contrasift.theory.urns import uniform_urn, urn_from_counts, urn_from_priors
 
     if priors is not None and counts is not None:
         raise UsageError("--priors or --counts", "both", "Counts make their own priors")
     if priors is not None:
-        urn = urn_from_priors(_numbers(priors))
+        urn = urn_from_priors(load_numbers_file(priors))
     elif counts is not None:
-        urn = urn_from_counts(_numbers(counts))
+        urn = urn_from_counts(load_numbers_file(counts))
     else:
         assert classes is not None  # the caller's branch
         return uniform_urn(classes)
@@ -130,19 +129,6 @@ def _urn(classes: int | None, priors: Path | None, counts: Path | None) -> Urn:
             f"{classes} numbers in {priors or counts}, as --classes says", f"{urn.n_classes}"
         )
     return urn
-
-
-def _numbers(path: Path) -> np.ndarray:
-    """A .npy file, or numbers separated by space, commas or line ends."""
-    try:
-        if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
-        words = read_text(path, "numbers").replace(",", " ").split()
-        return np.array([float(word) for word in words])
-    except OSError as error:
-        raise DataError(f"to read {path}", error.strerror or str(error)) from error
-    except ValueError as error:
-        raise DataError(f"numbers in {path}", str(error)) from error
 
 
 def _negatives(negatives: int | None, batch_size: int | None) -> int:

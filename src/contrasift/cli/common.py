@@ -119,6 +119,7 @@ def start_run(
     """Lock the folder, refuse another run's, keep the options, and hand out the run."""
     from contrasift.pipeline.run import Run
     from contrasift.store.run import RunFolder
+    from contrasift.store.selections import refuse_sampled
 
     if folder.exists() and not folder.is_dir():
         raise RunFolderError("a folder for --out", f"{folder}, a file")
@@ -134,6 +135,7 @@ def start_run(
         if run_folder.options_path.exists():
             options = _named_as_there(run_folder, options)
             _refuse_other_options(run_folder, options, update=update)
+            refuse_sampled(folder, options.select.optimizer)
         run_folder.write_options(options)
         yield Run(run_folder, options, narrator, device=device, update=update, connect=connect)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -13,38 +12,19 @@ import typer
 from contrasift.cli.console import show_error
 from contrasift.cli.flags import RUNNING
 from contrasift.errors import ContrasiftError, missing_extra
-
-_REMEDY = {
-    errno.ENOSPC: "Make room, then",
-    errno.EDQUOT: "Make room, then",
-    errno.EFBIG: "Make room, then",
-    errno.EROFS: "Make the folder writable, then",
-    errno.EACCES: "Make the folder writable, then",
-    errno.EPERM: "Make the folder writable, then",
-    errno.EIO: "See whether the disk is well, then",
-    errno.ESTALE: "See whether the network file system is back, then",
-    errno.ETIMEDOUT: "See whether the network file system is back, then",
-    errno.EHOSTDOWN: "See whether the network file system is back, then",
-    errno.ENOTCONN: "See whether the network file system is back, then",
-    errno.EMFILE: "Let the process open more files (`ulimit -n`), then",
-    errno.ENFILE: "Let the system open more files, then",
-    errno.ENOMEM: "Free memory, then",
-    errno.ENAMETOOLONG: "Choose a shorter name, then",
-    errno.ELOOP: "Choose a place that is no circle of links, then",
-    errno.ENOTDIR: "Choose a place in a folder, then",
-}
+from contrasift.store.faults import REMEDIES
 
 
 def explain(error: OSError) -> ContrasiftError | None:
     """A fault of storage or memory in words; None for anything else, which may be our mistake."""
-    remedy = _REMEDY.get(error.errno or 0)
+    remedy = REMEDIES.get(error.errno or 0)
     if remedy is None:
         return None
     where = f": {error.filename}" if error.filename else ""
     return ContrasiftError(
         "files that can be read and written",
         f"{error.strerror or error}{where}",
-        f"{remedy} repeat the command: it goes on from what is finished",
+        f"{remedy}, then repeat the command: it goes on from what is finished",
     )
 
 

@@ -340,7 +340,7 @@ def report_command(
 
         contrasift report chosen/ --images url
     """
-    if (folder / "options.yaml").exists() or not (folder / "selection.json").exists():
+    if (folder / "options.yaml").exists():
         if images is not None:
             raise UsageError("the folder of a selection for images=", f"{folder}")
         with continue_run(folder, {}, quiet=quiet or as_json, moved_to=moved_to) as run:

@@ -27,7 +27,7 @@ from contrasift.engines.spread import SpreadRows
 from contrasift.engines.tasks import in_tasks
 from contrasift.errors import UsageError
 from contrasift.narration import Progress
-from contrasift.selection.copies import solve_without_copies
+from contrasift.selection.copies import row_digests, solve_without_copies
 from contrasift.selection.gather import gather
 from contrasift.selection.local import Announce
 from contrasift.selection.objectives.sas import solve_relaxed
@@ -116,6 +116,18 @@ def _gathered(values: Rows, rows: Sequence[np.ndarray], scale: bool) -> Iterator
         yield read[own]
 
 
+def digest_part(
+    versions: Mapping[str, str], matrix: SharedMatrix, rows: slice, seed: int
+) -> np.ndarray:
+    """In a task: the digests of some rows.
+
+    Raises:
+        ContrasiftError: this worker has other versions.
+    """
+    check_versions(versions)
+    return row_digests(matrix.open()[rows], seed, 1)
+
+
 @dataclass(frozen=True)
 class RayEngine:
     """Solves the classes of a selection on a cluster.
@@ -190,6 +202,20 @@ class RayEngine:
             "start_up_seconds": self.cluster.seconds,
             "memory_estimate_bytes": max(self._memory(plan, codes) for codes in groups),
         }
+
+    def row_digests(self, values: Rows, seed: int) -> np.ndarray:
+        """`copies.row_digests` in tasks that read the matrix by themselves: 16 bytes a row come back."""
+        n = values.shape[0]
+        matrix = shared_matrix(values, self.shards_path)
+        starts = range(0, n, PART_ROWS)
+        calls = (
+            (start, (versions_here(), matrix, slice(start, min(start + PART_ROWS, n)), seed))
+            for start in starts
+        )
+        digests = np.empty((n, 2), dtype=np.uint64)
+        for start, part in in_tasks(digest_part, calls, cpus=self.cluster.cpus):
+            digests[start : start + len(part)] = part
+        return digests
 
     def remove_shards(self) -> None:
         """Remove what the finished selection was merged from."""

@@ -18,7 +18,7 @@ from contrasift.engines.files import SharedMatrix, SharedRows
 from contrasift.engines.tasks import RETRIES, in_tasks
 from contrasift.selection.gather import gather
 from contrasift.selection.kernels import dots, linear_form
-from contrasift.selection.kernels.passes import TopRows, replay_block, sum_chosen_block
+from contrasift.selection.kernels.passes import TopRows, replay_block
 
 _BINS = 1 << 16
 # So many different scores of one part are sent to be ordered; more are narrowed down further.
@@ -304,3 +304,13 @@ def _replay(
     values = _read(source, ascending)
     order = np.searchsorted(ascending, rows)
     return replay_block(values, order, np.array(before), scale, np.array(total), redundancy)
+
+
+@dots.compiled
+def sum_chosen_block(values, scores, free, start, stop, theta, last_tie, scale):
+    """Fixed-point sum of the free rows above θ, or at θ and not beyond the last tie taken."""
+    sums = np.zeros(values.shape[1], np.int64)
+    for i in range(start, stop):
+        if free[i] and (scores[i] > theta or (scores[i] == theta and i <= last_tie)):
+            dots.add_row(values, i, scale, sums)
+    return sums

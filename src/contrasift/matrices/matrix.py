@@ -121,6 +121,11 @@ class Matrix:
             return self.pool_index
         return self.kept if self.pool_index is None else self.pool_index[self.kept]
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """int64 [n]; the pool index of every row, or the row's number."""
+        return row_numbers(slice(None), len(self)) if self.index is None else self.index
+
     @cached_property
     def ids(self) -> Any:
         """Every row's id, an Arrow array [n]; None where the source has none.

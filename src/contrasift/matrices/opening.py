@@ -20,6 +20,7 @@ from contrasift.matrices.readers.arrow import open_frame, stored_rows
 from contrasift.narration import Progress
 from contrasift.store.atomic import read_json, sha256_of
 from contrasift.store.inputs import read_description
+from contrasift.store.made import is_there
 from contrasift.store.objects import RemoteFile, file_name, is_url
 from contrasift.store.remote import RemoteMatrix, beside, exists, local_file
 from contrasift.store.run import RunFolder
@@ -206,7 +207,7 @@ def _checked_hash(
 
 def _of_run(matrix: Matrix, examples: Path | str, id: str | None) -> Matrix:
     """With the pool index and the ids of a run's examples."""
-    if not exists(examples):
+    if not is_there(examples):
         return matrix
     table = read_table(local_file(examples))
     if not {"row", "index"} <= set(table):

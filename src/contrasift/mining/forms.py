@@ -38,8 +38,11 @@ def training_table(
     left, right = _column(queries), _column(corpus)
     positives = positives[enough[positives[:, 0]]]
     if not len(positives):
+        some = (counts > 0).any()
         raise DataError(
-            f"queries with {negatives.shape[1]} negatives", "none", "Take the form triplet"
+            f"queries with {negatives.shape[1] if some else 'any'} negatives",
+            "none",
+            "Take the form triplet" if some else "Mine again with a looser policy",
         )
     if form == "labeled-list":
         return _lists(positives, negatives, left, right)

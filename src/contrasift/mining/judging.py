@@ -15,7 +15,6 @@ from contrasift.mining.results import Mined
 from contrasift.results import LatentClasses
 
 _Z = 1.96  # of a 95 % interval
-_CURVE = 48
 
 
 @dataclass(frozen=True)

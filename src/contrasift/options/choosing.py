@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from contrasift.options.declaring import Options, option, require
 from contrasift.options.training import METHODS
@@ -237,6 +238,18 @@ class ClassesOptions(Options):
             self.resolutions,
         )
         return found
+
+    def arguments(self) -> dict[str, Any]:
+        """What `contrasift.latent_classes` takes of these, but the seed and how it is worked."""
+        resolution = self.resolution
+        names = ("n_classes", "label_share", "whiten", "metric", "restarts", "iterations")
+        more = ("max_class_size", "graph_neighbours", "graph")
+        return {
+            "method": self.classes,
+            **{name: getattr(self, name) for name in (*names, *more)},
+            "resolution": resolution if resolution in ("auto", "consensus") else float(resolution),
+            "resolutions": self.nested_resolutions(),
+        }
 
     def fingerprint(self, *upstream: str) -> str:
         """Hash of these options, without `rounds`: every round is a stage with its own.

@@ -77,11 +77,15 @@ class MiningFiles(Options):
     corpus_texts: str = option("", "Texts of the corpus, likewise.", metavar="FILE")
     images: str = option(
         "",
-        "Folder of images whose names are the ids: the gallery shows them.",
-        metavar="FOLDER",
+        "What the gallery shows: a folder of images whose names are the ids, or a column of images, their files or addresses. Default: a column that is called so and lies here.",
+        metavar="FOLDER|COLUMN",
     )
     column: str = option("", "Which array or column holds the vectors.", metavar="NAME")
     id: str = option("", "What names the rows, as for `select`.", metavar="NAME")
+    skip_bad: bool = option(
+        False,
+        "List rows with NaN, infinity, nulls or nothing but zeros, and queries that lose all their positives with them, in skipped.parquet, and leave them out.",
+    )
     threads: int | None = option(None, "Default: all processors.")
 
     def __post_init__(self) -> None:

@@ -93,7 +93,7 @@ class ChoiceOptions(Options):
         later=True,
     )
     copies: Copies = option(
-        "keep",
+        "one",
         "Examples with equal rows: `one` stands for all, and the others rank behind everything else (column `copy_of`); `keep`: each has its own place.",
         later=True,
     )

@@ -89,13 +89,13 @@ class Run:
             raise RunFolderError(
                 f"stage `{stage}` of {self.folder.path} to be of the pool as it is now",
                 "one of the pool as it was before",
-                f"Do it again: {self._command(stage)} --update",
+                f"Do it again: {self.folder.command_of(stage)} --update",
             )
         if record is None:
             raise RunFolderError(
                 f"stage `{stage}` of {self.folder.path} to be finished",
                 "a run without it",
-                f"Do it first: {self._command(stage)}",
+                f"Do it first: {self.folder.command_of(stage)}",
             )
         self._tell_versions(stage, record.facts.get("versions", {}))
         return record
@@ -113,12 +113,6 @@ class Run:
                 f"  note: stage `{stage}` was made with other versions: {'; '.join(changed)}. It is "
                 "taken as it is; another --out makes it anew"
             )
-
-    def _command(self, stage: str) -> str:
-        """What does a stage."""
-        if stage in ("scan", "proxy", "embed", "embed-classes"):
-            return f"contrasift embed {self.options.pool.pool} --out {self.folder.path}"
-        return f"contrasift {stage} {self.folder.path}"
 
     def training_folder(self, name: str, fingerprint: str) -> Path:
         """Where a training lives; under `update`, what another training left there is removed."""

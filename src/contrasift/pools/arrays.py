@@ -22,6 +22,7 @@ from contrasift.pools.prepare import (
     whole_image,
 )
 from contrasift.pools.stored import ArraySource
+from contrasift.store.faults import reading_remedy
 
 _SHAPES = "images as [n, H, W], [n, H, W, C] or [n, C, H, W] with C = 1 or 3"
 
@@ -270,6 +271,6 @@ def _first(arrays: dict[str, np.ndarray], *keys: str) -> np.ndarray | None:
 def _not_an_array_file(path: Path, error: Exception) -> DataError:
     return DataError(
         "a .npy or .npz file of numbers",
-        f"{os.fspath(path)}: {error}",
-        "Save it with np.save or np.savez; pickled objects are refused",
+        f"{os.fspath(path)}: {getattr(error, 'strerror', None) or error}",
+        reading_remedy(error, "Save it with np.save or np.savez; pickled objects are refused"),
     )

@@ -18,6 +18,8 @@ from contrasift.pools.label_columns import WITHOUT, column_labels, label_column
 from contrasift.pools.parquet import image_column
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 
+_OBJECT = "dataset"  # what a data set is called that comes as an object
+
 
 class HuggingFaceSource(EncodedSource):
     """Images in a column of a `datasets.Dataset`, whose rows are memory-mapped.
@@ -136,14 +138,14 @@ def dataset_object_pool(source: Any, *, labelled: bool = True) -> Whole:
         UsageError: a data set that can only be iterated over.
     """
     if isinstance(source, Mapping):
-        return _of_splits(dict(source), "dataset", "", None, labelled)
+        return _of_splits(dict(source), _OBJECT, "", None, labelled)
     if not (hasattr(source, "select") and hasattr(source, "__len__")):
         raise UsageError(
             "a datasets.Dataset, whose rows have numbers",
             type(source).__name__,
             "Load it without streaming=True",
         )
-    return _whole(source, "dataset", "", _stamp(source), follow_paths=True, labelled=labelled)
+    return _whole(source, _OBJECT, "", _stamp(source), follow_paths=True, labelled=labelled)
 
 
 def _of_splits(
@@ -164,7 +166,9 @@ def _of_splits(
         raise DataError(
             f"the same labels in train and test of {name}",
             "others",
-            f"Name a split: hf:{name}:train",
+            "Give one split: data['train']"
+            if folder is None and name == _OBJECT
+            else f"Name a split: hf:{folder or name}:train",
         )
     return replace(whole, test=test)
 

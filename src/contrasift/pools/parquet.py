@@ -23,6 +23,7 @@ from contrasift.pools.encoded import EncodedSource
 from contrasift.pools.label_columns import WITHOUT, column_labels, label_column
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 from contrasift.pools.shards import Shard
+from contrasift.store.faults import reading_remedy
 from contrasift.store.objects import RemoteFile
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
@@ -190,7 +191,9 @@ def _metadata(shard: Shard) -> pq.FileMetaData:
     except (OSError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
         raise DataError(
-            "a whole Parquet file", f"{shard.path}: {reason}", "Copy it again, or leave it out"
+            "a whole Parquet file",
+            f"{shard.path}: {reason}",
+            reading_remedy(error, "Copy it again, or leave it out"),
         ) from error
 
 

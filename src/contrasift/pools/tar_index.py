@@ -23,6 +23,7 @@ from contrasift.errors import ContrasiftError, DataError
 from contrasift.pools.prepare import image_extensions
 from contrasift.pools.shards import Shard, compressed
 from contrasift.store.cache import cache_arrays, cache_folder
+from contrasift.store.faults import reading_remedy
 from contrasift.store.objects import RemoteFile
 
 LABEL_MEMBERS = ("cls", "json", "txt")
@@ -156,8 +157,11 @@ def _members(shard: Shard) -> Iterator[tarfile.TarInfo]:
         raise DataError(
             "a whole tar shard",
             f"{shard.path}: {getattr(error, 'strerror', None) or error}",
-            "Copy it again, or leave it out. A tar that is whole but lacks its end mark is mended "
-            "by `truncate -s +1024`",
+            reading_remedy(
+                error,
+                "Copy it again, or leave it out. A tar that is whole but lacks its end mark is "
+                "mended by `truncate -s +1024`",
+            ),
         ) from error
 
 

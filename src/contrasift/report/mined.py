@@ -29,6 +29,12 @@ def mined_sentences(result: Mapping[str, Any]) -> list[str]:
             f"{left_out:,} queries are left out: they have fewer than {result['per_query']}, because "
             f"of {why}."
         )
+    stored = result.get("stored", result)
+    for side, name in (("queries", "queries"), ("corpus", "rows of the corpus")):
+        if stored[side] > result[side]:
+            found.append(
+                f"{stored[side] - result[side]:,} {name} are skipped: skipped.parquet says why."
+            )
     if result["above_their_positive"] > 0:
         found.append(
             f"{_percent(result['above_their_positive'])} of the negatives score above the query's "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from contrasift.report.data import TextTable
 from contrasift.report.page import write_page
@@ -67,6 +68,32 @@ class NegativesPage:
     shuffled_shares: Sequence[float]
     tables: Sequence[TextTable] = ()
     pairs: Sequence[ImagePair] = ()
+
+
+def band_table(
+    title: str,
+    result: Mapping[str, Any],
+    first: str,
+    heads: Mapping[str, str],
+    cell: Callable[[str, float], str],
+) -> TextTable:
+    """Measures by band of difficulty, and of all negatives.
+
+    Args:
+        title: above it.
+        result: what `contrasift negatives` found: `bands`, `overall`, and how many were drawn.
+        first: head of the bands.
+        heads: of the columns, by measure.
+        cell: a measure's name and value as text.
+    """
+    rows = [*result["bands"].items(), ("all", result["overall"])]
+    return TextTable(
+        title,
+        [first, *heads.values()],
+        [[band, *(cell(name, values[name]) for name in heads)] for band, values in rows],
+        f"Means over {result['replicates']} draws of {result['queries']:,} queries and "
+        f"{result['negatives']:,} negatives.",
+    )
 
 
 def write_negatives_page(page: NegativesPage, path: Path) -> Path:

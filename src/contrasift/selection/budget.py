@@ -13,6 +13,7 @@ Quotients are compared in float64: distinct ones stay distinct for classes of up
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 
@@ -56,164 +57,129 @@ def resolve_budget(n: int, *, fraction: float | None = None, budget: int | None 
     return min(n, max(1, int(exact.to_integral_value(ROUND_HALF_UP))))
 
 
-def allocate(
-    sizes: PerClass,
-    total: int,
-    *,
-    how: str = "proportional",
-    minimum: int = 0,
-    weights: Weights | None = None,
-    kept: PerClass | None = None,
-    available: PerClass | None = None,
-    first: PerClass | None = None,
-) -> PerClass:
-    """Places for every class: Webster's, between what each must and can have, exact in total.
+@dataclass(frozen=True)
+class Shares:
+    """What each class claims, must have and can have of a budget.
 
-    Args:
-        sizes: examples of each class [K].
-        total: places to give.
-        how: `proportional` to the sizes, or `equal`.
-        minimum: at least this many for every class that has them.
-        weights: a factor on the claim of each class [K].
+    Attributes:
+        sizes: examples of each class, int64 [K].
+        claim: what places are shared by, float64 [K].
         kept: examples of each class that must be selected [K].
-        available: examples of each class that may be selected [K]; default: all.
-        first: of these, so many before any others of any class [K]; default: all.
-
-    Returns:
-        places int64 [K], with sum `total`.
-
-    Raises:
-        UsageError: the total lies below what must be given or above what there is.
+        floor: what it gets at least [K].
+        first: examples of it that come before any others of any class [K].
+        cap: examples of it that may be selected [K].
     """
-    limits = _limits(sizes, how, minimum, weights, kept, available, first)
-    least, most = int(limits.floor.sum()), int(limits.cap.sum())
-    if total < least:
-        raise UsageError(
-            f"a budget of at least {least}, the examples that must be kept and the minimum of every class",
-            f"{total}",
-            "Raise the budget, or shorten the list must_keep= or lower min_per_class=",
-        )
-    if total > most:
-        raise UsageError(
-            f"a budget of at most {most}, the examples that may be selected",
-            f"{total}",
-            "Lower the budget, or shorten the must-drop list",
-        )
-    places = np.zeros(sizes.size, dtype=np.int64)
-    for low, high in _runs(limits):
-        missing = total - int(low.sum())
-        if int((high - low).sum()) > missing:
-            last, _ = _by_quotient(limits.claim, low, high)
-            return low + np.bincount(last[:missing], minlength=sizes.size)
-        places = high
-    return places
 
+    sizes: np.ndarray
+    claim: np.ndarray
+    kept: np.ndarray
+    floor: np.ndarray
+    first: np.ndarray
+    cap: np.ndarray
 
-def webster_order(
-    sizes: PerClass,
-    *,
-    how: str = "proportional",
-    minimum: int = 0,
-    weights: Weights | None = None,
-    kept: PerClass | None = None,
-    available: PerClass | None = None,
-    first: PerClass | None = None,
-) -> Int64[np.ndarray, " n"]:
-    """The class that receives each place in turn, until every example has one.
+    @classmethod
+    def of(
+        cls,
+        sizes: PerClass,
+        *,
+        how: str = "proportional",
+        minimum: int = 0,
+        weights: Weights | None = None,
+        kept: PerClass | None = None,
+        available: PerClass | None = None,
+        first: PerClass | None = None,
+    ) -> Shares:
+        """Settle them.
 
-    First the examples that must be kept, then the minimum of every class, then Webster's order,
-    last the examples that may not be selected. The first b entries hold each class exactly
-    `allocate(sizes, b, ...)` times, for every b between what must and what can be given.
+        Args:
+            sizes: examples of each class [K].
+            how: `proportional` to the sizes, or `equal`.
+            minimum: at least this many for every class that has them.
+            weights: a factor on the claim of each class [K].
+            kept: examples of each class that must be selected [K].
+            available: examples of each class that may be selected [K]; default: all.
+            first: of these, so many before any others of any class [K]; default: all.
 
-    Args:
-        sizes: examples of each class [K].
-        how: as in `allocate`.
-        minimum: as in `allocate`.
-        weights: as in `allocate`.
-        kept: as in `allocate`.
-        available: as in `allocate`.
-        first: as in `allocate`.
+        Raises:
+            UsageError: another way to share, numbers out of range, or more to keep than there are.
+        """
+        if how not in ("proportional", "equal"):
+            raise UsageError("proportional or equal", how)
+        if minimum < 0:
+            raise UsageError("a minimum per class of at least 0", f"{minimum}")
+        kept = np.zeros_like(sizes) if kept is None else kept
+        cap = sizes if available is None else available
+        if (kept > cap).any():
+            worst = int(np.argmax(kept - cap))
+            raise UsageError(
+                f"at most {cap[worst]} examples to keep in class number {worst}", f"{kept[worst]}"
+            )
+        claim = sizes.astype(np.float64) if how == "proportional" else np.ones(sizes.size)
+        if weights is not None:
+            claim = claim * _checked_weights(weights, sizes.size)
+        first = cap if first is None else np.clip(first, kept, cap)
+        floor = np.maximum(kept, np.minimum(minimum, first))
+        return cls(sizes, claim, kept, floor, first, cap)
 
-    Returns:
-        class codes int64 [sum of sizes].
+    def allocate(self, total: int) -> PerClass:
+        """Places for every class: Webster's, between what each must and can have, exact in total.
 
-    Raises:
-        UsageError: an argument that `allocate` refuses.
-    """
-    seats = seats_by_quota(
-        sizes, how=how, minimum=minimum, weights=weights, kept=kept, available=available,
-        first=first,
-    )  # fmt: skip
-    return np.concatenate([np.empty(0, dtype=np.int64), *(classes for classes, _ in seats)])
+        Args:
+            total: places to give.
 
+        Returns:
+            places int64 [K], with sum `total`.
 
-def seats_by_quota(
-    sizes: PerClass,
-    *,
-    how: str = "proportional",
-    minimum: int = 0,
-    weights: Weights | None = None,
-    kept: PerClass | None = None,
-    available: PerClass | None = None,
-    first: PerClass | None = None,
-) -> Iterator[tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]]:
-    """`webster_order` in blocks, so that it need not be held.
+        Raises:
+            UsageError: the total lies below what must be given or above what there is.
+        """
+        least, most = int(self.floor.sum()), int(self.cap.sum())
+        if total < least:
+            raise UsageError(
+                f"a budget of at least {least}, the examples that must be kept and the minimum of every class",
+                f"{total}",
+                "Raise the budget, or shorten the list must_keep= or lower min_per_class=",
+            )
+        if total > most:
+            raise UsageError(
+                f"a budget of at most {most}, the examples that may be selected",
+                f"{total}",
+                "Lower the budget, or shorten the must-drop list",
+            )
+        places = np.zeros(self.sizes.size, dtype=np.int64)
+        for low, high in _runs(self):
+            missing = total - int(low.sum())
+            if int((high - low).sum()) > missing:
+                last, _ = _by_quotient(self.claim, low, high)
+                return low + np.bincount(last[:missing], minlength=self.sizes.size)
+            places = high
+        return places
 
-    Args:
-        sizes: examples of each class [K].
-        how: as in `allocate`.
-        minimum: as in `allocate`.
-        weights: as in `allocate`.
-        kept: as in `allocate`.
-        available: as in `allocate`.
-        first: as in `allocate`.
+    def webster_order(self) -> Int64[np.ndarray, " n"]:
+        """The class that receives each place in turn, until every example has one.
 
-    Yields:
-        class of each place, and which of the class's places it is, from 0.
+        First the examples that must be kept, then the minimum of every class, then Webster's order,
+        last the examples that may not be selected. The first b entries hold each class exactly
+        `allocate(b)` times, for every b between what must and what can be given.
 
-    Raises:
-        UsageError: an argument that `allocate` refuses.
-    """
-    limits = _limits(sizes, how, minimum, weights, kept, available, first)
-    for low, high in _runs(limits):
-        yield _by_quotient(limits.claim, low, high)
-    for low, high in _class_by_class(limits.cap, sizes):
-        yield _seats(low, high)
+        Returns:
+            class codes int64 [sum of sizes].
+        """
+        seats = (classes for classes, _ in self.seats_by_quota())
+        return np.concatenate([np.empty(0, dtype=np.int64), *seats])
 
+    def seats_by_quota(
+        self,
+    ) -> Iterator[tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]]:
+        """`webster_order` in blocks, so that it need not be held.
 
-class _Limits:
-    """What each class claims, and how far it gets: kept, its minimum, what comes first, all."""
-
-    def __init__(self, claim: np.ndarray, *tiers: np.ndarray):
-        self.claim, self.tiers = claim, tiers
-        self.kept, self.floor, self.first, self.cap = tiers
-
-
-def _limits(
-    sizes: np.ndarray,
-    how: str,
-    minimum: int,
-    weights: np.ndarray | None,
-    kept: np.ndarray | None,
-    available: np.ndarray | None,
-    first: np.ndarray | None,
-) -> _Limits:
-    if how not in ("proportional", "equal"):
-        raise UsageError("proportional or equal", how)
-    if minimum < 0:
-        raise UsageError("a minimum per class of at least 0", f"{minimum}")
-    kept = np.zeros_like(sizes) if kept is None else kept
-    cap = sizes if available is None else available
-    if (kept > cap).any():
-        worst = int(np.argmax(kept - cap))
-        raise UsageError(
-            f"at most {cap[worst]} examples to keep in class number {worst}", f"{kept[worst]}"
-        )
-    claim = sizes.astype(np.float64) if how == "proportional" else np.ones(sizes.size)
-    if weights is not None:
-        claim = claim * _checked_weights(weights, sizes.size)
-    first = cap if first is None else np.clip(first, kept, cap)
-    return _Limits(claim, kept, np.maximum(kept, np.minimum(minimum, first)), first, cap)
+        Yields:
+            class of each place, and which of the class's places it is, from 0.
+        """
+        for low, high in _runs(self):
+            yield _by_quotient(self.claim, low, high)
+        for low, high in _class_by_class(self.cap, self.sizes):
+            yield _seats(low, high)
 
 
 def _checked_weights(weights: np.ndarray, n_classes: int) -> np.ndarray:
@@ -225,15 +191,16 @@ def _checked_weights(weights: np.ndarray, n_classes: int) -> np.ndarray:
     return weights
 
 
-def _runs(limits: _Limits) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _runs(shares: Shares) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """All seats that may be given, in runs of falling quotients: from where to where by class."""
-    for low, last in pairwise((np.zeros_like(limits.kept), *limits.tiers)):
+    tiers = (shares.kept, shares.floor, shares.first, shares.cap)
+    for low, last in pairwise((np.zeros_like(shares.kept), *tiers)):
         while (low < last).any():
-            due = np.where(low < last, limits.claim / (2 * low + 1), 0)
+            due = np.where(low < last, shares.claim / (2 * low + 1), 0)
             if not due.any():  # no class has a claim to what is left
                 yield from _class_by_class(low, last)
                 break
-            high = _next_run(limits.claim, low, last, due)
+            high = _next_run(shares.claim, low, last, due)
             yield low, high
             low = high
 

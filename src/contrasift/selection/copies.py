@@ -32,7 +32,13 @@ class Distinct:
     counts: np.ndarray
 
 
-def distinct_rows(values: Any, threads: int | None = None) -> Distinct | None:
+# The digests of all rows of a matrix, uint64 [n, 2], by a seed; wherever they are made.
+Digesting = Callable[[Any, int], np.ndarray]
+
+
+def distinct_rows(
+    values: Any, threads: int | None = None, digesting: Digesting | None = None
+) -> Distinct | None:
     """The different rows, or None where all differ.
 
     They are put together by 128 bits of their bytes, and what is put together is compared.
@@ -40,16 +46,24 @@ def distinct_rows(values: Any, threads: int | None = None) -> Distinct | None:
     Args:
         values: real [n, d]; may be a map. −0 equals 0.
         threads: None for all processors.
+        digesting: makes `row_digests`, elsewhere.
     """
     for seed in count():
-        found = _grouped(_digests(values, seed, threads))
+        made = row_digests(values, seed, threads) if digesting is None else digesting(values, seed)
+        found = _grouped(made)
         if found is None or _are_equal(values, found):
             return found
     raise AssertionError  # count() has no end
 
 
-def _digests(values: Any, seed: int, threads: int | None) -> np.ndarray:
-    """128 bits of every row, uint64 [n, 2]."""
+def row_digests(values: Any, seed: int, threads: int | None = None) -> np.ndarray:
+    """128 bits of every row, uint64 [n, 2].
+
+    Args:
+        values: real [n, d]; may be a map.
+        seed: other seeds make other digests.
+        threads: None for all processors.
+    """
     n, d = values.shape
     digests = np.empty((n, 2), dtype=np.uint64)
     for block in row_blocks(n, 16 * d, _BLOCK_BYTES):
@@ -121,7 +135,11 @@ def _are_equal(values: Any, found: Distinct) -> bool:
 
 
 def copies_in(
-    pool: SelectionPool, kept: np.ndarray, dropped: np.ndarray, threads: int | None = None
+    pool: SelectionPool,
+    kept: np.ndarray,
+    dropped: np.ndarray,
+    threads: int | None = None,
+    digesting: Digesting | None = None,
 ) -> np.ndarray | None:
     """Whose copy every row is: the row that stands for all that equal it; None without copies.
 
@@ -133,11 +151,12 @@ def copies_in(
         kept: rows that must be selected, ascending.
         dropped: rows that must not, ascending.
         threads: None for all processors.
+        digesting: see `distinct_rows`.
 
     Returns:
         int64 [n]; row numbers, −1 of a row that is no copy.
     """
-    found = distinct_rows(pool.values, threads)
+    found = distinct_rows(pool.values, threads, digesting)
     if found is None:
         return None
     n = pool.n

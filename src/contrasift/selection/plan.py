@@ -22,8 +22,7 @@ from contrasift.errors import UsageError
 from contrasift.ids import are_numbers, rows_of_ids
 from contrasift.results import Embeddings, LatentClasses
 from contrasift.selection.arguments import rows_of_indices
-from contrasift.selection.budget import allocate as allocate_places
-from contrasift.selection.budget import seats_by_quota
+from contrasift.selection.budget import Shares
 from contrasift.selection.gather import ClassRows, positions_by_quota
 from contrasift.selection.task import SettledOptions, Task, with_limits
 
@@ -240,7 +239,7 @@ class Places:
         pool: SelectionPool,
         order: np.ndarray | None = None,
     ) -> Places:
-        """Share a budget among the classes, as `budget.allocate` does it, or as an order has them.
+        """Share a budget among the classes, as `budget.Shares` does it, or as an order has them.
 
         Args:
             partition: rows by class.
@@ -265,25 +264,21 @@ class Places:
             available = np.bincount(code_of_row[limits.eligible], minlength=sizes.size)
         if limits.later is not None:
             first = np.bincount(code_of_row[limits.first], minlength=sizes.size)
-        request: dict[str, Any] = {
-            "how": _CLAIMS.get(options.allocate, options.allocate),
-            "minimum": options.min_per_class,
-            "weights": weights,
-            "kept": kept,
-            "available": available,
-            "first": first,
-        }
-        places = allocate_places(sizes, budget, **request)
-        most = next(cap for cap in (first, available, sizes) if cap is not None)
-        floor = np.minimum(options.min_per_class, most)
-        if kept is not None:
-            floor = np.maximum(floor, kept)
+        shares = Shares.of(
+            sizes,
+            how=_CLAIMS.get(options.allocate, options.allocate),
+            minimum=options.min_per_class,
+            weights=weights,
+            kept=kept,
+            available=available,
+            first=first,
+        )
 
         def quota_order() -> Iterator[np.ndarray]:
-            for given, seats in seats_by_quota(sizes, **request):
+            for given, seats in shares.seats_by_quota():
                 yield partition.starts[given] + seats
 
-        return cls(places, quota_order, int(floor.sum()))
+        return cls(shares.allocate(budget), quota_order, int(shares.floor.sum()))
 
     @classmethod
     def _in_order(

@@ -78,7 +78,7 @@ def select(
     target: Any = None,
     target_weight: float = 0.0,
     quota_temperature: float = 0.1,
-    copies: Copies = "keep",
+    copies: Copies = "one",
     seed: int = 0,
     steps: int = 20,
     threads: int | None = None,
@@ -207,7 +207,10 @@ def select(
     share = largest if largest is not None else count / pool.n
     settled = SettledOptions.of(options, share)
     check_relaxable(settled, count, pool.n)
-    copy_of = copies_in(pool, kept, dropped, threads) if options.copies == "one" else None
+    digesting = getattr(engine, "row_digests", None)  # of engines whose rows lie elsewhere
+    copy_of = None
+    if options.copies == "one":
+        copy_of = copies_in(pool, kept, dropped, threads, digesting)
     limits = Limits.of(pool, kept, dropped, count, copy_of)
     partition = (
         ClassRows.of(columns.new(pool.n, np.int64), 1, columns)

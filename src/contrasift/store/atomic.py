@@ -18,6 +18,7 @@ import numpy as np
 
 from contrasift.errors import ContrasiftError, DataError, UsageError
 from contrasift.reading import read_text
+from contrasift.store.faults import reading_remedy, what_to_do
 
 try:
     import fcntl
@@ -56,7 +57,7 @@ def atomic_path(path: Path, then: str = "or choose another place") -> Iterator[P
         raise ContrasiftError(
             f"to write {path}",
             error.strerror or str(error),
-            f"Free space, or see to the disk, and repeat the command; {then}",
+            f"{what_to_do(error)}, then repeat the command; {then}",
         ) from error
     finally:
         if temporary is not None:
@@ -261,8 +262,8 @@ def no_array(place: object, error: Exception) -> DataError:
     """What is said of a file that is no whole `.npy` file."""
     return DataError(
         "a whole .npy file without Python objects",
-        f"{place}: {error}",
-        "Write it again with numpy.save",
+        f"{place}: {getattr(error, 'strerror', None) or error}",
+        reading_remedy(error, "Write it again with numpy.save"),
     )
 
 

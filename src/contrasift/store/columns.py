@@ -11,6 +11,7 @@ import numpy as np
 
 from contrasift.errors import ContrasiftError
 from contrasift.store.atomic import reserve
+from contrasift.store.faults import what_to_do
 
 
 @dataclass(frozen=True)
@@ -42,5 +43,5 @@ class MappedColumns:
             raise ContrasiftError(
                 f"room for {n * kind.itemsize / 1e6:,.0f} MB in {self.folder}",
                 error.strerror or str(error),
-                "Free space, or see to the disk, and repeat the command",
+                f"{what_to_do(error)}, then repeat the command",
             ) from error

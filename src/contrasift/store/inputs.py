@@ -19,6 +19,7 @@ from contrasift.ids import are_numbers, as_ids, rows_of_ids
 from contrasift.reading import read_filled_lines, read_lines, read_text
 from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of
+from contrasift.store.made import is_there
 from contrasift.store.objects import file_name, is_local_url, is_url, local_path
 from contrasift.store.remote import beside, exists, local_file
 from contrasift.store.run import RunFolder
@@ -116,7 +117,7 @@ def row_numbers(n: int, columns: Columns | None = None) -> np.ndarray:
 
 
 def _index_of_rows(examples: Path | str, n: int) -> np.ndarray:
-    if not exists(examples):
+    if not is_there(examples):
         return row_numbers(n)
     table = read_table(local_file(examples), "index", "row")
     index = table["index"][table["row"] >= 0]
@@ -370,6 +371,25 @@ def load_weights_file(path: Path | str) -> dict[str, float] | np.ndarray:
         return listed.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"a number for every class in {path}", str(error)) from error
+
+
+def load_numbers_file(path: Path | str) -> np.ndarray:
+    """A list of numbers: .npy, or text with spaces, commas or line ends between them.
+
+    Returns:
+        float64, or as the array has them.
+
+    Raises:
+        DataError: unreadable, or not numbers.
+    """
+    path = local_file(path)
+    if path.suffix == ".npy":
+        return load_array(path, memory_map=False)
+    words = read_text(path, "numbers").replace(",", " ").split()
+    try:
+        return np.array([float(word) for word in words])
+    except ValueError as error:
+        raise DataError(f"numbers in {path}", str(error)) from error
 
 
 def read_scores(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +93,16 @@ class RunFolder:
             return {}
         return {name: StageRecord(**record) for name, record in read_json(path).items()}
 
+    def command_of(self, stage: str) -> str:
+        """The command that does a stage, also of an extension."""
+        if not self.options_path.exists():
+            return f"contrasift extend RUN NEWPOOL --out {self.path}"
+        kind, _, arm = stage.partition(" ")
+        if kind in ("scan", "proxy", "embed", "embed-classes"):
+            return f"contrasift embed {self.read_options().pool.pool} --out {self.path}"
+        subset = f" --subset {re.sub('-seed[0-9]+$', '', arm)}" if kind == "train" and arm else ""
+        return f"contrasift {kind} {self.path}{subset}"
+
     @property
     def matrix(self) -> str:
         """What holds the similarities, without its suffix: `embeddings`, or a round's of refinement."""
@@ -149,6 +160,12 @@ class RunFolder:
         path = self.path / _BEGUN
         return dict(read_json(path)) if path.exists() else {}
 
+    def _forget_finished(self) -> None:
+        """Take away notes of stages that ended, of a process killed before it could do so."""
+        for stage, note in self._begun().items():
+            if self.is_finished(stage, note["fingerprint"]):
+                self._no_longer_begun(stage)
+
     def _no_longer_begun(self, stage: str) -> None:
         begun = self._begun()
         if begun.pop(stage, None) is None:
@@ -196,6 +213,7 @@ class RunFolder:
                 self.path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(held(self.path / _LOCK, say))
                 self._remove_leftovers()
+                self._forget_finished()
             except OSError as error:
                 raise RunFolderError(
                     f"a folder {self.path} that can be written",

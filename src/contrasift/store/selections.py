@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from contrasift.arrays import column_blocks, forget_pages
-from contrasift.errors import ContrasiftError, DataError
+from contrasift.errors import ContrasiftError, DataError, RunFolderError
 from contrasift.ids import as_ids
 from contrasift.results import Certificate, ClassSummary, Selection
 from contrasift.store.atomic import atomic_path, load_array, read_json, write_json
@@ -196,6 +196,24 @@ def read_selection(folder: Path) -> Selection:
         dropped=table.get("dropped"),
         copy_of=table.get("copy_of"),
     )
+
+
+def refuse_sampled(folder: Path, optimizer: str) -> None:
+    """Stop before a run goes on as greedy where `auto` sampled ranks.
+
+    Both have one fingerprint, as runs have kept it: what was trained on the one would be taken for
+    the other's.
+
+    Raises:
+        RunFolderError: the selection in the folder is such a one.
+    """
+    path = folder / "selection.json"
+    if optimizer == "greedy" and path.exists() and read_json(path).get("optimizer") == "auto":
+        raise RunFolderError(
+            "a selection whose ranks are all greedy's, for optimizer='greedy'",
+            f"one with ranks of stochastic greedy in {folder}",
+            "Choose another out=, or leave optimizer= at auto",
+        )
 
 
 def read_rule(path: Path) -> LinearRule:

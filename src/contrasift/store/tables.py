@@ -15,6 +15,7 @@ from contrasift.class_names import plain_names
 from contrasift.errors import DataError, RunFolderError
 from contrasift.results import LatentClasses
 from contrasift.store.atomic import atomic_path
+from contrasift.store.made import made_again
 
 
 def write_table(path: Path, columns: Mapping[str, object]) -> None:
@@ -110,7 +111,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(path) as file:
             yield file
     except FileNotFoundError as error:
-        raise DataError(f"a table at {path}", "no such file") from error
+        raise DataError(f"a table at {path}", "no such file", made_again(path)) from error
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"a whole Parquet file at {path}", str(error)) from error
 

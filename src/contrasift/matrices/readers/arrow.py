@@ -20,6 +20,7 @@ from contrasift.matrices.parts import (
     StreamedPart,
     file_digest,
 )
+from contrasift.store.faults import reading_remedy
 
 _FLOATS = (pa.types.is_float16, pa.types.is_float32, pa.types.is_float64)
 _BYTES = (pa.types.is_int8, pa.types.is_uint8)
@@ -226,7 +227,9 @@ def open_ipc(path: Path, column: str | None) -> Stored:
         raise DataError("an existing file", f"{path}, which does not exist") from error
     except (OSError, pa.ArrowException) as error:
         raise DataError(
-            "a whole Arrow IPC or Feather file", f"{path}: {error}", "Write it again"
+            "a whole Arrow IPC or Feather file",
+            f"{path}: {error}",
+            reading_remedy(error, "Write it again"),
         ) from error
 
 

@@ -17,6 +17,7 @@ from contrasift.matrices.parts import (
     choose_matrix,
     file_digest,
 )
+from contrasift.store.faults import reading_remedy
 
 _PIECE_BYTES = 32 << 20
 
@@ -42,7 +43,8 @@ def open_hdf5(path: Path, column: str | None) -> Stored:
         raise DataError("an existing HDF5 file", f"{path}, which does not exist") from error
     except OSError as error:
         reason = str(error).split("\n")[0]
-        raise DataError("a whole HDF5 file", f"{path}: {reason}", "Copy it again") from error
+        remedy = reading_remedy(error, "Copy it again")
+        raise DataError("a whole HDF5 file", f"{path}: {reason}", remedy) from error
     name = choose_matrix({key: item.shape for key, item in found.items()}, column, str(path))
     data, where = found[name], f"{path}:{name}"
     ids = HeldIds(

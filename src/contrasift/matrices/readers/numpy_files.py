@@ -21,6 +21,7 @@ from contrasift.matrices.parts import (
     file_digest,
 )
 from contrasift.store.atomic import load_array
+from contrasift.store.faults import reading_remedy
 
 # Deflate reaches 1,032; embeddings are compressed by a few percent, even constant ones by less.
 _MOST_RATIO = 200
@@ -181,9 +182,9 @@ def _refuse_bomb(
         )
 
 
-def _damaged(path: Path, error: BaseException) -> DataError:
+def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(
         "a whole .npz file without Python objects",
         f"{path}: {error}",
-        "Write it again with numpy.savez",
+        reading_remedy(error, "Write it again with numpy.savez"),
     )

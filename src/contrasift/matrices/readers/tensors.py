@@ -19,6 +19,7 @@ from contrasift.matrices.parts import (
     choose_matrix,
     file_digest,
 )
+from contrasift.store.faults import reading_remedy
 
 _KINDS = {
     "F64": np.float64,
@@ -51,7 +52,8 @@ def open_safetensors(path: Path, column: str | None) -> Stored:
             begin = 8 + int.from_bytes(raw.read(8), "little")
             header = json.loads(raw.read(begin - 8))
     except (OSError, SafetensorError) as error:
-        raise DataError("a whole safetensors file", f"{path}: {error}", "Write it again") from error
+        remedy = reading_remedy(error, "Write it again")
+        raise DataError("a whole safetensors file", f"{path}: {error}", remedy) from error
     name = choose_matrix(shapes, column, str(path))
     if kinds[name] not in _KINDS:
         raise DataError(f"real numbers as {name} in {path}", kinds[name])
@@ -116,7 +118,10 @@ def _loaded(path: Path) -> Any:
         raise DataError(
             f"tensors alone, without Python objects, in {path}",
             reason[:200] or type(error).__name__,
-            "Save the tensor itself, or a dictionary of tensors: torch.save(embeddings, path)",
+            reading_remedy(
+                error,
+                "Save the tensor itself, or a dictionary of tensors: torch.save(embeddings, path)",
+            ),
         ) from error
 
 

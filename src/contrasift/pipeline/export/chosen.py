@@ -12,6 +12,7 @@ import numpy as np
 from contrasift.errors import DataError, RunFolderError
 from contrasift.pipeline.pool_of_run import check_pool, find_pool
 from contrasift.pools import Pool, UnreadableExample
+from contrasift.store.made import is_there
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import positions_of, read_table
 
@@ -113,7 +114,7 @@ def read_chosen(run: Path, *, everything: bool = False) -> ChosenExamples:
         RunFolderError: there is no selection.
     """
     path = run / "selection.parquet"
-    if not path.exists():
+    if not is_there(path):
         raise RunFolderError(
             f"a selection in {run}",
             "none",
@@ -150,7 +151,7 @@ def with_pool(chosen: ChosenExamples, run: Path, say: Say) -> ChosenExamples:
 
 def _names(run: Path, index: np.ndarray) -> tuple[list[str] | None, list[str | None]]:
     path = run / "examples.parquet"
-    if not path.exists():
+    if not is_there(path):
         return _own_ids(run, index), [None] * index.size
     table = read_table(path, "index", "id", "label")
     rows = np.searchsorted(table["index"], index)

@@ -55,7 +55,8 @@ def export_mined(folder: Path, form: str, out: Path, *, texts: bool, say: Any) -
 def _table(folder: Path, form: MinedForm, texts: bool) -> pa.Table:
     facts = read_json(folder / FACTS)
     mined, positives = read_arrow(folder / TABLE), read_arrow(folder / POSITIVES)
-    q, n = facts["queries"], facts["corpus"]
+    rows_of = facts.get("stored", facts)
+    q, n = rows_of["queries"], rows_of["corpus"]
     negatives = np.full((q, facts["per_query"]), -1, dtype=np.int64)
     rows = _numbers(mined, "negative")
     negatives[_numbers(mined, "query"), np.asarray(mined["rank"]) - 1] = rows

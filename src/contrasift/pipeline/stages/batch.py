@@ -27,5 +27,7 @@ def check_batch(run: Run, n: int, needed: int | None = None) -> None:
         raise UsageError(
             f"a subset of at least one batch ({batch} examples)",
             f"{n} examples",
-            f"Pass batch_size={n} or less, or select more" if n > 1 else "Select more",
+            f"Pass batch_size={n} or less with update=True, or select more"
+            if n > 1
+            else "Select more",
         )

@@ -27,6 +27,7 @@ from contrasift.store.atomic import (
     sha256_of,
     write_json,
 )
+from contrasift.store.made import is_there
 from contrasift.store.run import RunFolder, StageRecord
 from contrasift.store.tables import read_table
 
@@ -232,9 +233,11 @@ def load_embeddings(folder: Path, stem: str | None = None) -> Embeddings:
             refined in rounds.
     """
     stem = stem or RunFolder(folder).matrix
+    for name in (f"{stem}.npy", f"{stem}.json"):
+        is_there(folder / name)  # a run says how it is made again
     values = load_array(folder / f"{stem}.npy")
     description = read_json(folder / f"{stem}.json")
-    if not (folder / "examples.parquet").exists():
+    if not is_there(folder / "examples.parquet"):
         return Embeddings(values, np.arange(values.shape[0], dtype=np.int64), description)
     table = read_table(folder / "examples.parquet", "index", "row")
     return Embeddings(values, table["index"][table["row"] >= 0], description)

@@ -8,7 +8,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from contrasift.engines.cluster import Cluster
 from contrasift.engines.searching import RaySearch
 from contrasift.narration import Narrator
 from contrasift.options import ClassesOptions
-from contrasift.options.words import ClassMethod
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_class_embeddings, load_embeddings
 from contrasift.pipeline.stages.zero_shot import zero_shot_of_run
@@ -131,27 +130,15 @@ class ClassTask:
     def _latent_classes(self, seed: int, **given: Any) -> LatentClasses:
         from contrasift.classes import latent_classes
 
-        options = self.options
-        resolution = options.resolution
         values, run = self.embeddings.values, self.run
         with searching(
-            values, options, seed, run.folder.path, run.narrator, self._searching()
+            values, self.options, seed, run.folder.path, run.narrator, self._searching()
         ) as how:
             return latent_classes(
                 values,
-                method=cast(ClassMethod, options.classes),  # names are found elsewhere
-                n_classes=options.n_classes,
-                label_share=options.label_share,
-                whiten=options.whiten,
-                metric=options.metric,
-                restarts=options.restarts,
-                max_class_size=options.max_class_size,
-                graph_neighbours=options.graph_neighbours,
-                resolution=resolution if resolution in ("auto", "consensus") else float(resolution),
-                graph=options.graph,
+                **self.options.arguments(),
                 seed=seed,
                 assigning=self._assigning(),
-                resolutions=options.nested_resolutions(),
                 searching=how,
                 **given,
             )

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +18,11 @@ from contrasift.matrices import Matrix
 from contrasift.narration import Narrator
 from contrasift.options import ClassesOptions, MatrixReading
 from contrasift.options.selecting import LEAST_ROWS_FOR_CLASSES
-from contrasift.options.words import ClassMethod
 from contrasift.pipeline.stages.find_classes import SEEDED, default_seeds, remove_pieces, searching
 from contrasift.pipeline.stages.matrix_rows import check_out, held, opened, usable, write_left_out
 from contrasift.results import LatentClasses
 from contrasift.store.atomic import read_json, sha256_of, write_json
-from contrasift.store.inputs import load_classes_file, load_few_labels_file, row_numbers
+from contrasift.store.inputs import load_classes_file, load_few_labels_file
 from contrasift.store.remote import local_file
 from contrasift.store.tables import read_latent_classes, write_classes
 
@@ -142,7 +141,7 @@ class MatrixClasses:
         """
         from contrasift.selection.compiling import compiling
 
-        index = _index_of(matrix)
+        index = matrix.numbers
         if self.found_before:
             return read_latent_classes(self.out / _TABLE, index)
         write_json(self.out / _FACTS, {"embeddings": self.source, "fingerprint": self.fingerprint})
@@ -203,31 +202,20 @@ class MatrixClasses:
     ) -> LatentClasses:
         from contrasift.classes import latent_classes
 
-        options, index = self.options, _index_of(matrix)
+        options, index = self.options, matrix.numbers
         labels, known, names = None, None, ()
         if options.classes_file:
             labels = load_classes_file(options.classes_file, index, matrix.ids)
         if options.few_labels:
             known, names = load_few_labels_file(options.few_labels, index)
-        resolution = options.resolution
         with searching(matrix.values, options, seed, self.out, narrator, cluster) as how:
             return latent_classes(
                 matrix.values,
-                method=cast(ClassMethod, options.classes),
-                n_classes=options.n_classes,
+                **options.arguments(),
                 labels=labels,
                 known=known,
                 label_names=names,
-                whiten=options.whiten,
-                metric=options.metric,
-                restarts=options.restarts,
-                iterations=options.iterations,
-                max_class_size=options.max_class_size,
-                graph_neighbours=options.graph_neighbours,
-                resolution=resolution if resolution in ("auto", "consensus") else float(resolution),
-                graph=options.graph,
                 seed=seed,
-                resolutions=options.nested_resolutions(),
                 searching=how,
             )
 
@@ -301,10 +289,6 @@ def _with_remedy(error: ContrasiftError) -> ContrasiftError:
     if isinstance(error, DataError) and "Leave these examples out" in error.remedy:
         return DataError(error.expected, error.got, "Leave these rows out: skip_bad=True")
     return error
-
-
-def _index_of(matrix: Matrix) -> np.ndarray:
-    return row_numbers(len(matrix)) if matrix.index is None else matrix.index
 
 
 def _without_direction(matrix: Matrix, index: np.ndarray, dropped: np.ndarray | None) -> np.ndarray:

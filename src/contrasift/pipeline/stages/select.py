@@ -47,7 +47,7 @@ from contrasift.store.inputs import (
 )
 from contrasift.store.remote import local_file
 from contrasift.store.run import StageRecord
-from contrasift.store.selections import write_selection
+from contrasift.store.selections import refuse_sampled, write_selection
 from contrasift.store.tables import read_latent_classes
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def select(run: Run) -> StageRecord:
         if given:
             upstream.append(sha256_of(local_file(given)))
     fingerprint = options.fingerprint(*upstream)
-    _refuse_sampled(run, options)
+    refuse_sampled(run.folder.path, options.optimizer)
 
     def work() -> dict[str, Any]:
         embeddings = load_embeddings(run.folder.path)
@@ -382,19 +382,6 @@ def _require_one_budget(options: SelectOptions, beside: MatrixOptions) -> None:
             "one of fraction=, budget= and fractions=",
             f"more than one, {' and '.join(given)}" if given else "none",
             "A fifth of the pool is fraction=0.2",
-        )
-
-
-def _refuse_sampled(run: Run, options: SelectOptions) -> None:
-    """To go on as greedy where `auto` sampled ranks: both have one fingerprint, as runs have kept it."""
-    facts = run.folder.path / "selection.json"
-    if options.optimizer != "greedy" or not facts.exists():
-        return
-    if read_json(facts).get("optimizer") == "auto":
-        raise RunFolderError(
-            "a selection whose ranks are all greedy's, for optimizer='greedy'",
-            f"one with ranks of stochastic greedy in {run.folder.path}",
-            "Choose another out=, or leave optimizer= at auto",
         )
 
 

@@ -25,7 +25,8 @@ from contrasift.selection.diagnostics.overlap import (
     rank_correlation_within,
 )
 from contrasift.store.atomic import write_json
-from contrasift.store.inputs import load_classes_file, load_indices_file, row_numbers
+from contrasift.store.inputs import load_classes_file, load_indices_file
+from contrasift.store.made import is_there
 from contrasift.store.selections import read_facts, read_selection
 from contrasift.store.tables import read_table
 
@@ -195,7 +196,7 @@ def _pool_of(listed: Sequence[Listed], source: Matrix | None, classes: Path | No
     values, labels, n_labels, index = None, None, 0, None
     first = next((one for one in listed if one.index is not None), None)
     if source is not None:
-        known = row_numbers(len(source)) if source.index is None else source.index
+        known = source.numbers
         order = np.argsort(known, kind="stable")
         index = known[order]
         values = source[order]
@@ -232,7 +233,7 @@ def _pool_of(listed: Sequence[Listed], source: Matrix | None, classes: Path | No
 def _labels(folder: Path, index: np.ndarray) -> tuple[np.ndarray | None, int]:
     """True classes from `examples.parquet`, where it has them."""
     path = folder / "examples.parquet"
-    if not path.exists():
+    if not is_there(path):
         return None, 0
     table = read_table(path)
     if "label" not in table or "index" not in table:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.errors import DataError
 from contrasift.matrices import Matrix
 from contrasift.mining import Mined
 from contrasift.mining.judging import likeliest_false
 from contrasift.options.mining import MiningFiles
+from contrasift.pipeline.stages.selection_images import SourceImages
 from contrasift.report.mined import Member, SuspectPair
 from contrasift.report.thumbnails import thumbnail
 from contrasift.store.mined import read_texts
@@ -22,60 +24,97 @@ _SIDE = 96
 def suspect_pairs(
     mined: Mined, left: Matrix, right: Matrix, files: MiningFiles
 ) -> list[SuspectPair]:
-    """The pairs that are most probably false, each with a positive of its query."""
+    """The pairs that are most probably false, each with a positive of its query.
+
+    Raises:
+        DataError: a column of images that neither side has.
+    """
+    queries, columns = likeliest_false(mined)
+    positives = mined.positives.rows[mined.positives.starts[queries]]
+    negatives = mined.negatives[queries, columns]
+    corpus_texts = files.corpus_texts or ("" if left is not right else files.query_texts)
     query_of = _Members(left, files.query_texts, files.images)
-    corpus_of = _Members(
-        right, files.corpus_texts or ("" if left is not right else files.query_texts), files.images
-    )
-    found = []
-    for query, column in zip(*likeliest_false(mined), strict=True):
-        positive = int(mined.positives.rows[mined.positives.starts[query]])
-        negative = int(mined.negatives[query, column])
-        note = f"cosine {mined.similarity[query, column]:.3f}, rank {column + 1}"
-        if mined.false_probability is not None:
-            note += f", false with probability {mined.false_probability[query, column]:.2f}"
-        if mined.known_false is not None and mined.known_false[query, column]:
-            note += ", known to be false"
-        found.append(
-            SuspectPair(
-                [
-                    ("query", query_of.member(int(query))),
-                    (
-                        "positive",
-                        corpus_of.member(
-                            positive, f"cosine {mined.positive_similarity[query]:.3f}"
-                        ),
-                    ),
-                    ("negative", corpus_of.member(negative, note)),
-                ]
-            )
+    corpus_of = _Members(right, corpus_texts, files.images)
+    _check_column(files.images, query_of, corpus_of)
+    query_of.fetch(queries)
+    corpus_of.fetch(np.concatenate([positives, negatives]))
+    return [
+        SuspectPair(
+            [
+                ("query", query_of.member(int(query))),
+                (
+                    "positive",
+                    corpus_of.member(int(own), f"cosine {mined.positive_similarity[query]:.3f}"),
+                ),
+                ("negative", corpus_of.member(int(other), _note(mined, int(query), int(column)))),
+            ]
         )
-    return found
+        for query, column, own, other in zip(queries, columns, positives, negatives, strict=True)
+    ]
+
+
+def _note(mined: Mined, query: int, column: int) -> str:
+    note = f"cosine {mined.similarity[query, column]:.3f}, rank {column + 1}"
+    if mined.false_probability is not None:
+        note += f", false with probability {mined.false_probability[query, column]:.2f}"
+    if mined.known_false is not None and mined.known_false[query, column]:
+        note += ", known to be false"
+    return note
+
+
+def _check_column(images: str, *sides: _Members) -> None:
+    errors = [side.refused for side in sides if side.refused is not None]
+    if images and len(errors) == len(sides):
+        raise errors[0]
 
 
 class _Members:
-    """Rows of a matrix as a person sees them."""
+    """Rows of a matrix as a person sees them.
+
+    Attributes:
+        refused: why the column of images that was asked for is not here; None if it is.
+    """
 
     def __init__(self, matrix: Matrix, texts: str, images: str) -> None:
-        self.ids = matrix.ids
-        self.texts: Any = read_texts(texts, len(matrix)) if texts else None
-        self.images = images
+        self.matrix, self.ids = matrix, matrix.ids
+        stored = sum(one.n for one in matrix.stored)
+        self.texts: Any = read_texts(texts, stored) if texts else None
+        self.folder = Path(images) if images and Path(images).is_dir() else None
+        self.refused: DataError | None = None
+        self.images: SourceImages | None = None
+        if self.folder is None:
+            try:
+                self.images = SourceImages.of(matrix, images or None)
+            except DataError as error:
+                self.refused = error
+
+    def fetch(self, rows: np.ndarray) -> None:
+        """Read the images of these rows."""
+        if self.images is not None:
+            self.images.fetch(np.unique(self.matrix.stored_rows(rows)))
 
     def member(self, row: int, note: str = "") -> Member:
         """One row."""
-        name = f"row {row:,}" if self.ids is None else str(self.ids[row].as_py())
-        text = name if self.texts is None else str(self.texts[row])
+        stored = int(self.matrix.stored_rows(np.array([row]))[0])
+        name = f"row {stored:,}" if self.ids is None else str(self.ids[row].as_py())
+        text = name if self.texts is None else str(self.texts[stored])
         short = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-        return Member(short, note, self._image(name))
+        return Member(short, note, self._image(name, stored))
 
-    def _image(self, name: str) -> str:
-        path = Path(self.images) / name
-        if not self.images or not path.is_file():
-            return ""
-        from PIL import Image
+    def _image(self, name: str, stored: int) -> str:
+        if self.folder is not None:
+            return _of_file(self.folder / name)
+        image = None if self.images is None else self.images.image(stored)
+        return "" if image is None else thumbnail(image, _SIDE)
 
-        try:
-            with Image.open(path) as image:
-                return thumbnail(np.asarray(image.convert("RGB")), _SIDE)
-        except OSError:
-            return ""
+
+def _of_file(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return thumbnail(np.asarray(image.convert("RGB")), _SIDE)
+    except OSError:
+        return ""

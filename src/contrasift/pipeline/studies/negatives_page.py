@@ -111,20 +111,14 @@ def negatives_page(
 
 
 def _tables(result: Mapping[str, Any], measures: Sequence[str]) -> list[Any]:
-    from contrasift.report.negatives import TextTable
+    from contrasift.report.negatives import TextTable, band_table
 
     def cell(name: str, value: float) -> str:
         return f"{value:.3f}" if name in ("similarity", DEPTH) else _percent(value)
 
     tables = [
-        TextTable(
-            "Bands",
-            ["percentiles of difficulty", *measures],
-            [
-                [band, *(cell(name, values[name]) for name in measures)]
-                for band, values in [*result["bands"].items(), ("all", result["overall"])]
-            ],
-            f"Means over {result['replicates']} draws of {result['queries']:,} queries and {result['negatives']:,} negatives.",
+        band_table(
+            "Bands", result, "percentiles of difficulty", {name: name for name in measures}, cell
         ),
         TextTable(
             "The hardest 5 % against the rest",

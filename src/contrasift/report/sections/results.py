@@ -13,6 +13,7 @@ from contrasift.evaluation import METRICS, Interval, mean_and_interval
 from contrasift.narration import NO_NUMBER
 from contrasift.report import ArmResult, Line, LineChart, TextTable, Topic, TrainingCurve, arm_label
 from contrasift.report.files import RunFiles
+from contrasift.report.negatives import band_table
 from contrasift.report.verdict import points
 from contrasift.store.arms import trained_arms
 from contrasift.store.atomic import read_json
@@ -189,14 +190,14 @@ def _by_percentile(name: str, table: Mapping[str, np.ndarray], measure: str) -> 
 
 
 def _bands(name: str, result: Mapping[str, Any]) -> TextTable:
-    measures = [str(name) for name in result["overall"]]
-    rows = [*result["bands"].items(), ("all", result["overall"])]
-    return TextTable(
+    measures = map(str, result["overall"])
+    heads = {one: _MEASURES.get(one.replace(" ", "_"), one) for one in measures}
+    return band_table(
         f"Bands of difficulty, {name}",
-        ["Percentiles", *(_MEASURES.get(one.replace(" ", "_"), one) for one in measures)],
-        [[band, *(f"{values[one]:.4g}" for one in measures)] for band, values in rows],
-        f"Means over {result['replicates']} draws of {result['queries']:,} queries and "
-        f"{result['negatives']:,} negatives.",
+        result,
+        "Percentiles",
+        heads,
+        lambda _, value: f"{value:.4g}",
     )
 
 

@@ -22,8 +22,8 @@ from contrasift.selection.kernels.nearest_rows import nearest_rows
 # Leaves by rule: one for so many rows, as the sources have (743 million images in 10 million), but
 # no more than are assigned in minutes; each coarser level has a tenth, while that is at least four.
 ROWS_A_LEAF, MOST_LEAVES, NARROWING, LEAST_NODES = 64, 10_000, 10, 4
-# k-means of rows is fitted on a sample of so many for a leaf, at most.
-FIT_ROWS_A_LEAF = 24
+# k-means of rows is fitted on all up to this many; beyond on a sample of these, or so many a leaf.
+FIT_ROWS, FIT_ROWS_A_LEAF = 65_536, 24
 _ITERATIONS, _RESAMPLINGS = 8, 2
 
 
@@ -157,7 +157,7 @@ def balanced(
     """
     counts = levels_for(n, levels)
     generator = np.random.default_rng([seed, n])
-    limit = max(FIT_ROWS_A_LEAF * counts[-1], 1)
+    limit = max(FIT_ROWS, FIT_ROWS_A_LEAF * counts[-1])
     some = np.arange(n) if n <= limit else np.sort(generator.choice(n, limit, replace=False))
     leaves, above = cluster_tree(read(some), counts, seed=seed, threads=threads)
     leaf = np.empty(n, dtype=np.int64)

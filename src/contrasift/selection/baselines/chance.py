@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.arrays import IndexVector, class_codes
-from contrasift.selection.budget import webster_order
+from contrasift.selection.budget import Shares
 from contrasift.selection.gather import ClassRows, positions_by_quota
 
 
@@ -41,5 +41,5 @@ def random_per_class_order(classes: Any, seed: int) -> IndexVector:
         partition.of_class(code)[random_order(int(size), seed, code)]
         for code, size in enumerate(partition.sizes)
     ]
-    turns = positions_by_quota(webster_order(partition.sizes), len(names))
+    turns = positions_by_quota(Shares.of(partition.sizes).webster_order(), len(names))
     return np.concatenate(ranked)[turns]

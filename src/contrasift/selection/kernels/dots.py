@@ -31,6 +31,8 @@ _ACCUMULATORS = 4
 # Adding 1.5·2⁵² to |x| < 2⁵¹ leaves x, rounded to the nearest integer, in the low bits of the sum.
 _ROUNDER = 1.5 * 2.0**52
 _CACHE_LINE = 64  # bytes
+_ASKED_AHEAD = 2048  # bytes of rows that a pass over a matrix asks for before it wants them
+_SCATTERED_AHEAD = 8  # rows, where they lie anywhere
 _FRACTION_BITS = 50
 _SUM_BITS = 62
 # A row costs about 10 ns: smaller inputs are done before a thread has started.
@@ -43,6 +45,11 @@ Result = TypeVar("Result")
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile with numba, without the interpreter lock, kept on disk where that is possible."""
     return compiled_with(function, nogil=True, error_model="numpy")
+
+
+def compiled_bare(function: Callable[..., Any]) -> Any:
+    """`compiled` for a function that makes no array: counting references costs more than a dot."""
+    return compiled_with(function, nogil=True, error_model="numpy", _nrt=False)
 
 
 def compiled_with(function: Callable[..., Any], **options: Any) -> Any:
@@ -92,37 +99,44 @@ def _load_wide(builder: ir.IRBuilder, pointer: Any, index: Any, element: Any, la
     return builder.fpext(loaded, wide) if isinstance(element, ir.FloatType) else loaded
 
 
-def _emit_dot(builder: ir.IRBuilder, left: Any, left_type: Any, right: Any, right_type: Any,
-              length: Any) -> Any:  # fmt: skip
-    """Code for Σ_i left[i]·right[i] in the one order that every kernel shares."""
+def _emit_sums(builder: ir.IRBuilder, length: Any, number: int,
+               terms: Callable[[Any, int], list[Any]]) -> list[Any]:  # fmt: skip
+    """Code for Σ_i terms(i), `number` sums at once, in the one order that every kernel shares."""
     size = length.type
     double = ir.DoubleType()
     vector = ir.VectorType(double, LANES)
     zero = ir.Constant(vector, [0.0] * LANES)
-    sums = [cgutils.alloca_once(builder, vector) for _ in range(_ACCUMULATORS)]
-    for place in sums:
+    sums = [
+        [cgutils.alloca_once(builder, vector) for _ in range(number)] for _ in range(_ACCUMULATORS)
+    ]
+    tails = [cgutils.alloca_once(builder, double) for _ in range(number)]
+    for place in [place for places in sums for place in places]:
         builder.store(zero, place)
-    tail = cgutils.alloca_once(builder, double)
-    builder.store(ir.Constant(double, 0.0), tail)
+    for place in tails:
+        builder.store(ir.Constant(double, 0.0), place)
 
-    def add_product(index: Any, place: Any, lanes: int) -> None:
-        a = _load_wide(builder, left, index, left_type, lanes)
-        b = _load_wide(builder, right, index, right_type, lanes)
+    def add_terms(index: Any, places: list[Any], lanes: int) -> None:
         kind = vector if lanes > 1 else double
-        builder.store(builder.fadd(builder.load(place, typ=kind), builder.fmul(a, b)), place)
+        for term, place in zip(terms(index, lanes), places, strict=True):
+            builder.store(builder.fadd(builder.load(place, typ=kind), term), place)
 
     step = LANES * _ACCUMULATORS
     whole = builder.and_(length, ir.Constant(size, -step))
     eights = builder.and_(length, ir.Constant(size, -LANES))
     with _loop(builder, ir.Constant(size, 0), whole, step) as (index, _):
-        for number, place in enumerate(sums):
-            add_product(builder.add(index, ir.Constant(size, number * LANES)), place, LANES)
+        for turn, places in enumerate(sums):
+            add_terms(builder.add(index, ir.Constant(size, turn * LANES)), places, LANES)
     with _loop(builder, whole, eights, LANES) as (index, _):
-        add_product(index, sums[0], LANES)
+        add_terms(index, sums[0], LANES)
     with _loop(builder, eights, length, 1) as (index, _):
-        add_product(index, tail, 1)
+        add_terms(index, tails, 1)
+    return [_emit_total(builder, [places[i] for places in sums], tails[i]) for i in range(number)]
 
-    parts = [builder.load(place, typ=vector) for place in sums]
+
+def _emit_total(builder: ir.IRBuilder, places: list[Any], tail: Any) -> Any:
+    """Code for the sum of all lanes of four vectors, and of the tail."""
+    double = ir.DoubleType()
+    parts = [builder.load(place, typ=ir.VectorType(double, LANES)) for place in places]
     total = builder.fadd(builder.fadd(parts[0], parts[1]), builder.fadd(parts[2], parts[3]))
     lanes = [
         builder.extract_element(total, ir.Constant(ir.IntType(32), lane)) for lane in range(LANES)
@@ -131,6 +145,17 @@ def _emit_dot(builder: ir.IRBuilder, left: Any, left_type: Any, right: Any, righ
         half = len(lanes) // 2
         lanes = [builder.fadd(lanes[i], lanes[i + half]) for i in range(half)]
     return builder.fadd(lanes[0], builder.load(tail, typ=double))
+
+
+def _emit_dot(builder: ir.IRBuilder, left: Any, left_type: Any, right: Any, right_type: Any,
+              length: Any) -> Any:  # fmt: skip
+    """Code for Σ_i left[i]·right[i]."""
+
+    def product(index: Any, lanes: int) -> list[Any]:
+        a = _load_wide(builder, left, index, left_type, lanes)
+        return [builder.fmul(a, _load_wide(builder, right, index, right_type, lanes))]
+
+    return _emit_sums(builder, length, 1, product)[0]
 
 
 def _row_pointer(context: Any, builder: ir.IRBuilder, kind: Any, value: Any, row: Any) -> Any:
@@ -153,6 +178,56 @@ def _row_dot(typingctx: Any, rows: Any, row: Any, vector: Any) -> Any:
         return _emit_dot(builder, pointer, element, other.data, ir.DoubleType(), length)
 
     return types.float64(rows, types.intp, vector), codegen
+
+
+def _row_dots(typingctx: Any, rows: Any, row: Any, left: Any, right: Any) -> Any:
+    """⟨rows[row], left⟩ and ⟨rows[row], right⟩, each as `row_dot` has it, the row read once."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer, length = _row_pointer(
+            context, builder, signature.args[0], arguments[0], arguments[1]
+        )
+        element = context.get_data_type(signature.args[0].dtype)
+        others = [
+            context.make_array(kind)(context, builder, value).data
+            for kind, value in zip(signature.args[2:], arguments[2:], strict=True)
+        ]
+
+        def products(index: Any, lanes: int) -> list[Any]:
+            a = _load_wide(builder, pointer, index, element, lanes)
+            wide = [_load_wide(builder, b, index, ir.DoubleType(), lanes) for b in others]
+            return [builder.fmul(a, b) for b in wide]
+
+        sums = _emit_sums(builder, length, 2, products)
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    return types.UniTuple(types.float64, 2)(rows, types.intp, left, right), codegen
+
+
+def _step_dots(typingctx: Any, now: Any, starts: Any, start: Any, units: Any, side: Any) -> Any:
+    """⟨Δ, units[side]⟩ and ‖Δ‖² of Δ = now − starts[start], all float64, summed as `row_dot` sums."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds = signature.args
+        array = context.make_array(kinds[0])(context, builder, arguments[0])
+        pointers = [array.data]
+        for i in (1, 3):
+            pointer, length = _row_pointer(
+                context, builder, kinds[i], arguments[i], arguments[i + 1]
+            )
+            pointers.append(pointer)
+
+        def products(index: Any, lanes: int) -> list[Any]:
+            double = ir.DoubleType()
+            a, b, v = (_load_wide(builder, each, index, double, lanes) for each in pointers)
+            step = builder.fsub(a, b)
+            return [builder.fmul(step, v), builder.fmul(step, step)]
+
+        sums = _emit_sums(builder, length, 2, products)
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    pair = types.UniTuple(types.float64, 2)
+    return pair(now, starts, types.intp, units, types.intp), codegen
 
 
 def _row_square(typingctx: Any, rows: Any, row: Any) -> Any:
@@ -260,8 +335,10 @@ def _prefetch_row(typingctx: Any, rows: Any, row: Any) -> Any:
 
 
 row_dot: Any = intrinsic(inspect.unwrap(_row_dot))
+row_dots: Any = intrinsic(inspect.unwrap(_row_dots))
 row_square: Any = intrinsic(inspect.unwrap(_row_square))
 vector_dot: Any = intrinsic(inspect.unwrap(_vector_dot))
+step_dots: Any = intrinsic(inspect.unwrap(_step_dots))
 add_row: Any = intrinsic(inspect.unwrap(_add_row))
 prefetch_row: Any = intrinsic(inspect.unwrap(_prefetch_row))
 
@@ -273,24 +350,36 @@ def dot(left, right):
 
 
 @compiled
+def rows_ahead(values):
+    """How many rows ahead of itself a pass asks for them, so that it waits less for memory."""
+    return max(1, _ASKED_AHEAD // (values.itemsize * max(1, values.shape[1])))
+
+
+@compiled
 def scores_block(values, start, stop, direction, scores):
     """scores[i] = ⟨z_i, direction⟩ for start ≤ i < stop."""
+    ahead = rows_ahead(values)
     for i in range(start, stop):
+        prefetch_row(values, min(i + ahead, stop - 1))
         scores[i] = row_dot(values, i, direction)
 
 
 @compiled
 def squares_block(values, start, stop, squares):
     """squares[i] = ‖z_i‖² for start ≤ i < stop."""
+    ahead = rows_ahead(values)
     for i in range(start, stop):
+        prefetch_row(values, min(i + ahead, stop - 1))
         squares[i] = row_square(values, i)
 
 
 @compiled
 def largest_square_block(values, start, stop):
     """Largest ‖z_i‖² over start ≤ i < stop."""
+    ahead = rows_ahead(values)
     largest = 0.0
     for i in range(start, stop):
+        prefetch_row(values, min(i + ahead, stop - 1))
         largest = max(largest, row_square(values, i))
     return largest
 
@@ -306,10 +395,25 @@ def peak_bits_block(bits, start, stop):
 
 
 @compiled
+def squares_and_peak_block(values, bits, start, stop, squares):
+    """`squares_block` and `peak_bits_block` of the same rows, which are read once."""
+    ahead = rows_ahead(values)
+    peak = np.uint32(0)
+    for i in range(start, stop):
+        prefetch_row(values, min(i + ahead, stop - 1))
+        squares[i] = row_square(values, i)
+        for j in range(bits.shape[1]):
+            peak = max(peak, np.uint32(bits[i, j] & np.uint32(0x7FFFFFFF)))
+    return peak
+
+
+@compiled
 def sum_block(values, start, stop, scale):
     """Σ round(z_i · scale) over start ≤ i < stop, int64 [d]."""
+    ahead = rows_ahead(values)
     sums = np.zeros(values.shape[1], np.int64)
     for i in range(start, stop):
+        prefetch_row(values, min(i + ahead, stop - 1))
         add_row(values, i, scale, sums)
     return sums
 
@@ -319,6 +423,7 @@ def sum_rows_block(values, rows, start, stop, scale):
     """Σ round(z_{rows[i]} · scale) over start ≤ i < stop, int64 [d]."""
     sums = np.zeros(values.shape[1], np.int64)
     for i in range(start, stop):
+        prefetch_row(values, rows[min(i + _SCATTERED_AHEAD, stop - 1)])
         add_row(values, rows[i], scale, sums)
     return sums
 

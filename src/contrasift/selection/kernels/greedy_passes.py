@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from contrasift.selection.kernels.dots import compiled, row_dot
+from contrasift.selection.kernels.dots import (
+    compiled,
+    prefetch_row,
+    row_dots,
+    rows_ahead,
+)
 from contrasift.selection.kernels.greedy_steps import (
     FAR,
     FAR_WIDE,
@@ -20,12 +25,14 @@ from contrasift.selection.kernels.greedy_steps import (
 
 # What ρ may lose as a float32, several times over.
 _ROUNDED_UP = 1.0 + 2.0**-20
+_AHEAD = 8  # rows that are asked for before they are wanted
 
 
 @compiled
 def gather_block(values, rows, start, stop, out):
     """out[i] = values[rows[i]] for start ≤ i < stop."""
     for i in range(start, stop):
+        prefetch_row(values, rows[min(i + _AHEAD, stop - 1)])
         for j in range(values.shape[1]):
             out[i, j] = values[rows[i], j]
 
@@ -63,13 +70,15 @@ def refresh_block(
     best_row = -1
     count = 0
     total = 0.0
+    ahead = rows_ahead(values)
     for i in range(start, stop):
+        prefetch_row(values, min(i + ahead, stop - 1))
         if not open_rows[i]:
             gains[i] = -np.inf
             continue
         square = squares[i]
-        gain = row_dot(values, i, weight) - redundancy * square
-        along = row_dot(values, i, direction)
+        score, along = row_dots(values, i, weight, direction)
+        gain = score - redundancy * square
         gains[i] = gain
         alpha[i] = along
         across = np.sqrt(max(0.0, square - along * along) + SPREAD_ERROR * square)

@@ -13,9 +13,12 @@ from contrasift.selection.kernels import dots
 from contrasift.selection.kernels.dots import (
     add_row,
     compiled,
+    compiled_bare,
     prefetch_row,
     row_dot,
+    row_dots,
     row_square,
+    step_dots,
     vector_dot,
 )
 
@@ -84,6 +87,9 @@ class Levels(NamedTuple):
     limit: np.ndarray  # see `bound_of_others`
     reference: np.ndarray  # M₀ of each limit
     direction: np.ndarray  # v of limit 0, v of all other limits
+    near: np.ndarray  # room for bounds of one level's rows: now,
+    far: np.ndarray  # when M has moved on,
+    spread: np.ndarray  # and their ρ
 
 
 # Of a limit: what no other row's gain exceeds at the corners of 0 ≤ a ≤ a*, 0 ≤ p ≤ p*.
@@ -102,7 +108,7 @@ def unit(vector: np.ndarray) -> np.ndarray:
     return vector / norm if norm > 0 else vector.copy()
 
 
-@compiled
+@compiled_bare
 def update_weight(setting, state):
     """M as a float, and T − 2λM, exactly as `objectives` computes them."""
     shrink = 1.0 / setting.scale  # a power of two: the same as dividing by it
@@ -111,7 +117,7 @@ def update_weight(setting, state):
         state.weight[j] = setting.total[j] - (2.0 * setting.redundancy) * state.selected[j]
 
 
-@compiled
+@compiled_bare
 def take(rows, row, name, setting, state, position):
     """Add a row to the selection, noting its gain."""
     gain = row_dot(rows, row, state.weight) - setting.redundancy * row_square(rows, row)
@@ -129,64 +135,75 @@ def take_all(rows, chosen, setting, state):
         take(rows, chosen[i], chosen[i], setting, state, i)
 
 
-@compiled
-def displaced(reference, direction, state, moved):
-    """How far M has moved since M₀: along v, and across it."""
-    for j in range(moved.size):
-        moved[j] = state.selected[j] - reference[j]
-    along = vector_dot(moved, direction)
-    for j in range(moved.size):
-        moved[j] -= along * direction[j]
-    return along, np.sqrt(vector_dot(moved, moved)) * (1.0 + 1e-9)
+@compiled_bare
+def displaced(starts, start, side, state, levels):
+    """How far M has moved since starts[start]: along a direction of the levels, and across it."""
+    along, square = step_dots(state.selected, starts, start, levels.direction, side)
+    across = np.sqrt(max(0.0, square - along * along) + SPREAD_ERROR * square)
+    return along, across * (1.0 + 1e-9)
 
 
-@compiled
-def bound_of_others(limit, reference, direction, setting, state, moved):
+@compiled_bare
+def bound_of_others(outside, setting, state, levels):
     """Upper bound of the gains of all rows behind a limit, M having moved by Δ since.
 
     Each row's bound is linear in a and p, how far M moved along v and across it. So the largest is
     convex, and below what lies between its values at the corners of a rectangle.
     """
-    if limit[NEAR] == -np.inf:
+    limit = levels.limit
+    near = limit[outside, NEAR]
+    if near == -np.inf:
         return -np.inf
-    along, across = displaced(reference, direction, state, moved)
-    if not 0.0 <= along <= limit[HORIZON]:  # Cauchy–Schwarz for all of Δ
+    along, across = displaced(levels.reference, outside, min(outside, 1), state, levels)
+    horizon, width = limit[outside, HORIZON], limit[outside, WIDTH]
+    reach = 2.0 * setting.redundancy
+    if not 0.0 <= along <= horizon:  # Cauchy–Schwarz for all of Δ
         length = np.sqrt(along * along + across * across) * (1.0 + 1e-9)
-        return limit[NEAR] + 2.0 * setting.redundancy * setting.norm * length
-    ahead = along / limit[HORIZON] if limit[HORIZON] > 0.0 else 0.0
-    aside = min(1.0, across / limit[WIDTH]) if limit[WIDTH] > 0.0 else 0.0
-    narrow = limit[NEAR] + ahead * (limit[FAR] - limit[NEAR])
-    wide = limit[NEAR_WIDE] + ahead * (limit[FAR_WIDE] - limit[NEAR_WIDE])
-    beyond = max(0.0, across - limit[WIDTH])
-    return narrow + aside * (wide - narrow) + 2.0 * setting.redundancy * limit[SPREAD] * beyond
+        return near + reach * setting.norm * length
+    ahead = along / horizon if horizon > 0.0 else 0.0
+    aside = min(1.0, across / width) if width > 0.0 else 0.0
+    narrow = near + ahead * (limit[outside, FAR] - near)
+    near_wide = limit[outside, NEAR_WIDE]
+    wide = near_wide + ahead * (limit[outside, FAR_WIDE] - near_wide)
+    beyond = max(0.0, across - width)
+    return narrow + aside * (wide - narrow) + reach * limit[outside, SPREAD] * beyond
 
 
-@compiled
-def first_doubtful(best, level, setting, state, levels, moved):
+@compiled_bare
+def first_doubtful(best, level, setting, state, levels):
     """The innermost limit, at or outside a level, that a gain is not surely above; -1: none."""
     for outside in range(level, -1, -1):
-        direction = levels.direction[min(outside, 1)]
-        bound = bound_of_others(
-            levels.limit[outside], levels.reference[outside], direction, setting, state, moved
-        )
+        bound = bound_of_others(outside, setting, state, levels)
         if not best > bound + setting.slack:
             return outside
     return -1
 
 
-@compiled
-def refresh_level(level, window, setting, state, levels):
-    """Exact gains of a level's rows, those used up left out; the best and its row (-1: none)."""
+@compiled_bare
+def refresh_level(level, aimed, window, setting, state, levels):
+    """Exact gains of a level's rows, those used up left out; the best and its row (-1: none).
+
+    If v was aimed anew, α and ρ too, while a row is at hand; their mean ρ is the last result.
+    """
     best = -np.inf
     best_row = -1
     left = 0
+    total = 0.0
     count = levels.count[level]
     for i in range(count):
         row = levels.index[level, i]
         prefetch_row(window.rows, levels.index[level, min(i + _AHEAD, count - 1)])
         if not window.alive[row]:
             continue
-        gain = row_dot(window.rows, row, state.weight) - setting.redundancy * window.squares[row]
+        square = window.squares[row]
+        if aimed:
+            score, alpha = row_dots(window.rows, row, state.weight, levels.direction[1])
+            window.alpha[row] = alpha
+            window.spread[row] = np.sqrt(max(0.0, square - alpha * alpha) + SPREAD_ERROR * square)
+            total += window.spread[row]
+        else:
+            score = row_dot(window.rows, row, state.weight)
+        gain = score - setting.redundancy * square
         levels.index[level, left] = row
         levels.exact[level, left] = gain
         left += 1
@@ -195,10 +212,10 @@ def refresh_level(level, window, setting, state, levels):
             best = gain
             best_row = row
     levels.count[level] = left
-    return best, best_row
+    return best, best_row, total / max(1, left)
 
 
-@compiled
+@compiled_bare
 def use_up(window, row):
     """Move a group of equal rows on to its next, or close it."""
     following = -1
@@ -210,7 +227,7 @@ def use_up(window, row):
         window.alive[row] = False
 
 
-@compiled
+@compiled_bare
 def learn(level, best, best_row, window, setting, state, levels):
     """A first guess, from exact gains, of how deep candidates lie and how far M will move."""
     count = levels.count[level]
@@ -223,22 +240,36 @@ def learn(level, best, best_row, window, setting, state, levels):
     return capacity
 
 
-@compiled
+@compiled_bare
+def foresee(level, along, across, horizon, width, window, setting, levels):
+    """Bounds of a level's rows now, and when M has moved on; the largest of the latter."""
+    reach = 2.0 * setting.redundancy
+    far_top = -np.inf
+    for i in range(levels.count[level]):
+        row = levels.index[level, i]
+        spread = window.spread[row]
+        slope = reach * window.alpha[row]
+        near = levels.exact[level, i] - along * slope + reach * across * spread
+        if not window.alive[row]:
+            near, spread = -np.inf, 0.0
+        far = near - horizon * slope
+        far_wide = far + reach * width * spread
+        levels.near[i], levels.far[i], levels.spread[i] = near, far, spread
+        far_top = max(far_top, far_wide)
+    return far_top
+
+
+@compiled_bare
 def build_level(level, best, at, along, across, most, window, setting, state, levels):
     """Choose the candidates among a level's rows, and bound the others; False if too many.
 
     Bounds hold for M as in `at`; gains are known from when it was elsewhere, by `along` and `across`.
     """
     count = levels.count[level]
-    reach = 2.0 * setting.redundancy
     horizon = 1.5 * max(0.0, state.advance[level])
     width = 1.5 * state.across[level]
-    far_top = -np.inf
-    for i in range(count):
-        row = levels.index[level, i]
-        if window.alive[row]:
-            later = levels.exact[level, i] - reach * (along + horizon) * window.alpha[row]
-            far_top = max(far_top, later + reach * (across + width) * window.spread[row])
+    aside = 2.0 * setting.redundancy * width
+    far_top = foresee(level, along, across, horizon, width, window, setting, levels)
     limit = levels.limit[level + 1]
     chosen = 0
     for attempt in range(MOST_ATTEMPTS):
@@ -248,17 +279,11 @@ def build_level(level, best, at, along, across, most, window, setting, state, le
         most_near = most_far = near_wide = most_wide = widest = -np.inf
         too_many = False
         for i in range(count):
-            row = levels.index[level, i]
-            if not window.alive[row]:
-                continue
-            spread = window.spread[row]
-            slope = reach * window.alpha[row]
-            near = levels.exact[level, i] - along * slope + reach * across * spread
-            far = near - horizon * slope
-            far_wide = far + reach * width * spread
+            near, far, spread = levels.near[i], levels.far[i], levels.spread[i]
+            far_wide = far + aside * spread
             if near >= near_floor or far_wide >= far_floor:
                 if chosen < most:
-                    levels.index[level + 1, chosen] = row
+                    levels.index[level + 1, chosen] = levels.index[level, i]
                     chosen += 1
                     continue
                 too_many = True
@@ -267,7 +292,7 @@ def build_level(level, best, at, along, across, most, window, setting, state, le
                     break
             most_near = max(most_near, near)
             most_far = max(most_far, far)
-            near_wide = max(near_wide, near + reach * width * spread)
+            near_wide = max(near_wide, near + aside * spread)
             most_wide = max(most_wide, far_wide)
             widest = max(widest, spread)
         limit[NEAR], limit[FAR] = most_near, most_far
@@ -285,31 +310,16 @@ def build_level(level, best, at, along, across, most, window, setting, state, le
     return True
 
 
-@compiled
-def aim(window, direction, selected, anchor):
-    """Turn v to where M has moved since the anchor, and measure the rows along it."""
-    moved = np.empty(selected.size)
-    for j in range(moved.size):
-        moved[j] = selected[j] - anchor[j]
+@compiled_bare
+def aim(direction, selected, anchor):
+    """Turn v to where M has moved since the anchor, which becomes M."""
+    for j in range(direction.size):
+        anchor[j] = selected[j] - anchor[j]
+    length = np.sqrt(vector_dot(anchor, anchor))
+    for j in range(direction.size):
+        if length > 0.0:
+            direction[j] = anchor[j] / length
         anchor[j] = selected[j]
-    length = np.sqrt(vector_dot(moved, moved))
-    if length > 0.0:
-        for j in range(moved.size):
-            direction[j] = moved[j] / length
-    return measure(window, direction)
-
-
-@compiled
-def measure(window, direction):
-    """α and ρ of every row of a window; returns the mean ρ."""
-    total = 0.0
-    for i in range(window.alpha.size):
-        alpha = row_dot(window.rows, i, direction)
-        window.alpha[i] = alpha
-        square = window.squares[i]
-        window.spread[i] = np.sqrt(max(0.0, square - alpha * alpha) + SPREAD_ERROR * square)
-        total += window.spread[i]
-    return total / max(1, window.alpha.size)
 
 
 @compiled
@@ -326,6 +336,9 @@ def empty_levels(n, limit, reference, direction):
         np.empty((LEVELS + 1, LIMIT)),
         np.empty((LEVELS + 1, d)),
         np.empty((2, d)),
+        np.empty(n),
+        np.empty(n),
+        np.empty(n),
     )
     for i in range(n):
         levels.index[0, i] = i
@@ -337,12 +350,12 @@ def empty_levels(n, limit, reference, direction):
     return levels
 
 
-@compiled
-def look(level, best, typical, position, window, setting, state, levels, moved):
+@compiled_bare
+def look(level, best, typical, position, window, setting, state, levels):
     """Build the level below from bounds alone, if they are good enough."""
     if best == -np.inf or position <= levels.looked_at[level] or state.depth[level] < 0.0:
         return False
-    along, across = displaced(levels.known_at[level], levels.direction[1], state, moved)
+    along, across = displaced(levels.known_at, level, 1, state, levels)
     loose = 2.0 * setting.redundancy * typical * across
     if loose > LOOSEST * state.depth[level]:
         return False
@@ -360,38 +373,44 @@ def run_window(window, setting, state, limit, reference, direction, position, pa
     rows are taken already; how many gains may be computed. Returns how many rows are taken now, the
     number of exact gains, and whether rows outside may be better.
     """
-    n, d = window.rows.shape
     update_weight(setting, state)
-    levels = empty_levels(n, limit, reference, direction)
-    anchor = state.selected.copy()
-    moved = np.empty(d)
-    typical = measure(window, direction)
+    levels = empty_levels(window.rows.shape[0], limit, reference, direction)
+    return step(window, setting, state, levels, state.selected.copy(), position, patience)
+
+
+@compiled_bare
+def step(window, setting, state, levels, anchor, position, patience):
+    """`run_window`, all room for it made."""
+    d = anchor.size
+    typical = 0.0
     evaluations = 0
     work = 0.0
     refreshes = wasted = 0
-    next_aim = 1
+    next_aim = 0
     taken_at = np.int64(-1)
     level = np.int64(0)  # a literal would compile every callee twice
     while position < state.order.size and evaluations < patience:
-        if level == 0:
-            if refreshes == next_aim:
-                typical = aim(window, levels.direction[1], state.selected, anchor)
-                next_aim = min(2 * refreshes, refreshes + 8)
-            refreshes += 1
-        best, best_row = refresh_level(level, window, setting, state, levels)
+        aimed = level == 0 and refreshes == next_aim
+        if aimed:
+            if refreshes > 0:  # at first v is as it was given
+                aim(levels.direction[1], state.selected, anchor)
+            next_aim = max(1, min(2 * refreshes, refreshes + 8))
+        refreshes += level == 0
+        best, best_row, spread = refresh_level(level, aimed, window, setting, state, levels)
+        typical = spread if aimed else typical
         evaluations += levels.count[level]
         work += levels.count[level]
-        doubtful = first_doubtful(best, level, setting, state, levels, moved)
+        doubtful = first_doubtful(best, level, setting, state, levels)
         if doubtful == 0:
             return position, evaluations, True
         if doubtful > 0:  # look again at the level that the doubtful rows belong to
             level = doubtful - 1
-            along, across = displaced(levels.reference[doubtful], levels.direction[1], state, moved)
+            along, across = displaced(levels.reference, doubtful, 1, state, levels)
             if along != 0.0 or across != 0.0:
                 state.advance[level] = along
                 state.across[level] = across
             count = levels.count[level]
-            if look(level, best, typical, position, window, setting, state, levels, moved):
+            if look(level, best, typical, position, window, setting, state, levels):
                 cost = _GLANCE * count
             else:
                 cost = 1.0 * count

@@ -108,6 +108,21 @@ def squared_norms(values: Rows, threads: int | None = None) -> Float64[np.ndarra
     return squares
 
 
+def squares_and_peak(
+    values: Rows, threads: int | None = None
+) -> tuple[Float64[np.ndarray, " n"], np.floating]:
+    """‖z_i‖² of every row, and the largest |entry| (not finite if any is not), in one pass."""
+    rows = dots.embedding_rows(values)
+    bits = rows.view(np.uint32)
+    squares = np.empty(rows.shape[0])
+    peaks = dots.map_blocks(
+        lambda start, stop: dots.squares_and_peak_block(rows, bits, start, stop, squares),
+        rows.shape[0],
+        threads,
+    )
+    return squares, np.uint32(max((int(peak) for peak in peaks), default=0)).view(np.float32)
+
+
 def largest_norm(values: Rows, threads: int | None = None) -> float:
     """Largest ‖z_i‖; 0 of no rows."""
     rows = dots.embedding_rows(values)

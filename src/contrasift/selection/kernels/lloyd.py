@@ -7,7 +7,7 @@ from scipy.sparse import csr_matrix
 
 from contrasift.selection.kernels.nearest_rows import nearest_rows
 
-_ROUNDS = 8
+_ROUNDS, _TRIES = 8, 4
 
 
 def lloyd(
@@ -38,8 +38,8 @@ def spread_start(
 ) -> np.ndarray:
     """Rows to begin with: drawn by their squared distance to those before, in at most 8 rounds.
 
-    k-means++ (Arthur and Vassilvitskii 2007), of up to 8 centroids exactly; of more, whole rounds are
-    drawn at once, as k-means|| does it (Bahmani et al. 2012), so that it costs one step of Lloyd's.
+    k-means++ (Arthur and Vassilvitskii 2007), for up to 8 centroids the best of four draws each; of more,
+    whole rounds are drawn at once, as k-means|| does it (Bahmani et al. 2012): one step of Lloyd's.
 
     Args:
         points: float32 [n, d].
@@ -54,12 +54,19 @@ def spread_start(
     generator = np.random.default_rng(seed)
     chosen, gaps = np.empty(0, dtype=np.int64), np.full(n, np.inf)
     for size in np.diff(np.linspace(0, count, min(count, _ROUNDS) + 1).round().astype(int)):
-        new = _drawn(gaps, chosen, int(size), generator)
-        starts = np.ascontiguousarray(points[new])
-        near = starts[nearest_rows(points, starts, 1, threads=threads)[:, 0]]
-        gaps = np.minimum(gaps, np.square(points - near, dtype=np.float64).sum(axis=1))
-        chosen = np.append(chosen, new)
+        drawn = [
+            _drawn(gaps, chosen, int(size), generator) for _ in range(_TRIES if size == 1 else 1)
+        ]
+        left = [np.minimum(gaps, _gaps_to(points, points[new], threads)) for new in drawn]
+        best = min(range(len(drawn)), key=lambda turn: float(left[turn].sum()))
+        chosen, gaps = np.append(chosen, drawn[best]), left[best]
     return np.ascontiguousarray(points[np.sort(chosen)])
+
+
+def _gaps_to(points: np.ndarray, starts: np.ndarray, threads: int | None) -> np.ndarray:
+    """Squared distance of every point to the nearest start, float64."""
+    near = starts[nearest_rows(points, starts, 1, threads=threads)[:, 0]]
+    return np.square(points - near, dtype=np.float64).sum(axis=1)
 
 
 def _drawn(

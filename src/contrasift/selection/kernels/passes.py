@@ -13,7 +13,20 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from contrasift.selection.kernels import dots, linear_form
-from contrasift.selection.kernels.dots import add_row, compiled, row_dot, row_square
+from contrasift.selection.kernels.dots import (
+    add_row,
+    compiled,
+    prefetch_row,
+    row_dot,
+    row_square,
+    rows_ahead,
+)
+
+# Rows whose scores say where the score of a rank lies, within so many standard deviations; worth it
+# where the set has so many times more.
+_SAMPLE_ROWS = 16_384
+_WORTH_A_SAMPLE = 4
+_DEVIATIONS = 5.0
 
 
 class TopRows(NamedTuple):
@@ -88,9 +101,11 @@ class HeldRows:
         self.threads = threads
         self.n: int = self.rows.shape[0]
         self.width: int = self.rows.shape[1]
-        self._scale = dots.fixed_point_scale(self.rows, threads)
+        squares, peak = linear_form.squares_and_peak(self.rows, threads)
+        self._scale = dots.scale_of_peak(peak, self.n) if self.rows.size else 1.0
+        self._squares = squares
+        self._squares.flags.writeable = False
         self._total: np.ndarray | None = None
-        self._squares: np.ndarray | None = None
 
     @property
     def scale(self) -> float:
@@ -123,9 +138,6 @@ class HeldRows:
 
     def squares(self) -> np.ndarray:
         """See `Passes`."""
-        if self._squares is None:
-            self._squares = linear_form.squared_norms(self.rows, self.threads)
-            self._squares.flags.writeable = False
         return self._squares
 
     def scores(self, direction: np.ndarray) -> np.ndarray:
@@ -134,24 +146,55 @@ class HeldRows:
 
     def best(self, direction: np.ndarray, free: np.ndarray, places: int) -> TopRows:
         """See `Passes`."""
-        scores = self.scores(direction)
-        all_free = bool(free.all())
-        candidates = scores if all_free else scores[free]
-        rank = candidates.size - places
-        theta = float(np.partition(candidates, rank)[rank])
-        missing = places - int(np.count_nonzero(candidates > theta))
-        ties = np.flatnonzero(scores == theta)
-        if not all_free:
-            ties = ties[free[ties]]
-        last_tie = int(ties[missing - 1])
-        parts = dots.map_blocks(
-            lambda start, stop: sum_chosen_block(
-                self.rows, scores, free, start, stop, theta, last_tie, self.scale
+        low, high = self._bracket(direction, free, places)
+        blocks = dots.map_blocks(
+            lambda start, stop: split_block(
+                self.rows, start, stop, direction, free, low, high, self.scale
             ),
             self.n,
             self.threads,
         )
-        return TopRows(dots.add_exactly(parts, self.width), theta, last_tie)
+        sums, above, rows, scores = (list(parts) for parts in zip(*blocks, strict=True))
+        missing = places - sum(above)
+        between, keys = np.concatenate(rows), np.concatenate(scores)
+        if not 0 < missing <= between.size:  # the sample was off
+            return self._best_of_all(direction, free, places)
+        theta = float(np.partition(keys, keys.size - missing)[keys.size - missing])
+        missing -= int(np.count_nonzero(keys > theta))
+        last_tie = int(between[keys == theta][missing - 1])
+        taken = between[(keys > theta) | ((keys == theta) & (between <= last_tie))]
+        total = dots.add_exactly(sums, self.width) + self.fixed_sum(taken)
+        return TopRows(total, theta, last_tie)
+
+    def _bracket(self, direction: np.ndarray, free: np.ndarray, places: int) -> tuple[float, float]:
+        """Scores between which θ lies, by a sample, almost surely."""
+        step = self.n // _SAMPLE_ROWS
+        if step < _WORTH_A_SAMPLE:
+            return -np.inf, np.inf
+        sample = np.arange(step // 2, self.n, step)
+        sample = sample[free[sample]]
+        if not sample.size:
+            return -np.inf, np.inf
+        scores = np.sort(linear_form.scores(self.rows[sample], direction, 1))
+        share = places / max(1, int(np.count_nonzero(free)))
+        off = _DEVIATIONS * np.sqrt(share * (1.0 - share) * sample.size) + _DEVIATIONS
+        rank = (1.0 - share) * sample.size
+        low, high = int(np.floor(rank - off)), int(np.ceil(rank + off))
+        return (
+            float(scores[low]) if low >= 0 else -np.inf,
+            float(scores[high]) if high < sample.size else np.inf,
+        )
+
+    def _best_of_all(self, direction: np.ndarray, free: np.ndarray, places: int) -> TopRows:
+        """`best`, whatever the sample says."""
+        free_rows = np.flatnonzero(free)
+        scores = self.scores(direction)[free_rows]
+        rank = scores.size - places
+        theta = float(np.partition(scores, rank)[rank])
+        missing = places - int(np.count_nonzero(scores > theta))
+        last_tie = int(free_rows[scores == theta][missing - 1])
+        taken = free_rows[(scores > theta) | ((scores == theta) & (free_rows <= last_tie))]
+        return TopRows(self.fixed_sum(taken), theta, last_tie)
 
     def replay(self, order: np.ndarray, total: np.ndarray, redundancy: float) -> np.ndarray:
         """See `Passes`."""
@@ -160,13 +203,29 @@ class HeldRows:
 
 
 @compiled
-def sum_chosen_block(values, scores, free, start, stop, theta, last_tie, scale):
-    """Fixed-point sum of the free rows above θ, or at θ and not beyond the last tie taken."""
+def split_block(values, start, stop, direction, free, low, high, scale):
+    """Free rows by their score: the sum of those above `high`, how many; those from `low` to `high`.
+
+    A row is summed while it is at hand: 1 pass over the rows, where sorting first takes 2.
+    """
     sums = np.zeros(values.shape[1], np.int64)
+    rows = np.empty(stop - start, np.int64)
+    scores = np.empty(stop - start)
+    above = between = 0
+    ahead = rows_ahead(values)
     for i in range(start, stop):
-        if free[i] and (scores[i] > theta or (scores[i] == theta and i <= last_tie)):
+        prefetch_row(values, min(i + ahead, stop - 1))
+        if not free[i]:
+            continue
+        score = row_dot(values, i, direction)
+        if score > high:
             add_row(values, i, scale, sums)
-    return sums
+            above += 1
+        elif score >= low:
+            rows[between] = i
+            scores[between] = score
+            between += 1
+    return sums, above, rows[:between].copy(), scores[:between].copy()
 
 
 @compiled
@@ -180,6 +239,7 @@ def replay_block(values, order, before, scale, total, redundancy):
         for j in range(d):
             weight[j] = total[j] - 2.0 * redundancy * (fixed[j] / scale)
         row = order[i]
+        prefetch_row(values, order[min(i + 1, order.size - 1)])
         gains[i] = row_dot(values, row, weight) - redundancy * row_square(values, row)
         add_row(values, row, scale, fixed)
     return gains

@@ -19,6 +19,10 @@ near it when M has moved by a*) carry the next many steps: as long as the best c
 is above the bound of all others, it is the best of all. Candidates have candidates of their own, so
 that the work of a step is a few dozen dot products and a few bounds, however many rows there are.
 
+Threads divide the passes over all rows and the choice of candidates. The steps of a window are taken by
+one: each needs the one before, and is over before a thread has woken. So a second thread cannot halve
+the whole.
+
 Nothing is approximate. Bounds carry an allowance for rounding, and only decide where to look; the
 row that is taken has the largest gain as the kernels of `objectives` compute it, bit for bit. Rows that
 equal each other are taken as one with several places, so that they do not hold each other up.

@@ -1,0 +1,501 @@
+"""Remedies at the command line, of runs and of folders of results, followed (the kind of fault 13).
+
+A case is a command that fails, words of its remedy, and the commands that do as it says. Where a
+remedy names a whole command, that command is read from the message and done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from contrasift.cli import app
+
+TINY = "--architecture narrow:0.125 --epochs 1 --proxy-epochs 1 --views 1 --batch-size 16"
+PROXY = "--encoder run/training/proxy/encoder.safetensors --views 1"
+KMEANS = "--classes kmeans --n-classes 3 --restarts 1"
+
+
+def call(command: str) -> tuple[int, str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shutil.get_terminal_size", lambda *_: os.terminal_size((400, 50)))
+        done = CliRunner().invoke(app, shlex.split(command), terminal_width=400)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, " ".join(done.output.split())
+
+
+def must(command: str) -> None:
+    code, said = call(command)
+    assert code == 0, f"{command}: {said}"
+
+
+def images(n: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (
+        rng.integers(0, 200, (3, 8, 8))[np.arange(n) % 3] + rng.integers(0, 40, (n, 8, 8))
+    ).astype(np.uint8)
+
+
+def rows(n: int = 12, d: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(n, d))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """`run`, finished up to its selection; `begun`, embedded alone; `more`, an extension of `run`."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        np.savez("old.npz", images=images(60), labels=np.arange(60) % 3)
+        np.save("new.npy", images(20, 1))
+        must(f"embed old.npz {TINY} --out run")
+        shutil.copytree("run", "begun")
+        must(f"classes run {KMEANS}")
+        must("select run --fraction 0.5")
+        must("extend run new.npy --out more")
+        np.save("z.npy", rows())
+        must("select z.npy --fraction 0.5 --classes none --out chosen")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(home: Path) -> None:
+    shutil.copytree(home, ".", dirs_exist_ok=True)
+    np.savez("other.npz", images=images(60, 9), labels=np.arange(60) % 3)
+    Path("full").mkdir()
+    Path("full/note.txt").write_text("somebody's")
+    Path("pairs.tsv").write_text(
+        "query\tpositive\n" + "".join(f"{n}\t{n + 1}\n" for n in range(11))
+    )
+
+
+def moved() -> None:
+    Path("old.npz").rename("elsewhere.npz")
+
+
+def changed() -> None:
+    np.savez("old.npz", images=images(60, 5), labels=np.arange(60) % 3)
+
+
+def other_embedding() -> None:
+    must("embed old.npz --views 2 --out run --update")
+
+
+def colours() -> None:
+    np.save("colours.npy", np.repeat(images(20)[..., None], 3, axis=3))
+
+
+def grey() -> None:
+    np.save("grey.npy", images(20))
+
+
+def mine(words: str = "--policy all --per-query 2") -> str:
+    return f"mine z.npy --positives some.tsv {words} --out mined"
+
+
+def mined() -> None:
+    some()
+    must(mine())
+
+
+def some() -> None:
+    text = "query\tpositive\n" + "".join(f"{n}\t{(n + 1) % 12}\n" for n in range(12))
+    Path("some.tsv").write_text(text)
+
+
+def bad_rows() -> None:
+    values = rows()
+    values[3] = np.nan
+    np.save("bad.npy", values)
+
+
+def foreign_classes() -> None:
+    Path("taken").mkdir()
+    pq.write_table(
+        pa.table({"index": np.arange(12), "latent_class": [0, 1] * 6}), "taken/classes.parquet"
+    )
+
+
+def sampled() -> None:
+    path = Path("run/selection.json")
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps(facts | {"optimizer": "auto"}))
+
+
+def by_coverage() -> None:
+    must("select run --objective coverage-centre --fraction 0.5 --update")
+
+
+def texts() -> None:
+    lines = "".join(f"a{n % 5} b{n % 3} word,{'xy'[n % 2]}\n" for n in range(40))
+    Path("t.csv").write_text("body,label\n" + lines)
+    Path("few.csv").write_text("text,label\n" + lines + "a b,rare\n")
+
+
+def spread(words: str) -> str:
+    return f"text {words} --epochs 1 --dim 4 --projection-dim 4 --min-count 1 --batch-size 8"
+
+
+def nothing() -> None:
+    """Nothing has to be there."""
+
+
+# Name: what is prepared, the command that fails, words of its remedy, the commands that follow it.
+CASES: dict[str, tuple[Callable[[], Any], str, str, list[str]]] = {
+    "a command by its name": (nothing, "selct z.npy", "contrasift select", ["select --help"]),
+    "bounds of a run alone": (
+        nothing,
+        "bounds run --classes 3",
+        "A run brings its own classes",
+        ["bounds --classes 3"],
+    ),
+    "a place of one's own for a run": (
+        nothing,
+        f"embed old.npz {TINY} --out full",
+        "another --out",
+        [f"embed old.npz {TINY} --out free"],
+    ),
+    "the options of a run": (
+        nothing,
+        "embed old.npz --views 2 --out run",
+        "--update",
+        ["embed old.npz --views 2 --out run --update"],
+    ),
+    "a method of classes": (
+        nothing,
+        "classes begun --classes kmean",
+        "kmeans",
+        [f"classes begun {KMEANS}"],
+    ),
+    "dynamics of a pool": (
+        nothing,
+        "dynamics old.npz",
+        "--out DIR",
+        ["dynamics old.npz --out d --epochs 1 --seeds 1 --architecture narrow:0.125"],
+    ),
+    "a place for an extension": (
+        nothing,
+        "extend run new.npy --out full",
+        "another --out",
+        ["extend run new.npy --out free"],
+    ),
+    "what a run's selection takes": (
+        nothing,
+        "select run --threads 1 --fraction 0.5",
+        "add --out",
+        ["select run --threads 1 --fraction 0.5 --classes none --out free"],
+    ),
+    "classes of a folder": (
+        lambda: (Path("e").mkdir(), np.save("e/z.npy", rows())),
+        "classes e",
+        "contrasift classes e --out FOLDER",
+        ["classes e --classes none --out c"],
+    ),
+    "filtering by a selection": (
+        lambda: must(f"classes begun {KMEANS}"),
+        "filter new.npy --run begun --out f.parquet",
+        "contrasift select begun",
+        ["select begun --fraction 0.5", "filter new.npy --run begun --out f.parquet"],
+    ),
+    "new examples without a rule": (
+        by_coverage,
+        "extend run new.npy --out m",
+        "--reselect",
+        ["extend run new.npy --out m --reselect"],
+    ),
+    "an export once more": (
+        lambda: Path("x.txt").write_text(""),
+        "export run --to ids --out x.txt",
+        "another --out, or delete it",
+        ["export run --to ids --out y.txt"],
+    ),
+    "ids of bare embeddings": (
+        nothing,
+        "export chosen --to ids --out x.txt",
+        "Export its indices",
+        ["export chosen --to indices --out x.npy"],
+    ),
+    "an export of a selection": (
+        lambda: must(f"classes begun {KMEANS}"),
+        "export begun --to ids --out x.txt",
+        "contrasift select begun --fraction 0.2",
+        ["select begun --fraction 0.2", "export begun --to ids --out x.txt"],
+    ),
+    "a folder for an export": (
+        nothing,
+        "export run --to webdataset --out z.npy",
+        "another --out",
+        ["export run --to webdataset --out x"],
+    ),
+    "an empty folder for an export": (
+        nothing,
+        "export run --to webdataset --out full",
+        "another --out, or delete it",
+        ["export run --to webdataset --out x"],
+    ),
+    "what was mined": (
+        some,
+        "export chosen --to triplet --out x.jsonl",
+        "contrasift mine QUERIES CORPUS",
+        [mine(), "export mined --to triplet --out x.jsonl"],
+    ),
+    "what was mined, elsewhere": (
+        lambda: (mined(), Path("x.jsonl").write_text("")),
+        "export mined --to triplet --out x.jsonl",
+        "another --out, or delete it",
+        ["export mined --to triplet --out y.jsonl"],
+    ),
+    "mined with texts": (
+        lambda: (mined(), Path("t.txt").write_text("a\n" * 12)),
+        "export mined --to triplet --texts --out x.jsonl",
+        "--update",
+        [
+            mine("--policy all --per-query 2 --query-texts t.txt --update"),
+            "export mined --to triplet --texts --out x.jsonl",
+        ],
+    ),
+    "mined otherwise": (
+        mined,
+        mine("--policy all --per-query 3"),
+        "--update",
+        [mine("--policy all --per-query 3 --update")],
+    ),
+    "mined by a loose policy": (
+        some,
+        mine("--policy above(1)"),
+        "Loosen the policy",
+        [mine("--policy all --per-query 1"), mine("--policy above(0) --allow-fewer --update")],
+    ),
+    "pairs by row": (
+        lambda: np.save("long.npy", rows(20)),
+        "mine z.npy long.npy --positives rows --policy all --out m",
+        "a file of pairs",
+        ["mine z.npy long.npy --positives pairs12.npy --policy all --out m"],
+    ),
+    "rows of the source": (
+        lambda: (
+            np.save("y.npy", rows()),
+            must("select y.npy --fraction 0.5 --classes none --out s"),
+            np.save("y.npy", rows() * 2),
+        ),
+        "export s --to rows --out x.parquet",
+        "Select again",
+        [
+            "select y.npy --fraction 0.5 --classes none --out s --update",
+            "export s --to indices --out x.npy",
+        ],
+    ),
+    "rows without tables": (
+        nothing,
+        "export chosen --to rows --out x.parquet",
+        "indices",
+        ["export chosen --to indices --out x.npy"],
+    ),
+    "an extension of what is there": (
+        nothing,
+        "extend begun new.npy --out m",
+        "contrasift classes begun",
+        [f"classes begun {KMEANS}", "select begun --fraction 0.5", "extend begun new.npy --out m"],
+    ),
+    "a finished extension": (
+        lambda: forget("more", "classes"),
+        "extend more new.npy --out m",
+        "the same command goes on",
+        ["extend run new.npy --out more", "extend more new.npy --out m"],
+    ),
+    "a pool that moved": (
+        moved,
+        f"classes begun {KMEANS}",
+        "--pool PLACE",
+        ["plan run --pool elsewhere.npz"],
+    ),
+    "a pool that changed": (
+        changed,
+        "train run --subset selected",
+        "contrasift extend run NEWPOOL --out DIR",
+        ["extend run new.npy --out m"],
+    ),
+    "a stage of the pool as it is": (
+        nothing,
+        "select begun --fraction 0.5",
+        "contrasift classes begun",
+        [f"classes begun {KMEANS}", "select begun --fraction 0.5"],
+    ),
+    "a subset of a batch": (
+        nothing,
+        "train run --subset 0.1",
+        "--batch-size 5",
+        ["train run --subset 0.1 --batch-size 5 --update"],
+    ),
+    "a share of the ranking": (
+        nothing,
+        "train run --subset 20.0",
+        "0.2",
+        ["train run --subset 0.7"],
+    ),
+    "classes that somebody made": (
+        foreign_classes,
+        "select z.npy --fraction 0.5 --out taken",
+        "--classes taken/classes.parquet",
+        ["select z.npy --fraction 0.5 --classes taken/classes.parquet --out taken"],
+    ),
+    "classes found otherwise": (
+        lambda: must(f"classes z.npy {KMEANS} --out c"),
+        "classes z.npy --classes kmeans --n-classes 2 --out c",
+        "--update",
+        ["classes z.npy --classes kmeans --n-classes 2 --out c --update"],
+    ),
+    "classes of bad rows": (
+        bad_rows,
+        f"classes bad.npy {KMEANS} --out c",
+        "--skip-bad",
+        [f"classes bad.npy {KMEANS} --skip-bad --out c"],
+    ),
+    "a folder and no file": (
+        nothing,
+        "select z.npy --fraction 0.5 --out z.npy",
+        "another --out",
+        ["select z.npy --fraction 0.5 --classes none --out free"],
+    ),
+    "a folder of one's own": (
+        nothing,
+        "select z.npy --fraction 0.5 --out run",
+        "leave --out away to select within the run",
+        ["select run --fraction 0.5"],
+    ),
+    "threads of a cluster": (
+        nothing,
+        "select z.npy --fraction 0.5 --engine ray --threads 1 --out o",
+        "Ray's workers",
+        ["select z.npy --fraction 0.5 --classes none --threads 1 --out o"],
+    ),
+    "ranks that were sampled": (
+        sampled,
+        "select run --optimizer greedy --fraction 0.5 --update",
+        "leave --optimizer at auto",
+        ["select run"],
+    ),
+    "a report of a selection": (
+        nothing,
+        "report full",
+        "contrasift select EMBEDDINGS --fraction 0.2 --out FOLDER",
+        ["select z.npy --fraction 0.2 --classes none --out f", "report f"],
+    ),
+    "bounds of a trained encoder": (
+        lambda: shutil.rmtree("run/training"),
+        "bounds run",
+        "contrasift train run",
+        ["train run --subset selected"],
+    ),
+    "negatives of a trained encoder": (
+        nothing,
+        "negatives run --arm full-seed0 --queries 10 --negatives 10",
+        "contrasift train run --subset full",
+        ["train run --subset full", "negatives run --arm full-seed0 --queries 9 --negatives 9"],
+    ),
+    "selections of one pool": (
+        lambda: (np.save("y.npy", rows(9)), must("select y.npy --budget 4 --classes none --out y")),
+        "compare-selections chosen y",
+        "same embeddings",
+        [
+            "select z.npy --budget 4 --classes none --out x",
+            "compare-selections chosen x",
+        ],
+    ),
+    "a folder with a selection": (
+        nothing,
+        "compare-selections chosen full",
+        "contrasift select",
+        ["select z.npy --budget 4 --classes none --out x", "compare-selections chosen x"],
+    ),
+    "runs that are embedded": (
+        lambda: (shutil.copytree("run", "r2"), forget("r2", "embed")),
+        "compare run r2",
+        "contrasift embed",
+        ["embed old.npz --out r2", "compare run r2"],
+    ),
+    "runs of one pool": (
+        lambda: must(f"embed other.npz {PROXY} --out r2"),
+        "compare run r2",
+        "Embed the same pool in both",
+        [f"embed old.npz {PROXY} --out r3", "compare run r3"],
+    ),
+    "runs of the same examples": (
+        lambda: must(f"embed old.npz {PROXY} --limit 30 --out r2"),
+        "compare run r2",
+        "same --limit",
+        [f"embed old.npz {PROXY} --out r3", "compare run r3"],
+    ),
+    "ranks to plot": (
+        nothing,
+        "compare begun run --plot p.html",
+        "contrasift select",
+        [
+            f"classes begun {KMEANS}",
+            "select begun --fraction 0.5",
+            "compare begun run --plot p.html",
+        ],
+    ),
+    "accuracy of a run": (
+        nothing,
+        "plan chosen --accuracy",
+        "--fractions",
+        ["select z.npy --fractions 0.2,0.5 --classes none --out f"],
+    ),
+    "a column of texts": (
+        texts,
+        spread("t.csv --out t"),
+        "--text-column",
+        [spread("t.csv --text-column body --out t")],
+    ),
+    "texts made otherwise": (
+        lambda: (texts(), must(spread("t.csv --text-column body --out t"))),
+        spread("t.csv --text-column body --seed 1 --out t"),
+        "another --out",
+        [spread("t.csv --text-column body --seed 1 --out t1")],
+    ),
+    "labels for the bounds": (
+        texts,
+        spread("t.csv --text-column body --label-column none --bounds 4 --out t"),
+        "--label-column",
+        [spread("t.csv --text-column body --bounds 4 --out t")],
+    ),
+    "no rare labels": (
+        texts,
+        spread("few.csv --bounds 4 --out t"),
+        "--least 20",
+        [spread("few.csv --bounds 4 --least 20 --out t")],
+    ),
+}
+
+
+def forget(run: str, stage: str) -> None:
+    path = Path(run, "stages.json")
+    known = json.loads(path.read_text())
+    del known[stage]
+    path.write_text(json.dumps(known))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_remedy_that_is_followed_works(name):
+    prepare, wrong, words, right = CASES[name]
+    np.save("pairs12.npy", np.stack([np.arange(12), np.arange(12) + 1], 1))
+    prepare()
+    code, said = call(wrong)
+    assert code in (1, 2), said
+    remedy = said.partition(" try ")[2]
+    assert words in remedy, said
+    for command in right:
+        must(command)
