@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contrasift.cli.bounds import _numbers
 from contrasift.errors import ContrasiftError, DataError, visible
 from contrasift.pools import open_pool
 from contrasift.store.inputs import (
     load_classes_file,
     load_few_labels_file,
     load_indices_file,
+    load_numbers_file,
     load_weights_file,
     read_scores,
 )
@@ -65,7 +65,7 @@ READERS = {
     "recipe.yaml": ("pool:\n  limit: 3", read_recipe_mapping),
     "subset.csv": ("index,selected\n0,true\n2,true", load_subset_file),
     "subset.txt": ("0\n2", load_subset_file),
-    "priors.txt": ("0.5, 0.5\n1", _numbers),
+    "priors.txt": ("0.5, 0.5\n1", load_numbers_file),
     "synsets.txt": ("cat\tn02084071\ndog\tn02084072", wordnet),
     "names.txt": ("cat\ndog", names),
     "texts.txt": ("one text\nanother text", texts),

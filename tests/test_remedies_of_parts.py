@@ -451,6 +451,7 @@ DESCRIBED = {"sha256": "0" * 64, "normalised": "mean"}
 
 def renamed_table() -> None:
     """A table that was written as `t.lance` and lost its ending."""
+    pytest.importorskip("lance")
     with pytest.raises(DataError) as caught:  # as far as the ending goes
         Path("t").rename("t.lance")
         open_embeddings("t.lance")

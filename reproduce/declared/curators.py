@@ -9,6 +9,7 @@ from typing import Any
 
 from reproduce.declared.declaring import Claim, Experiment
 from reproduce.declared.selection import (
+    FOREIGN_POOLS,
     FRACTIONS,
     FULL,
     GRAPH,
@@ -123,10 +124,7 @@ CURATORS_GLYPHS = Experiment(
         "fraction": FRACTIONS,
         "method": METHODS,
     },
-    by_pool={
-        "glyphs": {"mixture.foreign_pool": "fashion-mnist"},
-        "digits": {"mixture.foreign_pool": "digits"},
-    },
+    by_pool=FOREIGN_POOLS,
     arms=ARMS,
     reference="random",
     claims=_CLAIMS,

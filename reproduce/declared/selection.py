@@ -360,6 +360,19 @@ EVERY_OBJECTIVE = Experiment(
     reference="random",
 )
 
+# Whose images are junk in a pool.
+FOREIGN_POOLS = {
+    pool: {"mixture.foreign_pool": foreign}
+    for pool, foreign in {
+        "fashion-mnist": "mnist5k",
+        "glyphs": "fashion-mnist",
+        "digits": "digits",
+        "cifar10": "cifar100",
+        "cifar100": "cifar10",
+        "stl10": "cifar100",
+        "tiny-imagenet": "cifar100",
+    }.items()
+}
 UNCURATED = Experiment(
     name="uncurated",
     title="Pools that nobody has cleaned",
@@ -372,18 +385,7 @@ UNCURATED = Experiment(
             "long-tailed": {"mixture.long_tail": 20.0, "mixture.foreign_pool": ""},
         }
     },
-    by_pool={
-        pool: {"mixture.foreign_pool": foreign}
-        for pool, foreign in {
-            "fashion-mnist": "mnist5k",
-            "glyphs": "fashion-mnist",
-            "digits": "digits",
-            "cifar10": "cifar100",
-            "cifar100": "cifar10",
-            "stl10": "cifar100",
-            "tiny-imagenet": "cifar100",
-        }.items()
-    },
+    by_pool=FOREIGN_POOLS,
     arms={
         "random": RANDOM,
         "random among what has a label": {"arm.kept": "labelled"},

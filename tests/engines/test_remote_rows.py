@@ -57,7 +57,8 @@ def test_a_task_reads_its_own_rows_and_no_others(rng, tmp_path, monkeypatch):
     monkeypatch.setattr(solving, "in_tasks", in_turn)
     rows = open_embeddings("memory://rows/values.npy", remote_rows=True)
     engine = RayEngine(Cluster(2, 0, 1 << 40, 0.0, None), tmp_path / "out", task_rows=20)
-    there = select(rows, classes, fraction=0.3, normalize="rows", engine=engine)
+    # Copies are looked for in parts of their own, through all rows.
+    there = select(rows, classes, fraction=0.3, normalize="rows", engine=engine, copies="keep")
     here = select(values, classes, fraction=0.3)
     copied = select(rows.values, classes, fraction=0.3)  # in this process: all of it is read
     for other in (there, copied):
@@ -74,7 +75,7 @@ def test_the_same_selection_without_a_copy(stored, cluster, tmp_path, options):
     web.asked.clear()
     # Classes of 20 rows: tasks of their own, or, relaxed, spread over parts of 7 rows.
     engine = RayEngine(cluster, tmp_path / "out", task_rows=20, spread_rows=10, part_rows=7)
-    options = {"fraction": 0.3, "normalize": "rows", **options}
+    options = {"fraction": 0.3, "normalize": "rows", "copies": "keep", **options}
     there = select(rows, classes, engine=engine, **options)
     here = select(values, classes, **options)
     np.testing.assert_array_equal(there.ranking, here.ranking)
