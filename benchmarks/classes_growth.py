@@ -1,8 +1,8 @@
 """How the time of finding classes grows with the rows: a table, its exponent, and a plot.
 
     python benchmarks/bench_classes.py --graph-only --json stages.json
-    python benchmarks/classes_growth.py --stages stages.json
-    python benchmarks/classes_growth.py --whole 10000000x64
+    PYTHONPATH=. python benchmarks/classes_growth.py --stages stages.json
+    PYTHONPATH=. python benchmarks/classes_growth.py --whole 10000000x64
 
 `--stages` takes the steps that the benchmark measured in memory. `--whole` writes rows into a file and
 measures `contrasift classes FILE` as a user calls it: reading, whitening, copies, neighbours,
