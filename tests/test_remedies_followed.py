@@ -18,7 +18,6 @@ import torch
 
 import contrasift as cs
 from contrasift import negatives
-from contrasift.errors import ContrasiftError
 from contrasift.inference.stream import Sifter
 from contrasift.matrices import open_embeddings
 from contrasift.options import TrainOptions
@@ -35,6 +34,7 @@ from contrasift.store.subsets import load_subset_file
 from contrasift.text.words import build_vocabulary
 from contrasift.theory.urns import urn_from_counts, urn_from_priors
 from contrasift.training.batches import EpochBatches
+from remedy_cases import cases_by_name, check_remedy
 
 N = 12
 HALF = {"fraction": 0.5}
@@ -505,24 +505,18 @@ def a_picture(name: str) -> bool:
     return True
 
 
-CASES = {
-    f"{kind}: {name}": case
-    for kind, cases in {
+CASES = cases_by_name(
+    {
         "select": SELECT,
         "classes": CLASSES,
         "files": FILES,
         "losses": LOSSES,
         "theory": THEORY,
         "pools": POOLS,
-    }.items()
-    for name, case in cases.items()
-}
+    }
+)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_remedy_that_is_followed_works(name):
-    wrong, words, right = CASES[name]
-    with pytest.raises(ContrasiftError) as caught:
-        wrong()
-    assert words in caught.value.remedy
-    right()
+    check_remedy(CASES[name])

@@ -26,7 +26,7 @@ from contrasift.class_names import plain_names
 from contrasift.classes.given import check_known
 from contrasift.classes.neighbours import check_memory
 from contrasift.classes.zero_shot import zero_shot_classes
-from contrasift.errors import ContrasiftError, DataError
+from contrasift.errors import DataError
 from contrasift.ids import as_ids, check_unique, uid_halves
 from contrasift.matrices import open_embeddings
 from contrasift.matrices.skipping import leave_out_bad
@@ -49,6 +49,7 @@ from contrasift.theory import bounds, coupon
 from contrasift.theory.guarantees import subset_class
 from contrasift.theory.urns import urn_from_counts, urn_from_priors
 from contrasift.training.sampler import SelectedSampler
+from remedy_cases import cases_by_name, check_remedy
 
 N = 12
 HALF = {"fraction": 0.5}
@@ -906,9 +907,8 @@ def tar_in_memory() -> str:
     return "memory://some/*.tar"
 
 
-CASES = {
-    f"{kind}: {name}": case
-    for kind, cases in {
+CASES = cases_by_name(
+    {
         "classes": CLASSES,
         "selecting": SELECTING,
         "ids": IDS,
@@ -917,16 +917,10 @@ CASES = {
         "WordNet": WORDNET,
         "theory": THEORY,
         "pools": POOLS,
-    }.items()
-    for name, case in cases.items()
-}
+    }
+)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_remedy_that_is_followed_works(name):
-    wrong, words, right = CASES[name]
-    with pytest.raises(ContrasiftError) as caught:
-        wrong()
-    assert caught.value.remedy
-    assert words in caught.value.remedy
-    right()
+    check_remedy(CASES[name])
