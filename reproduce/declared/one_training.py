@@ -30,6 +30,18 @@ def within(
     }
 
 
+def anew(proxy_epochs: int, epochs: int, fraction: float) -> dict[str, Any]:
+    """A short proxy, and a new training on its selection with the steps of so many epochs."""
+    return {
+        **GRAPH,
+        **_VIEWS,
+        "embed.proxy_epochs": proxy_epochs,
+        "train.epochs": epochs,
+        "select.fraction": fraction,
+        "compare.match": "steps",
+    }
+
+
 def _full(epochs: int) -> dict[str, Any]:
     return {**FULL, "train.epochs": epochs}
 
@@ -45,6 +57,13 @@ EXPLORED = Experiment(
         "SAS .6 after 5 of 13": within(13, 5, 0.6),
         "random .4 after 5 of 13": within(13, 5, 0.4) | RANDOM,
         "SAS .4 after 5 of 13, cosine throughout": within(13, 5, 0.4, hold=False),
+        "SAS .2 after 5 of 15": within(15, 5, 0.2),
+        "random .2 after 5 of 15": within(15, 5, 0.2) | RANDOM,
+        "SAS's last .2 after 5 of 15": within(15, 5, 0.2) | {"arm.kept": "last"},
+        "full pool, 14 epochs": _full(14),
+        "SAS .2 by 5 epochs, 8 afresh": anew(5, 8, 0.2),
+        "SAS .4 by 5 epochs, 8 afresh": anew(5, 8, 0.4),
+        "SAS .2 by 3 epochs, 10 afresh": anew(3, 10, 0.2),
         "SAS .4 after 3 of 13": within(13, 3, 0.4),
         "SAS .4 after 7 of 13": within(13, 7, 0.4),
         "SAS .2 after 5 of 13, a quarter mixed in": within(13, 5, 0.2, mix=0.25),
@@ -75,6 +94,7 @@ ONE_TRAINING = Experiment(
         "SAS .2 within": within(13, 5, 0.2),
         "random .2 within": within(13, 5, 0.2) | RANDOM,
         "SAS's last .4 within": within(13, 5, 0.4) | {"arm.kept": "last"},
+        "SAS .2 by a proxy of 5 epochs": anew(5, 8, 0.2),
         "SAS .4 by a finished proxy, 13 epochs": {
             **GRAPH,
             "train.epochs": 13,

@@ -177,8 +177,16 @@ _AS_MOCO = {
 }
 _RANDOM, _SAS, _FULL = "random per class", "SAS, graph", "full pool"
 _POOLS = ("glyphs", "glyphs, half junk", "half near-duplicates", "long-tailed")
-# Those that are run; the experiment declares more.
-_CURATED = {"SAS": _SAS, "`semantic-dedup`": "de-duplicated"}
+_CURATED = {
+    "SAS": _SAS,
+    "SAS, `--allocate density-quota`": f"{_SAS}, density-quota",
+    "random, `--allocate density-quota`": "random per graph class, density-quota",
+    "random within true classes": "random per class",
+    "`balanced`": "balanced",
+    "`hard-removal`": "hard-removal",
+    "`easy-removal`": "easy-removal",
+    "`semantic-dedup`": "de-duplicated",
+}
 
 
 def _goal(fraction: str, method: str, less: str = "random") -> Place:
