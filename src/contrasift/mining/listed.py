@@ -8,17 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.errors import UsageError
 from contrasift.mining.draws import POLICY, hashed
 from contrasift.mining.pairs import CorpusPairs
 from contrasift.mining.ranking import mark_copies
 from contrasift.negatives.policies import Candidates, Policy
 from contrasift.negatives.ranks import band_counts
-
-_HOW_TO_GET = {
-    "latent_classes": "Find them: latent_classes='auto', or give a file of them",
-    "labels": "Give the corpus's with labels=",
-}
 
 
 @dataclass(frozen=True)
@@ -108,12 +102,7 @@ class RankedCandidates(Candidates):
         if part == "examples":
             return self._copies()
         codes = getattr(self.known, part)
-        if codes is None:
-            raise UsageError(
-                f"{part.replace('_', ' ')} of the corpus for the policy {policy}",
-                "none",
-                _HOW_TO_GET[part],
-            )
+        assert codes is not None  # `mine` has seen that the policy has all that it compares
         return self.known.of_own_class(codes, self.numbers, self.rows)
 
     def _copies(self) -> np.ndarray:

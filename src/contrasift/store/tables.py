@@ -174,7 +174,7 @@ def read_latent_classes(path: Path, index: np.ndarray) -> np.ndarray:
         raise DataError(
             f"{path} to name the classes of the {index.size} embedded examples",
             f"a table of {table['index'].size} others",
-            "Run `contrasift classes` again",
+            f"Delete {path} and run `contrasift classes` again",
         )
     return plain_names(table["latent_class"], f"classes in {path}")
 
