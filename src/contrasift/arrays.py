@@ -231,7 +231,7 @@ def unit_rows(values: np.ndarray, first_row: int = 0) -> np.ndarray:
         raise DataError(
             "rows that can be scaled to length one",
             f"{zero.size} row(s) of zeros, the first of them row {first_row + zero[0]}",
-            "Leave these examples out, or pass `normalize='none'` if the rows are mean views",
+            "Leave these examples out",
         )
     return scaled
 

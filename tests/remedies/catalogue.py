@@ -172,7 +172,8 @@ def said_by_function(name: str, call: ast.Call, module: str, scope: ast.AST) -> 
                 for one in handed_on(node.value, own[0], call)
                 for text in said(one, module, scope)
             ]
-    return texts
+    # Where one way is not known, the others are not known apart from it.
+    return ["…"] if "…" in texts else texts
 
 
 def handed_on(node: ast.AST, function: Functions, call: ast.Call) -> list[ast.expr]:

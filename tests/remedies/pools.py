@@ -121,12 +121,12 @@ LABELS = {
         "Go without it (labels='none'), or name a file",
         lambda: go_without(no_text()),
     ),
-    "a column of every shard": (
-        lambda: cs.open_pool(lacking_labels(), holdout=0),
+    "a column that is damaged": (
+        lambda: cs.open_pool(damaged_labels(), holdout=0),
         "Go without it (labels='none'), or name a file",
         lambda: (
-            cs.open_pool(lacking_labels(), labels="none", holdout=0),
-            cs.open_pool(lacking_labels(), labels=written("a\nb\n" * 3, "l.txt"), holdout=0),
+            cs.open_pool(damaged_labels(), labels="none", holdout=0),
+            cs.open_pool(damaged_labels(), labels=written("a\nb\n" * 6, "l.txt"), holdout=0),
         ),
     ),
     "labels that cannot be read": (
@@ -149,11 +149,15 @@ LABELS = {
 }
 
 
-def lacking_labels() -> str:
-    """Two shards, the second of which lost its column of labels on the way."""
-    table("u/a.parquet", image=[picture()] * 3, label=[0, 1, 0])
-    table("u/b.parquet", image=[picture()] * 3)
-    return "u/*.parquet"
+def damaged_labels() -> Path:
+    """A table whose images are whole, and whose column of labels is not."""
+    path = table("p.parquet", image=[picture()] * 12, label=[0, 1] * 6)
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    begin = chunk.dictionary_page_offset or chunk.data_page_offset
+    content = bytearray(path.read_bytes())
+    content[begin : begin + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    path.write_bytes(content)
+    return path
 
 
 FOLDERS = {
@@ -381,9 +385,11 @@ TEXTS = {
         lambda: of_a_data_set(text_column="body"),
     ),
     "labels of texts": (
-        lambda: open_texts(written("a b\n" * 12), labels=written("\n".join(IDS), "l.txt")),
+        lambda: open_texts(written("a b\n" * 12), labels=str(written("\n".join(IDS), "l.txt"))),
         "the columns id and label",
-        lambda: open_texts("f.txt", labels=written("id,label\n0,a\n1,b\n", "l.txt"), holdout=0),
+        lambda: open_texts(
+            "f.txt", labels=str(written("id,label\n0,a\n1,b\n", "l.txt")), holdout=0
+        ),
     ),
 }
 

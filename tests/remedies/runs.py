@@ -6,6 +6,7 @@ remedy names a whole command, that command is read from the message and done.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import shutil
@@ -139,8 +140,6 @@ def in_utf8() -> None:
 
 
 ENCODER = "training/proxy/encoder.safetensors"
-SHORT = f"{TINY} {KMEANS} --seeds 1 --against ''"
-LONGER = SHORT.replace("--epochs 1 ", "--epochs 2 ")
 DYNAMICS = "--epochs 1 --seeds 1 --architecture narrow:0.125"
 
 
@@ -156,6 +155,22 @@ def full() -> None:
 
 
 FULL = full
+
+
+def run_begun() -> None:
+    """A run of a pool that is named, as far as its first stage."""
+    begun = []
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(IndexError):
+        patch.setattr("contrasift.pipeline.full.run_all", lambda run: begun.append(run) or [][0])
+        call("run old.npz --out r")
+    assert begun[0].options.pool.pool == "old.npz"
+
+
+def cut_short() -> None:
+    """A study whose only training has begun."""
+    call(f"dynamics old.npz --out d {DYNAMICS}")
+    for stage in ("dynamics", "dynamics seed0"):
+        forget("d", stage)
 
 
 def reproduced() -> None:
@@ -558,7 +573,7 @@ COMMANDS: dict[
         nothing,
         "run --out r",
         "contrasift run letters, or see `contrasift datasets`",
-        ["datasets", f"run old.npz {SHORT} --fraction 0.5 --out r"],
+        ["datasets", run_begun],
     ),
     "the papers' tables": (
         nothing,
@@ -678,24 +693,8 @@ COMMANDS: dict[
         "Make room, then repeat the command",
         ["plan run"],
     ),
-    "classes on the way": (
-        nothing,
-        f"run old.npz {LONGER} --fraction 0.5 --select-after 1 --negatives ~same_latent_class --out r",
-        "Leave --select-after away, or compare labels: same_class",
-        [
-            f"run old.npz {SHORT} --fraction 0.5 --negatives ~same_latent_class --out r2",
-            f"run old.npz {LONGER} --fraction 0.5"
-            " --select-after 1 --negatives ~same_class --out r3",
-        ],
-    ),
-    "a lower learning rate of a run": (
-        nothing,
-        f"embed old.npz {TINY.replace('--proxy-epochs 1', '--proxy-epochs 3')} --learning-rate 1e30 --out r",
-        "Lower --learning-rate",
-        [f"embed old.npz {TINY} --learning-rate 0.1 --out r --update"],
-    ),
     "dynamics under other options": (
-        lambda: call(f"dynamics old.npz --out d {DYNAMICS}"),
+        cut_short,
         f"dynamics old.npz --out d {DYNAMICS} --learning-rate 0.5",
         "--update",
         [f"dynamics old.npz --out d {DYNAMICS} --learning-rate 0.5 --update"],

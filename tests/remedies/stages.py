@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -13,22 +14,30 @@ import numpy as np
 import pytest
 
 import contrasift as cs
+from contrasift.arrays import HeldColumns
 from contrasift.classes.assign import fit_assigner
 from contrasift.cli.console import print_json
 from contrasift.narration import SilentNarrator
 from contrasift.options import RunOptions
 from contrasift.pipeline.beforehand import check_run
 from contrasift.pipeline.export.chosen import ChosenExamples
+from contrasift.pipeline.full import run_all
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.side_by_side import _result
 from contrasift.pipeline.stages.evaluate import labels_and_test
 from contrasift.pipeline.stages.within import check_switch
 from contrasift.pipeline.stages.zero_shot import zero_shot_of_run
 from contrasift.selection.diagnostics.measures import coverage_of
+from contrasift.selection.gather import ClassRows
 from contrasift.selection.kernels.dots import fixed_point_scale
+from contrasift.selection.memory import estimate_memory, plan_memory
 from contrasift.selection.optimizers.relaxation import relax
+from contrasift.selection.ranking import RankedRows
+from contrasift.selection.task import Solved
 from contrasift.store.arms import Arm
 from contrasift.store.run import RunFolder
+from contrasift.store.shards import ShardFolder
+from contrasift.store.solved_shards import read_solved, write_solved
 from contrasift.training.loading import load_encoder
 from remedies.cases import images, picture, pictures, rows, written
 from remedies.networks import clip_model, saved_clip, small_file
@@ -55,18 +64,27 @@ def assigned(width: int = 3, scale: float = 1.0) -> Any:
     return found.classes_of(rows(4, width) * scale)
 
 
-def limited(limit: int, classes: Any = None, values: Any = None, **given: Any) -> Any:
-    values = rows(200, 300) if values is None else values
-    return cs.select(values, classes, fraction=0.3, memory_limit=limit, **given)
+def planned(sizes: list[int], limit: int, in_place: bool = False) -> Any:
+    values = np.zeros((4000, 1000), np.float32)
+    return plan_memory(values, np.array(sizes), in_place=in_place, limit=limit)
 
 
-def least(**given: Any) -> int:
-    """The smallest limit of memory that a selection takes, in MiB."""
-    for limit in range(1, 400):
-        with contextlib.suppress(cs.UsageError):
-            limited(limit << 20, **given)
-            return limit
-    raise AssertionError
+def too_little() -> int:
+    """A little less than a selection of 4,000 rows in one class needs at least."""
+    need = estimate_memory(4000, 1000, largest_class=4000, buffer_bytes=0, resident_bytes=16 << 20)
+    return need - (2 << 20)
+
+
+def solved(code: int) -> None:
+    """A shard of one class, read as class 1 of a selection."""
+    partition = ClassRows.of(np.array([0, 1] * 6), 2)
+    folder = ShardFolder(Path("shards"), "f")
+    found = Solved(
+        order=np.arange(6), gains=np.zeros(6), budget=3, value=0.1, upper_bound=None,
+        random_value=None, ranked_to=6, first_negative_gain=None, total=np.zeros(3),
+    )  # fmt: skip
+    write_solved(folder, 0, [code], [partition.of_class(code)], [found])
+    read_solved(folder, 0, [1], RankedRows.empty(partition, HeldColumns()), totals=False)
 
 
 SELECTING = {
@@ -104,6 +122,26 @@ SELECTING = {
         "the same encoder and layer",
         lambda: cs.select(rows(), fraction=0.5, objective="target", target=rows(2, 3)),
     ),
+    "a target with a direction": (
+        lambda: cs.select(
+            rows(), fraction=0.5, objective="target", target=np.eye(3)[[0, 1]] * [[0], [1]]
+        ),
+        "Leave these examples out",
+        lambda: cs.select(rows(), fraction=0.5, objective="target", target=np.eye(3)[[1]]),
+    ),
+    "more classes": (
+        lambda: planned([4000], too_little()),
+        "Use more classes, or save the rows as float32 of length one",
+        lambda: (
+            planned([1000] * 4, too_little()),
+            planned([4000], too_little(), in_place=True),
+        ),
+    ),
+    "shards of this selection": (
+        lambda: solved(0),
+        "Remove the folder of shards and repeat",
+        lambda: (shutil.rmtree("shards"), solved(1)),
+    ),
     "a target alone": (
         lambda: cs.select(rows(), fraction=0.5, target=[0, 1]),
         "objective='target' needs no weight",
@@ -130,6 +168,27 @@ def run_of(folder: str = "r", **sections: Any) -> Run:
 def checked(full: bool = False, folder: str = "r", **sections: Any) -> None:
     with little_room() if full else contextlib.nullcontext():
         check_run(run_of(folder, **sections))
+
+
+class PastIt(Exception):
+    """What comes after the checks is begun."""
+
+
+def begun(**sections: Any) -> None:
+    """A run up to where it reads its files, once it is past the checks."""
+
+    def past(*_: Any) -> None:
+        raise PastIt
+
+    usual = {"pool": {"pool": "labelled.npz"}, "select": {"fraction": 0.5}}
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(PastIt):
+        patch.setattr("contrasift.pipeline.full.check_read_run", past)
+        run_all(run_of(**usual | sections))
+        raise AssertionError
+
+
+def policy(words: str) -> dict[str, Any]:
+    return {"negatives": words, "epochs": 2, "batch_size": 4, "architecture": "narrow:0.125"}
 
 
 def switched(n: int = N, **sections: Any) -> None:
@@ -230,6 +289,14 @@ RUNS = {
         lambda: switched(embed={"encoder": "resnet50"}),
         "Leave encoder= away, or train without select_after=",
         lambda: (switched(), switched(switch={}, embed={"encoder": "resnet50"})),
+    ),
+    "classes on the way": (
+        lambda: begun(train=policy("~same_latent_class"), switch={"select_after": 1}),
+        "Leave select_after= away, or compare labels: same_class",
+        lambda: (
+            begun(train=policy("~same_latent_class")),
+            begun(train=policy("~same_class"), switch={"select_after": 1}),
+        ),
     ),
     "a batch of what is left": (
         lambda: switched(select={"fraction": 0.2}),
