@@ -1,8 +1,4 @@
-"""Remedies of the parts below the command line, followed (the kind of fault 13).
-
-A case is what fails, words of its remedy, and the call that does as it says; more are in
-`test_remedies.py` and `test_remedies_followed.py`, and those of runs in `test_remedies_of_runs.py`.
-"""
+"""Remedies of the parts below the command line, followed."""
 
 from __future__ import annotations
 

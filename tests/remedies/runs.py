@@ -1,7 +1,6 @@
-"""Remedies at the command line, of runs and of folders of results, followed (the kind of fault 13).
+"""Remedies at the command line, of runs and of folders of results, followed.
 
-A case is a command that fails, words of its remedy, and the commands that do as it says. Where a
-remedy names a whole command, that command is read from the message and done.
+A case is a command that fails, words of its remedy, and the commands that do as it says.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Remedies of every room, followed: what failed then works (the kind of fault 13).
-
-A case is what fails, words of its remedy, and the call that does as it says. More are in
-`test_remedies.py`, and beside the tests of what they are about.
-"""
+"""Remedies of selecting and of what it is given, followed."""
 
 from __future__ import annotations
 

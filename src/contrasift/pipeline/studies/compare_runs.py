@@ -84,7 +84,7 @@ def read_run(path: Path) -> ComparedRun:
         raise DataError(
             f"a row of {path / f'{matrix}.npy'} for each of {index.size} examples",
             f"{embeddings.shape[0]} rows",
-            f"Delete it, then: {folder.command_of('embed')}",
+            f"Delete {path / f'{matrix}.npy'}, then: {folder.command_of('embed')}",
         )
     classes = ranks = selected = None
     if "classes" in records:
