@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+import tomllib
 from functools import cache
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from typer.main import get_command
 
 from contrasift.cli import app
+from contrasift.errors import _EXTRA_OF
 from remedies import clusters, networks, parts, pools, runs, selecting, stages, storage
 from remedies.cases import cases_by_name, follow
-from remedies.catalogue import Remedy, nodes, remedies
+from remedies.catalogue import ROOT, Remedy, nodes, remedies
 
 # Arguments of other packages, and what stands for a name.
 FOREIGN = {"row_group_size", "dtype", "streaming", "NAME", "resnet50", "b", "K", "labels"}
@@ -65,6 +67,20 @@ def test_every_argument_that_is_advised_exists():
     for where, text in texts():
         for name in re.findall(r"(?<![\w-])([A-Za-z_]\w*)=(?!=)", text):
             assert name in known, (where, text)
+
+
+def test_every_extra_that_is_advised_exists():
+    project = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    named = {extra for _, text in texts() for extra in re.findall(r"contrasift\[(\w+)\]", text)}
+    named |= set(_EXTRA_OF.values())
+    for node in (node for module in nodes().values() for node in module):
+        match node:
+            case ast.Call(
+                func=ast.Name(id="MissingExtraError"), args=[_, ast.Constant(value=extra)]
+            ):
+                named.add(extra)
+    assert named <= project["project"]["optional-dependencies"].keys()
+    assert len(named) > 5
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def given_remedies() -> dict[str, int]:
         for module in nodes().values()
         for node in module
         if isinstance(node, Functions) and node.name != "__init__"
-        if "remedy" in (names := [one.arg for one in node.args.args])
+        if "remedy" in (names := [one.arg for one in (*node.args.args, *node.args.kwonlyargs)])
     }
 
 

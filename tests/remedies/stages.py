@@ -170,6 +170,13 @@ def checked(full: bool = False, folder: str = "r", **sections: Any) -> None:
         check_run(run_of(folder, **sections))
 
 
+def done(fingerprint: str, folder: str = "r", *, update: bool = False) -> None:
+    """A stage without work, under some options."""
+    run = run_of(folder)
+    run.update = update
+    run.do("explore", fingerprint, [], dict)
+
+
 class PastIt(Exception):
     """What comes after the checks is begun."""
 
@@ -297,6 +304,11 @@ RUNS = {
             begun(train=policy("~same_latent_class")),
             begun(train=policy("~same_class"), switch={"select_after": 1}),
         ),
+    ),
+    "a stage under other options": (
+        lambda: (done("a"), done("b")),
+        "Choose another out=, or pass update=True",
+        lambda: (done("b", "other"), done("b", update=True)),
     ),
     "a batch of what is left": (
         lambda: switched(select={"fraction": 0.2}),
