@@ -34,7 +34,7 @@ GROUPS = {
                 "tests/pipeline/test_faults.py", "tests/cli/test_select_by_default.py",
                 "tests/classes/test_inverted.py"),
 }  # fmt: skip
-# Files of more than ten seconds: they are first, so that no worker ends long before the others.
+# Files of more than ten seconds, or how their names begin: they are first, so that no worker ends long before the others.
 LONG = [
     *(file for files in GROUPS.values() for file in files),
     "tests/training/test_several_devices.py",
@@ -42,6 +42,7 @@ LONG = [
     "tests/pipeline/test_exporting.py", "tests/pipeline/test_clustering.py",
     "tests/training/test_methods.py", "tests/training/test_choosing.py",
     "tests/training/test_switching.py", "tests/training/test_selected_sampler.py",
+    "tests/test_remedies", "tests/test_untouched.py", "tests/pipeline/test_earlier_version.py",
 ]  # fmt: skip
 
 

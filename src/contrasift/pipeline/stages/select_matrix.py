@@ -114,7 +114,8 @@ def select_from_matrix(
     fingerprint = _fingerprint(options, words, inputs)
     same = [fingerprint]
     if options.optimizer == "auto":  # what greedy did is what auto wants, and was the default
-        same.append(_fingerprint(exact := as_greedy(options), _words(exact, beside), inputs))
+        exact = dataclasses.replace(options, optimizer="greedy")
+        same.append(_fingerprint(exact, _words(exact, beside), inputs))
     if not update and _holds_this(out, same):
         if not (out / CARD).exists():
             write_card(out)
@@ -248,11 +249,6 @@ def _near_copies(
         )
     narrator.say(copies.words(len(matrix)))
     return copies
-
-
-def as_greedy(options: SelectOptions) -> SelectOptions:
-    """The same options under `greedy`: what they were called before there was `auto`."""
-    return dataclasses.replace(options, optimizer="greedy")
 
 
 def _settled(place: str, options: SelectOptions, beside: MatrixOptions) -> MatrixOptions:
