@@ -251,7 +251,8 @@ def on_a_full_disk(pipe, folder):
     pool = cs.open_pool("old.npz")
     fill(9000)
     try:
-        cs.embed(pool, np.arange(60), lambda x: x.flatten(1), path=Path("rows/embeddings.npy"))
+        rows = np.arange(len(pool))
+        cs.embed(pool, rows, lambda x: x.flatten(1), path=Path("rows/embeddings.npy"))
     except OSError as error:
         pipe.send(("rows", error.errno))
     Path("filler").unlink()

@@ -85,8 +85,6 @@ def mine(
         DataError: rows of NaN or zeros, another width, positives that are missing or not there.
     """
     begun = time.perf_counter()
-    rule = parse_policy(policy) if isinstance(policy, str) else policy
-    MiningOptions.from_arguments({**locals(), "policy": rule.text})
     left, right = (
         _matrix(queries, "queries"),
         _matrix(queries if corpus is None else corpus, "corpus"),
@@ -103,6 +101,8 @@ def mine(
         raise UsageError(f"per_query= from 1 to the {n:,} rows of the corpus", f"{per_query}")
     if positives is None:
         raise UsageError("positives=, pairs of query and corpus rows", "none")
+    rule = parse_policy(policy) if isinstance(policy, str) else policy
+    MiningOptions.from_arguments({**locals(), "policy": rule.text})
     known = Known(
         pairs_of(positives, q, n),
         same,
