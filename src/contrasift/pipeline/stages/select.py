@@ -293,7 +293,11 @@ def _choosing(
     ) -> Selection:
         linear = options.objective == "sas" and options.threshold is None and options.greedy
         limits = given.get("threads"), given.get("memory_limit")
-        where = engine or LocalEngine(*limits, hurries=hurries and linear)
+        where = engine or LocalEngine(
+            *limits,
+            hurries=hurries and linear,
+            columns=MappedColumns(folder) if limits[1] else HeldColumns(),
+        )
         return select_subset(embeddings, labels, engine=where, **options.arguments(), **given)
 
     yield choose
