@@ -19,8 +19,8 @@ from contrasift.mining.judging import Tellers, judged, judgement, tellers_of
 from contrasift.narration import Narrator
 from contrasift.negatives.policies import parse_policy
 from contrasift.options import ClassesOptions, MatrixReading
+from contrasift.options.matrix import METHODS_OF_A_MATRIX
 from contrasift.options.mining import MiningFiles, MiningOptions
-from contrasift.options.selecting import METHODS_OF_A_MATRIX
 from contrasift.options.words import RunClassMethod
 from contrasift.pipeline.stages.matrix_classes import MatrixClasses
 from contrasift.pipeline.stages.matrix_rows import check_out, held, opened
