@@ -2,20 +2,24 @@
 
 Time: q·n·d multiply-adds, and a few passes over each block of similarities. Memory: the corpus once
 more, as unit rows in float32, and about 50 MB a thread.
+
+A draw from more than can be listed takes the rows of the smallest random numbers first, and looks
+at these alone: `scattered`. Where the policy names few of them, it looks at more, and then at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from contrasift.arrays import row_blocks
-from contrasift.mining.choosing import Deepen, MiningTask, Taken, choose
+from contrasift.mining.choosing import Deepen, MiningTask, Taken, choose, draw_tried
 from contrasift.mining.listed import RankedCandidates
 from contrasift.mining.ranking import Hardest, hardest, unit_rows_of
+from contrasift.mining.scattered import Tried
 from contrasift.selection.kernels import products
 from contrasift.selection.kernels.dots import available_threads, embedding_rows
 
@@ -30,6 +34,8 @@ _STREAM_ROWS, _GROUP = 40 * products.TILE.rows, 16
 _SHALLOW = 32
 _AGAIN_BYTES = 32 << 20
 _EVERYTHING = np.float32(-np.inf)
+# Rows at random that are tried: so many for every one that is wanted, some more, and at most.
+_TRIED, _SPARE_TRIED, _MOST_TRIED, _MORE_TRIED = 2, 16, 1_024, 8
 
 
 def block_rows(n: int, threads: int) -> int:
@@ -62,7 +68,7 @@ def mine_exactly(
         told: is told how many more queries are done.
     """
     count = available_threads(threads)
-    streamed = task.first_depth() * _SHALLOW <= task.n
+    streamed = hard_depth(task) * _SHALLOW <= task.n
     step = stream_rows(some.stop - some.start, count) if streamed else block_rows(task.n, count)
     starts = range(some.start, some.stop, step)
     taken = Taken.none(some.stop - some.start, task.draw.per_query)
@@ -79,6 +85,18 @@ def mine_exactly(
     return taken
 
 
+def is_scattered(task: MiningTask) -> bool:
+    """Whether some are drawn from more candidates than a list of the hardest would hold."""
+    return task.draw.randoms > 0 and task.first_depth() * _SHALLOW > task.n
+
+
+def hard_depth(task: MiningTask) -> int:
+    """How many of the hardest are listed."""
+    if not is_scattered(task):
+        return task.first_depth()
+    return task.without_randoms().first_depth() if task.draw.hard else 0
+
+
 class _Block:
     """Some queries in a row, and what is compared with them."""
 
@@ -89,25 +107,41 @@ class _Block:
         self.packed, self.task, self.numbers = packed, task, numbers
         self.positives: np.ndarray = task.known.positives.of(numbers)
         self.beside: np.ndarray = np.full(self.positives.shape, np.inf, dtype=np.float32)
+        self.scattered: bool = is_scattered(task)
+        self.listed: MiningTask = task.without_randoms() if self.scattered else task
+        self.depth: int = hard_depth(task)
 
     def stream(self, taken: Taken, origin: int) -> None:
         """A group of the corpus after the other: only the hardest so far are kept."""
-        n, depth, width = self.task.n, self.task.first_depth(), products.TILE.columns
-        best = Hardest(self.numbers.size, depth, _GROUP * width)
-        similar = np.empty((self.numbers.size, _GROUP * width), dtype=np.float32)
         everyone = np.arange(self.numbers.size)
+        best = Hardest(everyone.size, self.depth, _GROUP * products.TILE.columns)
+        tried = self._tried(everyone, self._first_tried()) if self.scattered else None
+        for group in self._groups(everyone):
+            if self.depth:
+                best.look(*group)
+            if tried:
+                tried.look(*group)
+        if self.depth:
+            self._choose(self.listed, everyone, *best.found(), self._again, taken, origin)
+        if tried:
+            self._draw(everyone, tried, taken, origin)
+
+    def _groups(self, which: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
+        """Similarities of some queries to a group of the corpus, how many, and the first of them."""
+        width = products.TILE.columns
+        left = embedding_rows(np.ascontiguousarray(self.left[which]))
+        similar = np.empty((which.size, _GROUP * width), dtype=np.float32)
         for panel in range(0, self.packed.shape[0], _GROUP):
             first = panel * width
+            columns = min(_GROUP * width, self.task.n - first)
             group = self.packed[panel : panel + _GROUP]
-            products.store_products(self.left, group, _EVERYTHING, similar)
-            columns = min(_GROUP * width, n - first)
-            self._leave_out(similar, everyone, first, columns)
-            best.look(similar, columns, first)
-        self._choose(everyone, *best.found(), self._again, taken, origin)
+            products.store_products(left, group, _EVERYTHING, similar)
+            self._leave_out(similar, which, first, columns)
+            yield similar, columns, first
 
     def whole(self, taken: Taken, origin: int) -> None:
         """All similarities of the queries at once, a few queries at a time where all are looked at."""
-        everyone, depth = np.arange(self.numbers.size), self.task.first_depth()
+        everyone, depth = np.arange(self.numbers.size), self.depth
         similar = self._similar(everyone)
 
         def deepen(which: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +149,39 @@ class _Block:
 
         for part in row_blocks(everyone.size, depth, max(_WHOLE_ENTRIES, depth)):
             some = everyone[part]
-            self._choose(some, *deepen(some, depth), deepen, taken, origin)
+            self._choose(self.listed, some, *deepen(some, depth), deepen, taken, origin)
+        if self.scattered:
+            tried = self._tried(everyone, self._first_tried())
+            tried.look(similar, self.task.n, 0)
+            self._draw(everyone, tried, taken, origin)
+
+    def _first_tried(self) -> int:
+        """How many rows at random are likely to be enough."""
+        begin, end = self.task.policy.places(self.task.n)
+        share = max(end - begin, 1) / self.task.n * self.task.policy.least_share
+        wanted = _TRIED * self.task.draw.randoms + self.task.draw.hard + _SPARE_TRIED
+        return int(min(wanted / share, max(wanted, _MOST_TRIED)))
+
+    def _tried(self, which: np.ndarray, count: int) -> Tried:
+        left, numbers = np.ascontiguousarray(self.left[which]), self.numbers[which]
+        return Tried.of(self.task.known, left, numbers, self.packed, self.task.n, count)
+
+    def _draw(self, which: np.ndarray, tried: Tried, taken: Taken, origin: int) -> None:
+        """Negatives at random from the tried rows; for queries with too few, from more, then all."""
+        while True:
+            listed = self._candidates(which, tried.rows, tried.values, tried.places)
+            enough = draw_tried(self.task, listed, taken, self.numbers[which] - origin)
+            which = which[~enough]
+            count = _MORE_TRIED * tried.rows.shape[1]
+            if not which.size or count > min(_MOST_TRIED, self.task.n):
+                break
+            tried = self._tried(which, count)
+            for group in self._groups(which):
+                tried.look(*group)
+        n = self.task.n
+        for part in row_blocks(which.size, n, max(_WHOLE_ENTRIES, n)):
+            some = which[part]
+            self._choose(self.task, some, *self._again(some, n), self._again, taken, origin)
 
     def _again(self, which: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
         """The hardest of a few queries, compared once more."""
@@ -149,6 +215,7 @@ class _Block:
 
     def _choose(
         self,
+        task: MiningTask,
         some: np.ndarray,
         rows: np.ndarray,
         values: np.ndarray,
@@ -156,19 +223,26 @@ class _Block:
         taken: Taken,
         origin: int,
     ) -> None:
+        at, listed = self.numbers[some] - origin, self._candidates(some, rows, values)
+        taken.positive[at] = listed.positive
+        choose(task, listed, lambda which, depth: deepen(some[which], depth), task.n, taken, at)
+
+    def _candidates(
+        self,
+        some: np.ndarray,
+        rows: np.ndarray,
+        values: np.ndarray,
+        places: np.ndarray | None = None,
+    ) -> RankedCandidates:
         numbers, beside = self.numbers[some], self.beside[some]
-        taken.positive[numbers - origin] = beside.min(axis=1)
-        listed = RankedCandidates(
+        return RankedCandidates(
             values,
-            positive=taken.positive[numbers - origin],
+            positive=beside.min(axis=1),
             numbers=numbers,
             rows=rows,
             totals=self.task.totals(numbers),
             known=self.task.known,
             packed=self.packed,
             beside=beside,
+            places=places,
         )
-        choose(
-            self.task, listed, lambda which, depth: deepen(some[which], depth), self.task.n, taken,
-            numbers - origin,
-        )  # fmt: skip

@@ -88,7 +88,7 @@ class Candidates:
                 "random numbers for the policy random", "none", "Pass a generator to the loss"
             )
         # In decimals, so that random(0.05) leaves exactly as many as difficulty(95,100).
-        return band_mask(self.draws, _complement(share), 100, self.reserve)
+        return band_mask(self.draws, complement_percent(share), 100, self.reserve)
 
     def beside_positive(self, policy: str) -> Any:
         """Each query's cosine with its positive, [q, 1].
@@ -165,6 +165,11 @@ class Policy(ABC):
     def is_random(self) -> bool:
         """Whether it needs random numbers."""
         return any(isinstance(leaf, _Random) for leaf in self.leaves())
+
+    @property
+    def least_share(self) -> float:
+        """The least share of negatives that one of its random parts names; 1 without any."""
+        return min((leaf.share for leaf in self.leaves() if isinstance(leaf, _Random)), default=1.0)
 
     def compares(self, part: str) -> bool:
         """Whether it compares these tags: `labels`, `latent_classes` or `examples`."""
@@ -623,7 +628,7 @@ def _unknown(part: str, text: str) -> UsageError:
     return UsageError(
         f"a policy made of {_FORMS}, joined by & | ~ and parentheses",
         f"{part!r}" + (f" in {text!r}" if part != text else ""),
-        'For example: negatives="difficulty(95,100) & ~same_class"',
+        "For example: 'difficulty(95,100) & ~same_class'",
     )
 
 
@@ -631,6 +636,6 @@ def _number(value: float) -> str:
     return repr(value).removesuffix(".0")
 
 
-def _complement(share: float | int) -> float:
+def complement_percent(share: float | int) -> float:
     """100 − 100·share, exact in decimals wherever the share has few of them."""
     return float(100 - 100 * Decimal(repr(share)))
