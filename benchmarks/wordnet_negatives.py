@@ -10,7 +10,7 @@ among all words, after training by InfoNCE with mined negatives. Two encoders ar
     python benchmarks/wordnet_negatives.py words FOLDER      # embeds the words: words.npy
     python benchmarks/wordnet_negatives.py train FOLDER --classes FOLDER/classes.parquet --out FILE
     python benchmarks/wordnet_negatives.py train FOLDER --encoder own --out FILE
-    python benchmarks/wordnet_negatives.py table FILE        # of what train wrote
+    python benchmarks/wordnet_negatives.py table FILE [--into docs/mining.md]
 
 FOLDER is that of `embed_wordnet.py`; what is mined and trained is kept in it, so that a second call
 goes on where the first ended. `--only ARM` runs some arms and keeps the others of FILE. Needs
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,14 +261,14 @@ class Experiment:
     """One encoder, all arms of it: what is asked of it is run once, and kept."""
 
     def __init__(self, given: argparse.Namespace, encoder: Any, split: Split) -> None:
-        self.encoder, self.split = encoder, split
+        self.name, self.encoder, self.split = given.encoder, encoder, split
         self.seeds: int = given.seeds
         self.threads: int | None = given.threads
         self.settings: dict[str, Any] = {
             "train": given.train, "test": given.test, "corpus": split.n, "per_query": PER_QUERY,
             **encoder.settings,
         }  # fmt: skip
-        self.key = [given.encoder, self.settings]
+        self.key = [self.name, self.settings]
         self.kept = Kept(given.folder)
         self.places: dict[str, np.ndarray] = {}
 
@@ -326,11 +327,11 @@ class Experiment:
         Raises:
             SystemExit: what is there was found otherwise, or is found no more.
         """
-        asked = self.settings | {"seeds": self.seeds}
+        asked = self.settings | {"encoder": self.name, "seeds": self.seeds}
         there = {name: results.get(name, own) for name, own in asked.items()}
-        if results.get("arms") and there != asked:
+        if there != asked:
             raise SystemExit(f"the file has {there}; got {asked}: choose another --out")
-        results |= asked
+        results.update(asked)
         arms = results.setdefault("arms", {})
         for name in only:
             # Those that it is compared with, too, for their ranks.
@@ -371,39 +372,71 @@ def points(gains: dict[str, list[float]]) -> str:
     )
 
 
-def table(results: dict[str, Any]) -> str:
-    """Markdown: what each arm gains over negatives of the batch alone, in points; how false it is."""
-    arms = {name: results["arms"][name] for name in ARMS if name in results["arms"]}
-    head = "| negatives | recall@1 | recall@10 | MRR |"
-    lines = [f"{head} false at rank 1 |", "|---|---|---|---|---|"]
-    mined = {name: arm for name, arm in arms.items() if name != FIRST}
-    lines += [
-        f"| {name} | {points(arm['gain'])} | {arm['false by rank'][0]:.1%} |"
-        for name, arm in mined.items()
-    ]
+def gains_table(arms: dict[str, Any], results: dict[str, Any]) -> list[str]:
+    """What each arm gains over negatives of the batch alone, in points; how false it is."""
     base = np.mean([list(run.values()) for run in arms[FIRST]["runs"]], axis=0)
     bare = results["without training"].values()
-    lines += ["", "In batch only: " + ", ".join(f"{100 * one:.1f}" for one in base) + " %; "
-              "before training: " + ", ".join(f"{100 * one:.1f}" for one in bare) + " %.", ""]  # fmt: skip
-    lines += [head.replace("negatives", "beside another arm"), "|---|---|---|---|"]
-    lines += [
-        f"| {name}, over {BESIDE[name]} | {points(arm['beside'])} |"
-        for name, arm in mined.items()
-        if "beside" in arm
+    return [
+        "| negatives | recall@1 | recall@10 | MRR | false at rank 1 |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {name} | {points(arm['gain'])} | {arm['false by rank'][0]:.1%} |"
+            for name, arm in arms.items()
+            if name != FIRST
+        ),
+        "",
+        "In batch only: " + ", ".join(f"{100 * one:.1f}" for one in base) + " %; "
+        f"before: {', '.join(f'{100 * one:.1f}' for one in bare)} %.",
     ]
-    return "\n".join([*lines, "", *estimates(mined)])
 
 
-def estimates(arms: dict[str, Any]) -> list[str]:
-    """Markdown: WordNet's truth and the estimate from latent classes, by rank."""
+def beside_table(arms: dict[str, Any], results: dict[str, Any]) -> list[str]:
+    """What an arm gains over another, in points."""
+    return [
+        "| negatives | recall@1 | recall@10 | MRR |",
+        "|---|---|---|---|",
+        *(
+            f"| {name}, over {other} | {points(arms[name]['beside'])} |"
+            for name, other in BESIDE.items()
+            if name in arms
+        ),
+    ]
+
+
+def ranks_table(arms: dict[str, Any], results: dict[str, Any]) -> list[str]:
+    """WordNet's truth and the estimate from latent classes, by rank."""
     places = range(1, PER_QUERY + 1)
     lines = ["| negatives | " + " | ".join(f"rank {place}" for place in places) + " |"]
     lines.append("|---" * (1 + PER_QUERY) + "|")
     for name, arm in arms.items():
-        pairs = zip(*(arm[part] for part in FALSE), strict=True)
-        cells = " | ".join(f"{true:.1%}, {told:.1%}" for true, told in pairs)
-        lines.append(f"| {name} | {cells} |")
+        if name != FIRST:
+            pairs = zip(*(arm[part] for part in FALSE), strict=True)
+            cells = " | ".join(f"{true:.1%}, {told:.1%}" for true, told in pairs)
+            lines.append(f"| {name} | {cells} |")
     return lines
+
+
+TABLES = {"gains": gains_table, "beside": beside_table, "ranks": ranks_table}
+_PLACE = re.compile(
+    r"(<!-- wordnet (\w+) (\w+), written by .*? -->\n).*?(<!-- end of table -->)", re.DOTALL
+)
+
+
+def tables(results: dict[str, Any]) -> dict[str, str]:
+    """Markdown, by name."""
+    arms = {name: results["arms"][name] for name in ARMS if name in results["arms"]}
+    return {name: "\n".join(make(arms, results)) + "\n" for name, make in TABLES.items()}
+
+
+def put_into(page: str, results: dict[str, Any]) -> str:
+    """The page with its tables of this encoder written anew."""
+    made = tables(results)
+
+    def put(found: re.Match[str]) -> str:
+        begin, encoder, name, end = found.groups()
+        return begin + made[name] + end if encoder == results["encoder"] else found[0]
+
+    return _PLACE.sub(put, page)
 
 
 def main() -> None:
@@ -414,6 +447,7 @@ def main() -> None:
     parser.add_argument("--encoder", choices=["head", "own"], default="head")
     parser.add_argument("--classes", type=Path)
     parser.add_argument("--out", type=Path, default=Path("wordnet-negatives.json"))
+    parser.add_argument("--into", type=Path, help="page whose tables are written: docs/mining.md")
     parser.add_argument("--only", action="append", choices=list(ARMS), help="repeatable")
     parser.add_argument("--train", type=int, default=20_000)
     parser.add_argument("--test", type=int, default=2_000)
@@ -423,7 +457,11 @@ def main() -> None:
     if given.what == "words":
         embed_words(given.folder)
     elif given.what == "table":
-        print(table(json.loads(given.folder.read_text(encoding="utf-8"))))
+        results = json.loads(given.folder.read_text(encoding="utf-8"))
+        print("\n".join(tables(results).values()))
+        if given.into:
+            page = given.into.read_text(encoding="utf-8")
+            given.into.write_text(put_into(page, results), encoding="utf-8")
     else:
         train(given)
 

@@ -42,6 +42,7 @@ class Case:
         }
         self.similarity = self.queries @ self.corpus.T
         self.seed = seed
+        self.draws: dict = {}
         self.learnable = any(self.weakest(i) < 1 for i in range(q))
 
     def pairs(self) -> np.ndarray:
@@ -90,11 +91,12 @@ POLICIES = {
 
 
 def drawn(case: Case, i: int, j: int, share: float) -> bool:
-    out = case.positives[i] + ([i] if case.same else [])
-    others = [o for o in range(len(case.corpus)) if o not in out]
-    order = sorted(others, key=lambda o: reference.hashed(case.seed, 1, i, o) >> 11)
-    count = len(others) - math.floor((100 - 100 * Fraction(str(share))) * len(others) / 100)
-    return j in order[len(others) - count :]
+    if (i, share) not in case.draws:
+        others = [o for o in range(len(case.corpus)) if o not in case.own(i)]
+        order = sorted(others, key=lambda o: reference.hashed(case.seed, 1, i, o) >> 11)
+        kept_out = math.floor((100 - 100 * Fraction(str(share))) * len(others) / 100)
+        case.draws[i, share] = {*order[kept_out:]}
+    return j in case.draws[i, share]
 
 
 def as_lists(mined: cs.Mined) -> list[list[tuple[int, int]]]:
@@ -142,8 +144,8 @@ def test_draws_are_those_of_the_smallest_numbers(draw, told, seed, n):
 @pytest.mark.parametrize("policy", [*POLICIES, "above(0.9)"])
 @pytest.mark.parametrize(("draw", "told"), [("random(3)", {"randoms": 3}),
                                             ("sample(top=2) + random(2)", {"randoms": 2, "top": 2})])  # fmt: skip
-@settings(max_examples=6, deadline=None)
-@given(seed=st.integers(0, 999), n=st.integers(3, 60), same=st.booleans(), tried=st.integers(0, 9))
+@settings(max_examples=4, deadline=None)
+@given(seed=st.integers(0, 999), n=st.integers(3, 50), same=st.booleans(), tried=st.integers(0, 9))
 def test_draws_from_all_are_those_of_a_loop(policy, draw, told, seed, n, same, tried):
     case = Case(seed, n, same=same)
     assume(case.learnable)

@@ -158,7 +158,6 @@ def test_one_matrix_and_pairs_of_rows(rng):
         (("--policy", "hard(3)"), "For example: 'difficulty(95,100) & ~same_class'"),
         (("--positives", "empty.tsv"), "pairs in empty.tsv got none with a score above 0"),
         (("--positives", "empty.npy"), "pairs in empty.npy got none"),
-        (("--positives", "rows.npy"), "If they are row numbers: --id none"),
         (("--id", "none", "--positives", "half.npy"), "queries as row numbers"),
         (("--id", "none", "--positives", "beyond.npy"), "rows of the corpus, 0 to 119 got 24"),
         (("--id", "none", "--skip-bad", "--positives", "beyond.npy"), "rows of the corpus, 0 to"),
@@ -186,7 +185,6 @@ def test_mistakes_are_explained(files, words, said):
     own = np.arange(Q)
     np.save("few.npy", np.zeros(3, int))
     np.save("empty.npy", np.zeros((0, 2), int))
-    np.save("rows.npy", np.stack([own, own], axis=1))
     np.save("half.npy", np.stack([own + 0.5, own], axis=1))
     np.save("beyond.npy", np.stack([own, own + N], axis=1))
     shown = refused(*MINE, "--classes", "none", *words, "--out", "out")
@@ -194,6 +192,14 @@ def test_mistakes_are_explained(files, words, said):
     # What stops it is said before anything is copied.
     late = ("above(0.999)", 120)
     assert ("are written to" in shown) == any(one in late for one in words)
+
+
+def test_row_numbers_where_there_are_ids(files):
+    np.save("rows.npy", np.stack([np.arange(Q)] * 2, axis=1))
+    how = (*MINE, "--positives", "rows.npy", "--classes", "none")
+    assert "If they are row numbers: --id none" in refused(*how, "--out", "out")
+    run(*how, "--id", "none", "--out", "out")
+    assert pq.read_table("out/mined.parquet").to_pydict()["query"][:4] == [0, 0, 0, 1]
 
 
 def test_a_damaged_folder_is_mined_again_or_explained(files):
