@@ -15,6 +15,7 @@ from contrasift.errors import DataError, UsageError
 from contrasift.mining import exact, ranking
 from contrasift.mining import miner as module
 from contrasift.mining.numbers import hashed, number_at, smallest_rows
+from contrasift.negatives import policies
 from tests import reference
 
 
@@ -255,6 +256,22 @@ def test_what_is_done_is_not_done_again(rng, monkeypatch):
     again = case.mine(per_query=2, pieces=Kept())
     assert as_lists(again) == as_lists(plain)
     assert again.reasons.tolist() == plain.reasons.tolist()
+
+
+@pytest.mark.parametrize(
+    "policy", ["~same_latent_class & ~above(0)", "~above_positive(0.5) & difficulty(20,90)"]
+)
+def test_what_is_too_similar_is_not_listed(policy, monkeypatch):
+    def found(seed: int) -> list:
+        mined = Case(seed, 50).mine(policy=policy, per_query=13)
+        return [mined.negatives.tolist(), mined.places.tolist(), mined.reasons.tolist()]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(policies._Not, "ceiling", lambda self, positive: None)
+        listed = [found(seed) for seed in range(4)]
+    assert [found(seed) for seed in range(4)] == listed
+    reasons = {reason for one in listed for reason in one[2]}
+    assert len(reasons) > 1
 
 
 def test_queries_left_with_too_few_say_why():

@@ -101,7 +101,7 @@ class Taken:
         place = np.arange(which.size) - starts[which]
         self.rows[at[which], place] = listed.rows[which, columns]
         self.similarity[at[which], place] = listed.similarity[which, columns]
-        self.places[at[which], place] = columns + 1
+        self.places[at[which], place] = listed.places[which, columns]
 
     def add(self, at: np.ndarray, more: Mapping[str, Any]) -> None:
         """Put further ones into the last columns of some queries, and all in order of their places.
@@ -144,7 +144,8 @@ def choose(
     while True:
         depth = listed.rows.shape[1]
         named = task.policy.mask(listed) & (listed.rows >= 0)
-        last = depth >= np.minimum(ends[here], listed.totals)
+        reached = depth if listed.above is None else depth + listed.above
+        last = reached >= np.minimum(ends[here], listed.totals)
         enough = named.sum(axis=1) >= task.draw.needed
         settled = last | (enough & (task.draw.randoms == 0)) | (depth >= most)
         places = at[here[settled]]
@@ -195,7 +196,8 @@ def some_of(listed: RankedCandidates, which: np.ndarray) -> RankedCandidates:
         rows=listed.rows[which],
         totals=listed.totals[which],
         beside=listed.beside[which],
-        places=None if listed.places is None else listed.places[which],
+        above=None if listed.above is None else listed.above[which],
+        listed_places=None if listed.listed_places is None else listed.listed_places[which],
     )
 
 

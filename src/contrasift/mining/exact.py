@@ -3,7 +3,8 @@
 Time: q·n·d multiply-adds, and a few passes over each block of similarities. Memory: the corpus once
 more, as unit rows in float32, and about 50 MB a thread.
 
-A draw from more than can be listed takes the rows of the smallest random numbers first, and looks
+A policy that leaves out all above a similarity, as `~above_positive`, lists what is not above it,
+and counts the others. A draw from more than can be listed takes the rows of the smallest random numbers first, and looks
 at these alone: `scattered`. Where the policy names few of them, it looks at more, and then at all.
 """
 
@@ -18,8 +19,8 @@ import numpy as np
 from contrasift.arrays import row_blocks
 from contrasift.mining.choosing import Deepen, MiningTask, Taken, choose, draw_tried
 from contrasift.mining.listed import RankedCandidates
-from contrasift.mining.ranking import Hardest, hardest, unit_rows_of
-from contrasift.mining.scattered import Tried
+from contrasift.mining.ranking import Hardest, cut, hardest, unit_rows_of
+from contrasift.mining.scattered import Tried, similar_rows
 from contrasift.selection.kernels import products
 from contrasift.selection.kernels.dots import available_threads, embedding_rows
 
@@ -106,7 +107,10 @@ class _Block:
         self.left: np.ndarray = embedding_rows(unit_rows_of(rows, "queries", first))
         self.packed, self.task, self.numbers = packed, task, numbers
         self.positives: np.ndarray = task.known.positives.of(numbers)
-        self.beside: np.ndarray = np.full(self.positives.shape, np.inf, dtype=np.float32)
+        beside = similar_rows(self.left, np.maximum(self.positives, 0), packed)
+        self.beside: np.ndarray = np.where(self.positives < 0, np.float32(np.inf), beside)
+        self.ceiling: np.ndarray | None = task.policy.ceiling(self.beside.min(axis=1))
+        self.above: np.ndarray = np.zeros(numbers.size, dtype=np.int64)
         self.scattered: bool = is_scattered(task)
         self.listed: MiningTask = task.without_randoms() if self.scattered else task
         self.depth: int = hard_depth(task)
@@ -117,10 +121,11 @@ class _Block:
         best = Hardest(everyone.size, self.depth, _GROUP * products.TILE.columns)
         tried = self._tried(everyone, self._first_tried()) if self.scattered else None
         for group in self._groups(everyone):
-            if self.depth:
-                best.look(*group)
             if tried:
                 tried.look(*group)
+            if self.depth:
+                self._cut(group[0], everyone, self.above, group[1])
+                best.look(*group)
         if self.depth:
             self._choose(self.listed, everyone, *best.found(), self._again, taken, origin)
         if tried:
@@ -143,6 +148,10 @@ class _Block:
         """All similarities of the queries at once, a few queries at a time where all are looked at."""
         everyone, depth = np.arange(self.numbers.size), self.depth
         similar = self._similar(everyone)
+        tried = self._tried(everyone, self._first_tried()) if self.scattered else None
+        if tried:
+            tried.look(similar, self.task.n, 0)
+        self._cut(similar, everyone, self.above, self.task.n)
 
         def deepen(which: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
             return hardest(similar[which], self.task.n, depth)
@@ -150,9 +159,7 @@ class _Block:
         for part in row_blocks(everyone.size, depth, max(_WHOLE_ENTRIES, depth)):
             some = everyone[part]
             self._choose(self.listed, some, *deepen(some, depth), deepen, taken, origin)
-        if self.scattered:
-            tried = self._tried(everyone, self._first_tried())
-            tried.look(similar, self.task.n, 0)
+        if tried:
             self._draw(everyone, tried, taken, origin)
 
     def _first_tried(self) -> int:
@@ -169,7 +176,7 @@ class _Block:
     def _draw(self, which: np.ndarray, tried: Tried, taken: Taken, origin: int) -> None:
         """Negatives at random from the tried rows; for queries with too few, from more, then all."""
         while True:
-            listed = self._candidates(which, tried.rows, tried.values, tried.places)
+            listed = self._candidates(which, tried.rows, tried.values, listed_places=tried.places)
             enough = draw_tried(self.task, listed, taken, self.numbers[which] - origin)
             which = which[~enough]
             count = _MORE_TRIED * tried.rows.shape[1]
@@ -178,18 +185,28 @@ class _Block:
             tried = self._tried(which, count)
             for group in self._groups(which):
                 tried.look(*group)
+        self._from_all(self.task, which, taken, origin)
+
+    def _from_all(self, task: MiningTask, which: np.ndarray, taken: Taken, origin: int) -> None:
+        """Negatives of a few queries by looking at every candidate, and why there are too few."""
         n = self.task.n
         for part in row_blocks(which.size, n, max(_WHOLE_ENTRIES, n)):
-            some = which[part]
-            self._choose(self.task, some, *self._again(some, n), self._again, taken, origin)
+            at = self.numbers[which[part]] - origin
+            rows, values = self._again(which[part], n, cut=False)
+            choose(task, self._candidates(which[part], rows, values), self._again, n, taken, at)
 
-    def _again(self, which: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    def _again(
+        self, which: np.ndarray, depth: int, cut: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The hardest of a few queries, compared once more."""
         n = self.task.n
         rows = np.empty((which.size, depth), dtype=np.int64)
         values = np.empty((which.size, depth), dtype=np.float32)
         for part in row_blocks(which.size, 4 * n, _AGAIN_BYTES):
-            rows[part], values[part] = hardest(self._similar(which[part]), n, depth)
+            similar = self._similar(which[part])
+            if cut:
+                self._cut(similar, which[part], np.zeros_like(which[part]), n)
+            rows[part], values[part] = hardest(similar, n, depth)
         return rows, values
 
     def _similar(self, which: np.ndarray) -> np.ndarray:
@@ -202,16 +219,20 @@ class _Block:
         return similar
 
     def _leave_out(self, similar: np.ndarray, which: np.ndarray, first: int, columns: int) -> None:
-        """Positives, whose similarities are noted, and the query itself are no candidates."""
+        """Positives and the query itself are no candidates."""
         places = self.positives[which] - first
-        row, number = np.nonzero((places >= 0) & (places < columns) & (self.positives[which] >= 0))
-        column = places[row, number]
-        self.beside[which[row], number] = similar[row, column]
+        there = (places >= 0) & (places < columns) & (self.positives[which] >= 0)
+        row, column = np.nonzero(there)[0], places[there]
         similar[row, column] = _EVERYTHING
         if self.task.known.same:
             own = self.numbers[which] - first
             there = np.flatnonzero((own >= 0) & (own < columns))
             similar[there, own[there]] = _EVERYTHING
+
+    def _cut(self, similar: np.ndarray, which: np.ndarray, above: np.ndarray, columns: int) -> None:
+        """Leave out what the policy does not name because it is too similar, and count it."""
+        if self.ceiling is not None:
+            cut(similar, columns, self.ceiling[which], above)
 
     def _choose(
         self,
@@ -223,16 +244,16 @@ class _Block:
         taken: Taken,
         origin: int,
     ) -> None:
-        at, listed = self.numbers[some] - origin, self._candidates(some, rows, values)
+        at = self.numbers[some] - origin
+        above = None if self.ceiling is None else self.above[some]
+        listed = self._candidates(some, rows, values, above=above)
         taken.positive[at] = listed.positive
         choose(task, listed, lambda which, depth: deepen(some[which], depth), task.n, taken, at)
+        if above is not None:  # what is too similar counts where there are too few
+            self._from_all(task, some[taken.reasons[at] != ""], taken, origin)
 
     def _candidates(
-        self,
-        some: np.ndarray,
-        rows: np.ndarray,
-        values: np.ndarray,
-        places: np.ndarray | None = None,
+        self, some: np.ndarray, rows: np.ndarray, values: np.ndarray, **more: Any
     ) -> RankedCandidates:
         numbers, beside = self.numbers[some], self.beside[some]
         return RankedCandidates(
@@ -244,5 +265,5 @@ class _Block:
             known=self.task.known,
             packed=self.packed,
             beside=beside,
-            places=places,
+            **more,
         )

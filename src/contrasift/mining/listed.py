@@ -69,8 +69,9 @@ class RankedCandidates(Candidates):
         known: of queries and corpus.
         packed: the corpus as kernels read it.
         beside: float32 [q, p]; similarity to each positive.
-        places: int64 [q, k]; places among all candidates, from 1; None: all columns in order, the
-            hardest first.
+        above: int64 [q]; harder candidates that are not listed; None: there are none.
+        listed_places: int64 [q, k]; places among all candidates, from 1; None: in order, the hardest
+            first.
     """
 
     numbers: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
@@ -79,13 +80,21 @@ class RankedCandidates(Candidates):
     known: Known | None = None
     packed: Any = None
     beside: Any = None
-    places: np.ndarray | None = None
+    above: np.ndarray | None = None
+    listed_places: np.ndarray | None = None
+
+    @property
+    def places(self) -> np.ndarray:
+        """Places among all candidates, from 1, int64 [q, k]."""
+        if self.listed_places is not None:
+            return self.listed_places
+        first = np.zeros(len(self.rows), np.int64) if self.above is None else self.above
+        return first[:, None] + np.arange(1, self.rows.shape[1] + 1)
 
     def band(self, low: float | int, high: float | int) -> np.ndarray:
         """Rows whose place is in a band of all candidates."""
         begin, end = places_by_query(lambda k: _band_places(low, high, k), self.totals)
-        place = np.arange(1, self.rows.shape[1] + 1) if self.places is None else self.places
-        return (place > begin[:, None]) & (place <= end[:, None])
+        return (self.places > begin[:, None]) & (self.places <= end[:, None])
 
     def drawn(self, share: float | int) -> np.ndarray:
         """So many of all candidates at random: those of the largest numbers."""
