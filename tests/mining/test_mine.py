@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import contrasift as cs
 from contrasift.errors import DataError, UsageError
-from contrasift.mining import exact, ranking
+from contrasift.mining import exact, numbers, ranking
 from contrasift.mining import miner as module
 from contrasift.mining.numbers import hashed, number_at, smallest_rows
 from contrasift.negatives import policies
@@ -173,10 +173,12 @@ def test_a_draw_from_all_lists_nothing(rng, monkeypatch):
 
 
 @pytest.mark.parametrize(("n", "count"), [(1, 1), (40, 0), (40, 3), (40, 40), (900, 30)])
-def test_the_smallest_numbers(n, count):
-    found = smallest_rows(5, 3, np.array([2, 7]), n, count)
+def test_the_smallest_numbers(n, count, monkeypatch):
     naive = [sorted(range(n), key=lambda j, i=i: reference.hashed(5, 3, i, j)) for i in (2, 7)]
-    assert found.tolist() == [order[:count] for order in naive]
+    for spare in (16, 1):  # enough at once, or again with a higher limit
+        monkeypatch.setattr(numbers, "_more", lambda count, spare=spare: count + spare)
+        found = smallest_rows(5, 3, np.array([2, 7]), n, count)
+        assert found.tolist() == [order[:count] for order in naive]
     others = [j for j in naive[1] if j != n // 2]
     for place in range(1, n, 7):
         number = number_at(5, 3, 7, np.array([n // 2]), n - 1, place)
