@@ -307,7 +307,8 @@ class Experiment:
         rows, test = self.split.rows, self.split.test
 
         def search() -> np.ndarray:
-            return ranks_of(*self.encoder.trained(rows, negatives, seed), test)
+            glosses, words = self.encoder.trained(rows, negatives, seed)
+            return ranks_of(glosses, words, test)
 
         return self.kept(f"ranks {name} {seed}", [*self.key, ARMS[name]], search)
 

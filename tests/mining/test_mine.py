@@ -366,11 +366,9 @@ def test_approximate_is_exact_where_all_lists_are_looked_into(policy, rng):
 
 def test_an_approximate_draw_from_a_band(rng):
     rows = rng.normal(size=(1_500, 6))
-    given, asked = (rows, None, np.roll(np.arange(1_500), 1)), {"policy": "difficulty(98,100)"}
-    plain, near = (
-        cs.mine(*given, **asked, draw="random(8)", search=search, recall=1.0)
-        for search in ("exact", "approximate")
-    )
+    given, policy = (rows, None, np.roll(np.arange(1_500), 1)), "difficulty(98,100)"
+    plain = cs.mine(*given, policy=policy, draw="random(8)")
+    near = cs.mine(*given, policy=policy, draw="random(8)", search="approximate", recall=1.0)
     assert near.negatives.tolist() == plain.negatives.tolist()
 
 
