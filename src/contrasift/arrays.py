@@ -220,8 +220,19 @@ def check_budget(budget: int, n: int) -> int:
     return int(budget)
 
 
-def unit_rows(values: np.ndarray, first_row: int = 0) -> np.ndarray:
+def unit_rows(
+    values: np.ndarray,
+    first_row: int = 0,
+    expected: str = "rows that can be scaled to length one",
+    otherwise: str = "pass `normalize='none'` if the rows are mean views",
+) -> np.ndarray:
     """Rows scaled to length one, in float32, computed in float64.
+
+    Args:
+        values: real [n, d].
+        first_row: the number of the first.
+        expected: what is said to be expected of them.
+        otherwise: what else can be done than to leave rows of zeros out.
 
     Raises:
         DataError: a row of zeros, which has no direction.
@@ -229,9 +240,9 @@ def unit_rows(values: np.ndarray, first_row: int = 0) -> np.ndarray:
     scaled, zero = directions(values)
     if zero.size:
         raise DataError(
-            "rows that can be scaled to length one",
+            expected,
             f"{zero.size} row(s) of zeros, the first of them row {first_row + zero[0]}",
-            "Leave these examples out, or pass `normalize='none'` if the rows are mean views",
+            f"Leave these examples out, or {otherwise}",
         )
     return scaled
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from contrasift.arrays import NamedRows, check_matrix
-from contrasift.catalogue import check_choice
 from contrasift.classes.neighbours import Pieces
 from contrasift.errors import DataError, UsageError
 from contrasift.mining.approximate import mine_nearly, near_lists
@@ -22,10 +21,10 @@ from contrasift.mining.pairs import check_positives, pairs_of
 from contrasift.mining.ranking import COPY_COSINE, packed_units
 from contrasift.mining.results import Mined
 from contrasift.negatives.policies import Policy, parse_policy
+from contrasift.options.mining import POLICY, MiningOptions
 from contrasift.options.words import Search
 from contrasift.results import LatentClasses
 
-POLICY = "~duplicates & ~above_positive(0.95)"
 # Every pair is compared up to this many; beyond, candidates come from lists of near rows.
 EXACT_PAIRS = 1 << 34
 # Queries that are done, and kept, as one piece of work.
@@ -98,11 +97,11 @@ def mine(
             "Embed both with one encoder",
         )
     q, n = left.shape[0], right.shape[0]
-    check_choice("search=", search, get_args(Search))
     how = check_numbers(draw, per_query, n)
     if positives is None:
         raise UsageError("positives=, pairs of query and corpus rows", "none")
     rule = parse_policy(policy) if isinstance(policy, str) else policy
+    MiningOptions.from_arguments({**locals(), "policy": rule.text})
     known = Known(
         pairs_of(positives, q, n),
         same,

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from contrasift.arrays import check_finite_rows, directions, row_blocks
-from contrasift.errors import DataError
+from contrasift.arrays import check_finite_rows, row_blocks, unit_rows
 from contrasift.selection.kernels import products
 from contrasift.selection.kernels.dots import compiled, embedding_rows
 
@@ -33,14 +32,8 @@ def unit_rows_of(values: np.ndarray, name: str, first: int) -> np.ndarray:
         DataError: NaN, infinity, or a row of zeros.
     """
     check_finite_rows(values, name, first)
-    rows, zero = directions(values)
-    if zero.size:
-        raise DataError(
-            f"{name} of rows that have a direction",
-            f"{zero.size} row(s) of zeros, the first of them row {first + zero[0]}",
-            "Leave these examples out, or embed them again",
-        )
-    return np.ascontiguousarray(rows)
+    expected = f"{name} of rows that have a direction"
+    return np.ascontiguousarray(unit_rows(values, first, expected, "embed them again"))
 
 
 def packed_units(values: object, name: str) -> np.ndarray:

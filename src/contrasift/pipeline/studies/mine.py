@@ -22,8 +22,8 @@ from contrasift.mining.pairs import check_positives, pairs_of
 from contrasift.narration import Narrator
 from contrasift.negatives.policies import Policy, parse_policy
 from contrasift.options import ClassesOptions, MatrixReading
+from contrasift.options.matrix import METHODS_OF_A_MATRIX
 from contrasift.options.mining import MiningFiles, MiningOptions
-from contrasift.options.selecting import METHODS_OF_A_MATRIX
 from contrasift.options.words import RunClassMethod
 from contrasift.pipeline.stages.matrix_classes import MatrixClasses
 from contrasift.pipeline.stages.matrix_rows import check_out, held, opened

@@ -16,8 +16,8 @@ from contrasift.mining import Mined
 from contrasift.mining.listed import Known
 from contrasift.mining.pairs import pairs_of
 from contrasift.narration import Narrator
+from contrasift.options.matrix import METHODS_OF_A_MATRIX
 from contrasift.options.mining import MiningFiles
-from contrasift.options.selecting import METHODS_OF_A_MATRIX
 from contrasift.results import LatentClasses
 from contrasift.store.inputs import load_classes_file
 from contrasift.store.pairs import read_pairs
