@@ -102,6 +102,31 @@ class HeldColumns:
         return np.zeros(n, dtype=kind)
 
 
+def largest_first(values: np.ndarray) -> np.ndarray:
+    """The order of numbers from the largest, of equal ones the first first.
+
+    As `np.argsort(-values, kind="stable")`, in less time where few are equal: NumPy's other sort has
+    vector instructions, and what is equal is put in order afterwards.
+
+    Args:
+        values: float [n].
+    """
+    keys = -values
+    order = np.argsort(keys)
+    keys.sort()  # sooner done than looking each up
+    same = (keys[1:] == keys[:-1]) | (keys[:-1] != keys[:-1])  # NaN come last, all alike
+    if 8 * np.count_nonzero(same) > keys.size:
+        return np.argsort(-values, kind="stable")
+    if same.any():
+        tied = np.zeros(keys.size, dtype=bool)
+        tied[1:] = same
+        tied[:-1] |= same
+        run = np.zeros(keys.size, dtype=np.int64)
+        np.cumsum(~same, out=run[1:])
+        order[tied] = order[tied][np.lexsort((order[tied], run[tied]))]
+    return order
+
+
 def column_blocks(n: int) -> list[slice]:
     """Consecutive slices of columns of n entries, few enough to be copied and sorted at once."""
     return row_blocks(n, 1, _BLOCK_ENTRIES)

@@ -521,9 +521,9 @@ MINING = {
         lambda: cs.mine(np.delete(spoilt(0), 2, 0), None, (PAIRS % 11)[:11], per_query=1),
     ),
     "exact": (
-        lambda: mined(search="approximate", draw="random(2)"),
+        lambda: mined(search="approximate", policy="random(0.5)"),
         "search='exact'",
-        lambda: mined(search="exact", draw="random(2)"),
+        lambda: mined(search="exact", policy="random(0.5)"),
     ),
     "relevant where negatives are mined": (
         lambda: negatives.InfoNCE(0.2, ~negatives.relevant)(VECTORS, VECTORS),

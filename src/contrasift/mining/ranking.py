@@ -139,6 +139,19 @@ def _collect(similar, n, least, keys, full):
                 break
 
 
+@compiled
+def cut(similar, columns, ceiling, above):
+    """Make entries above each row's ceiling no candidates, and add how many they are."""
+    for r in range(similar.shape[0]):
+        row, limit = similar[r], ceiling[r]
+        count = 0
+        for c in range(columns):
+            too_much = row[c] > limit
+            count += too_much
+            row[c] = _NONE if too_much else row[c]
+        above[r] += count
+
+
 class Hardest:
     """The hardest so far of some rows, whose similarities come a group of columns at a time.
 

@@ -52,7 +52,9 @@ def read_table(path: Path, *columns: str) -> dict[str, np.ndarray]:
     table = read_arrow(path, *columns)
     missing = [name for name in columns if name not in table.column_names]
     if missing:
-        raise DataError(f"the column {missing[0]} in {path}", ", ".join(table.column_names))
+        with _opened(path) as file:
+            there = file.schema_arrow.names
+        raise DataError(f"the column {missing[0]} in {path}", ", ".join(there))
     return {name: _array(table[name]) for name in table.column_names}
 
 

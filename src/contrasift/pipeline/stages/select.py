@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contrasift.arrays import HeldColumns
 from contrasift.matrices import Matrix
 from contrasift.options import SelectOptions
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_embeddings
 from contrasift.results import Embeddings, Selection
 from contrasift.store.atomic import sha256_of
+from contrasift.store.columns import MappedColumns
 from contrasift.store.inputs import read_scores, read_target
 from contrasift.store.remote import local_file
 from contrasift.store.run import StageRecord
@@ -76,7 +78,11 @@ def choosing(
     ) -> Selection:
         linear = options.objective == "sas" and options.threshold is None and options.greedy
         limits = given.get("threads"), given.get("memory_limit")
-        where = engine or LocalEngine(*limits, hurries=hurries and linear)
+        where = engine or LocalEngine(
+            *limits,
+            hurries=hurries and linear,
+            columns=MappedColumns(folder) if limits[1] else HeldColumns(),
+        )
         return select_subset(embeddings, labels, engine=where, **options.arguments(), **given)
 
     yield choose

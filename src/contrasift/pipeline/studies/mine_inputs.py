@@ -209,7 +209,9 @@ def _pairs(place: str, left: Matrix, right: Matrix, name: str) -> np.ndarray:
                 "Give a file of pairs",
             )
         return np.stack([np.arange(len(left))] * 2, axis=1)
-    return read_pairs(place, left.ids, right.ids, name)
+    pairs = read_pairs(place, left.ids, right.ids, name)
+    pairs_of(pairs, len(left), len(right), f"{name}=")  # says what is no row
+    return pairs
 
 
 def _classes(place: str, right: Matrix) -> LatentClasses | None:
