@@ -240,6 +240,13 @@ def a_rule() -> Any:
     return LinearRule.from_arrays(cs.select(rows(), fraction=0.3, optimizer="relaxed").rule)
 
 
+def mined_by_ids(**given: Any) -> None:
+    """Pairs of row numbers, for embeddings with ids."""
+    found = open_embeddings(table(z=list(rows()), id=[f"x{n}" for n in range(N)]), **given)
+    ids = found.ids
+    read_pairs(saved(np.array([[0, 1]]), "p.npy"), ids, ids, "positives")
+
+
 def shards(*extra: Any) -> ShardFolder:
     folder = ShardFolder(Path("shards"), "f")
     written("content", "shards/00000-a")
@@ -305,6 +312,11 @@ IDS = {
         lambda: read_pairs(table("p.parquet", query=["a"], positive=["b"]), None, None, "pairs"),
         "id=",
         lambda: read_pairs("p.parquet", as_ids(["a", "c"], "x"), as_ids(["b", "d"], "x"), "pairs"),
+    ),
+    "pairs of row numbers": (
+        mined_by_ids,
+        "id='none'",
+        lambda: mined_by_ids(id="none"),
     ),
     "the same command again": (
         lambda: shards().entry(1),

@@ -101,6 +101,13 @@ def all_of_the_bad() -> None:
     written("query\tpositive\n" + pairs, "some.tsv")
 
 
+OF_FILE = "--policy ~same_latent_class --per-query 1 --classes mine.txt"
+
+
+def labels_here() -> None:
+    written("0\n1\n2\n" * 4, "mine.txt")
+
+
 def foreign_classes() -> None:
     Path("taken").mkdir()
     pq.write_table(
@@ -685,6 +692,43 @@ COMMANDS: dict[
         "select run --fraction 0.25 --update",
         "Delete run/classes.parquet and run `contrasift classes` again",
         [removed("run/classes.parquet"), "classes run", "select run --fraction 0.25 --update"],
+    ),
+    "what was mined, damaged": (
+        lambda: (mined(), written("{", "mined/mined.json")),
+        mine(),
+        "Choose another --out, or pass --update to replace it",
+        [mine().replace("--out mined", "--out other"), mine() + " --update"],
+    ),
+    "latent classes to mine by": (
+        some,
+        mine("--policy ~same_latent_class --per-query 1 --classes none"),
+        "--classes auto",
+        [labels_here, mine(OF_FILE)],
+    ),
+    "labels to mine by": (
+        some,
+        mine("--policy ~same_class --per-query 1"),
+        "Give --labels, or use same_latent_class",
+        [
+            labels_here,
+            mine("--policy ~same_class --per-query 1 --labels mine.txt"),
+            mine(OF_FILE) + " --update",
+        ],
+    ),
+    "a policy that nothing passes": (
+        some,
+        mine("--policy above(1) --per-query 1 --allow-fewer"),
+        "Loosen the policy",
+        [mine("--policy all --per-query 1 --allow-fewer")],
+    ),
+    "fewer than are asked for": (
+        some,
+        mine("--policy above(1) --per-query 2"),
+        "ask for fewer (--per-query), or keep what there is: --allow-fewer",
+        [
+            mine("--policy all --per-query 1"),
+            mine("--policy above(0) --per-query 2 --allow-fewer --update"),
+        ],
     ),
     "a fault of the machine": (
         lambda: None,

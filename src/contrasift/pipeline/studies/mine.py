@@ -212,14 +212,14 @@ def _check_before(left: Matrix, right: Matrix, inputs: MiningInputs, files: Mini
 def _nothing_left(mined: Mined, options: MiningOptions) -> DataError:
     names, counts = np.unique(mined.reasons.astype(str), return_counts=True)
     why = str(names[counts.argmax()])
-    fewer = "" if options.allow_fewer else ", or keep what there is: allow_fewer=True"
     return DataError(
         f"queries with {1 if options.allow_fewer else options.per_query} negatives under the "
         f"policy {options.policy}",
         f"none of {mined.kept.size:,}, mostly because of {_BECAUSE.get(why, why)}",
         "Loosen the policy"
-        + ("" if options.allow_fewer else ", ask for fewer (per_query=)")
-        + fewer,
+        if options.allow_fewer
+        else "Loosen the policy, ask for fewer (per_query=), or keep what there is: "
+        "allow_fewer=True",
     )
 
 
