@@ -2,7 +2,9 @@
 
     python benchmarks/bench_selection.py                 # everything, about 20 minutes on two cores
     python benchmarks/bench_selection.py --only peers    # one part: peers, overlap, large, floors,
-                                                         # kinds (of rows), passes (beside Z·w)
+                                                         # kinds (of rows), passes (beside Z·w),
+                                                         # fp16 (shards, 12.8 GB of disk)
+    python benchmarks/bench_selection.py --only fp16 --rows 10000000
     python benchmarks/bench_selection.py --quick         # small sizes, for a look
 
 Every measurement runs in a process of its own, one at a time, with the same number of threads.
@@ -14,15 +16,18 @@ process's peak less what it held with the embeddings loaded.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -144,6 +149,7 @@ def contrasift_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         values = clustered_rows(case["n"], case["d"], signed=case.get("signed", False))
     classes = rng.integers(0, case["classes"], case["n"]) if case["classes"] > 1 else None
     held = _resident_bytes()
+    _forget_peak()
     begun = time.perf_counter()
     chosen = cs.select(values, classes, budget=case["k"], threads=THREADS, **options)
     seconds = time.perf_counter() - begun
@@ -195,6 +201,7 @@ def kinds_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     classes = rng.integers(0, case["classes"], case["n"]) if case["classes"] > 1 else None
     floor = one_pass_seconds(values)
     held = _resident_bytes()
+    _forget_peak()  # making rows has one of its own
     begun = time.perf_counter()
     chosen = cs.select(values, classes, budget=case["k"], **how)
     seconds = time.perf_counter() - begun
@@ -209,6 +216,77 @@ def kinds_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         "exact": 1 - sampled / case["k"],
         "threads": threads,
     }
+
+
+def fp16_shards(n: int, d: int, shards: int, folder: Path) -> Path:
+    """Non-negative rows around 1,000 centres, not of length one, as float16 in several files."""
+    rng = np.random.default_rng(0)
+    centres = np.abs(rng.standard_normal((1000, d), np.float32))
+    where = folder / f"fp16-{n}-{d}"
+    where.mkdir()
+    for number, size in enumerate(np.diff(np.linspace(0, n, shards + 1).astype(int))):
+        rows = np.empty((size, d), np.float16)
+        for start in range(0, size, 100_000):
+            part = rows[start : start + 100_000]
+            noise = rng.standard_normal(part.shape, np.float32)
+            noise *= 0.5
+            noise += centres[rng.integers(0, 1000, len(part))]
+            part[:] = np.maximum(noise, 0)
+        rows[:, 0] += np.float16(1e-3)
+        np.save(where / f"emb_{number:04}.npy", rows)
+    return where
+
+
+def fp16_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The relaxation over shards of float16, each pass from the files; columns in mapped files."""
+    import contrasift as cs
+    from contrasift.selection.local import LocalEngine
+    from contrasift.store.columns import MappedColumns
+
+    how = {"optimizer": "relaxed", "fraction": 0.2}
+    small = clustered_rows(40_000, case["d"])
+    cs.select(small.astype(np.float16), threads=THREADS, **how)  # compiles
+    where = fp16_shards(case["n"], case["d"], case["shards"], folder)
+    try:
+        engine = LocalEngine(THREADS, columns=MappedColumns(folder))
+        matrix = cs.open_embeddings(where)
+        with _anonymous_peak() as peak:
+            begun = time.perf_counter()
+            for block in range(0, case["n"], 1 << 18):
+                np.asarray(matrix[block : block + (1 << 18)]).view(np.uint16).max()
+            read = time.perf_counter() - begun
+            begun, used = time.perf_counter(), time.process_time()
+            chosen = cs.select(matrix, engine=engine, **how)
+            seconds, used = time.perf_counter() - begun, time.process_time() - used
+    finally:
+        shutil.rmtree(where)
+    assert chosen.certificate is not None
+    return {
+        "seconds": seconds,
+        "processor_seconds": used,
+        "read_seconds": read,
+        "extra_bytes": peak[0],
+        "value_over_bound": chosen.value / chosen.certificate.upper_bound,
+        "share": chosen.certificate.share,
+    }
+
+
+@contextlib.contextmanager
+def _anonymous_peak() -> Iterator[list[int]]:
+    """The most memory that belongs to no file, looked at twenty times a second."""
+    peak, ended = [0], threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.05):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            own = next(line for line in lines if line.startswith("RssAnon"))
+            peak[0] = max(peak[0], 1024 * int(own.split()[1]))
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    yield peak
+    ended.set()
+    watcher.join()
 
 
 def _certificate_cost(values: np.ndarray, chosen: Any, case: dict[str, Any]) -> dict[str, float]:
@@ -366,6 +444,7 @@ METHODS: dict[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {
     "published cost model": published_cost_case,
     "overlap": overlap_case,
     "by kind": kinds_case,
+    "fp16 shards": fp16_case,
     "floor: Z Zᵀ": gemm_floor_case,
     "floor: one read": read_floor_case,
 }
@@ -376,8 +455,19 @@ def _resident_bytes() -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
+def _forget_peak() -> None:
+    """Let the peak of resident memory begin anew, where the system can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The peak of resident memory since the last `_forget_peak`."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 # --- cases ----------------------------------------------------------------------------------------
@@ -452,6 +542,13 @@ def passes_cases(quick: bool) -> list[dict[str, Any]]:
     ]
 
 
+def fp16_cases(quick: bool) -> list[dict[str, Any]]:
+    n = 1_000_000 if quick else 100_000_000
+    case = {"n": n, "d": 64, "k": n // 5, "shards": 100, "classes": 1, "optimizer": "relaxed"}
+    reach = {"reach": "≤ 150 s, ≤ 4 GB beside the page cache"} if not quick else {}
+    return [case | reach | {"part": "fp16", "method": "fp16 shards"}]
+
+
 def overlap_cases(quick: bool) -> list[dict[str, Any]]:
     base = {"d": 32, "n": 500, "k": 100, "classes": 1, "redundancy": 1.0}
     return [base | {"part": "overlap", "method": "overlap"}]
@@ -470,6 +567,7 @@ PARTS: dict[str, Callable[[bool], list[dict[str, Any]]]] = {
     "floors": floor_cases,
     "kinds": kinds_cases,
     "passes": passes_cases,
+    "fp16": fp16_cases,
 }
 
 
@@ -542,7 +640,29 @@ def show_kinds(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def show_shards(results: list[dict[str, Any]]) -> str:
+    """Shards of float16: time beside one read of them, and memory that belongs to no file."""
+    lines = [
+        "| n × d | shards | optimizer | seconds | processor seconds | one read, seconds | "
+        "MB beside files | F / bound | reach |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        shape = f"| {result['n']:,} × {result['d']} | {result['shards']} | {result['optimizer']} "
+        if "error" in result:
+            lines.append(shape + f"| {result['error']} ||||||")
+            continue
+        lines.append(
+            shape + f"| {result['seconds']:.1f} | {result['processor_seconds']:.1f} | "
+            f"{result['read_seconds']:.1f} | {result['extra_bytes'] / 1e6:,.0f} | "
+            f"{result['value_over_bound']:.8f} | {result.get('reach', '')} |"
+        )
+    return "\n".join(lines)
+
+
 def show(results: list[dict[str, Any]]) -> str:
+    if "shards" in results[0]:
+        return show_shards(results)
     if "kind" in results[0]:
         return show_kinds(results)
     lines = []
@@ -627,6 +747,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, help="folder for mapped files; default: a temporary one"
     )
+    parser.add_argument("--rows", type=int, help="of fp16; default: 100 million")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
@@ -639,6 +760,9 @@ def main() -> None:
         if arguments.only in (None, name)
         for case in make(arguments.quick)
     ]
+    if arguments.rows:
+        own = {"n": arguments.rows, "k": arguments.rows // 5, "reach": ""}
+        cases = [case | own if case["part"] == "fp16" else case for case in cases]
     results: list[dict[str, Any]] = []
     stopped: set[str] = set()
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,13 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +13,7 @@ from contrasift.embedding.embed import embed, features
 from contrasift.errors import DataError, UsageError
 from contrasift.training.encoders import Encoder, build_encoder, weights_sha256
 from contrasift.training.views import AUGMENTATIONS, random_views
+from forking import killed_after
 
 
 class Pictures:
@@ -232,37 +228,22 @@ def test_a_journal_never_vouches_for_data_that_were_overwritten(
     np.testing.assert_array_equal(embed_all(encoder, path=path).values, embed_all(encoder).values)
 
 
-KILLED = """
-import sys, time
-from pathlib import Path
-sys.path.insert(0, {here!r})
-import contrasift.embedding.embed
-from contrasift.training.encoders import build_encoder
-from test_embedding import embed_all
+def tells_and_waits(pipe, path):
+    import contrasift.embedding.embed as module
 
-contrasift.embedding.embed._JOURNAL_SECONDS = -1.0
+    module._JOURNAL_SECONDS = -1.0
 
-def slowly(done, total):
-    print(done, flush=True)
-    time.sleep(0.3 if done >= 10 else 0)
+    def slowly(done, total):
+        pipe.send(done)
+        time.sleep(0.3 if done >= 10 else 0)
 
-embed_all(build_encoder("narrow", 1, 12, 8, seed=0), path=Path({path!r}), progress=slowly)
-"""
+    embed_all(build_encoder("narrow", 1, 12, 8, seed=0), path=path, progress=slowly)
 
 
 def test_kill_9_changes_nothing(encoder, tmp_path, every_batch_counts):
     whole, path = tmp_path / "whole.npy", tmp_path / "embeddings.npy"
     embed_all(encoder, path=whole)
-    script = KILLED.format(here=str(Path(__file__).parent), path=str(path))
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    for line in process.stdout:
-        assert time.monotonic() < deadline
-        if line.strip() == "10":
-            break
-    os.kill(process.pid, signal.SIGKILL)
-    process.stdout.close()
-    assert process.wait() == -signal.SIGKILL
+    killed_after(10, tells_and_waits, path)
     pool = Pictures()
     embed_all(encoder, pool, path=path)
     assert sum(pool.reads) == 13

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from contrasift.errors import DataError, UsageError
@@ -15,6 +15,7 @@ TEXT = some.lists(some.text(max_size=3), unique=True, min_size=1, max_size=30)
 NUMBERS = some.lists(some.integers(-(2**63), 2**63 - 1), unique=True, min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(ids=some.one_of(TEXT, NUMBERS), data=some.data())
 def test_rows_are_those_of_a_dictionary(ids, data):
     wanted = data.draw(some.lists(some.sampled_from(ids), max_size=40))
@@ -38,6 +39,7 @@ def test_absent_ids_are_shown():
         rows_of_ids(ids, [3], "must_keep=")
 
 
+@settings(deadline=None)
 @given(values=some.lists(some.integers(0, 5), max_size=8))
 def test_twice_is_refused(values):
     for ids in (values, [str(one) for one in values]):

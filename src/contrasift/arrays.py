@@ -102,6 +102,31 @@ class HeldColumns:
         return np.zeros(n, dtype=kind)
 
 
+def largest_first(values: np.ndarray) -> np.ndarray:
+    """The order of numbers from the largest, of equal ones the first first.
+
+    As `np.argsort(-values, kind="stable")`, in less time where few are equal: NumPy's other sort has
+    vector instructions, and what is equal is put in order afterwards.
+
+    Args:
+        values: float [n].
+    """
+    keys = -values
+    order = np.argsort(keys)
+    keys.sort()  # sooner done than looking each up
+    same = (keys[1:] == keys[:-1]) | (keys[:-1] != keys[:-1])  # NaN come last, all alike
+    if 8 * np.count_nonzero(same) > keys.size:
+        return np.argsort(-values, kind="stable")
+    if same.any():
+        tied = np.zeros(keys.size, dtype=bool)
+        tied[1:] = same
+        tied[:-1] |= same
+        run = np.zeros(keys.size, dtype=np.int64)
+        np.cumsum(~same, out=run[1:])
+        order[tied] = order[tied][np.lexsort((order[tied], run[tied]))]
+    return order
+
+
 def column_blocks(n: int) -> list[slice]:
     """Consecutive slices of columns of n entries, few enough to be copied and sorted at once."""
     return row_blocks(n, 1, _BLOCK_ENTRIES)
@@ -220,8 +245,19 @@ def check_budget(budget: int, n: int) -> int:
     return int(budget)
 
 
-def unit_rows(values: np.ndarray, first_row: int = 0) -> np.ndarray:
+def unit_rows(
+    values: np.ndarray,
+    first_row: int = 0,
+    expected: str = "rows that can be scaled to length one",
+    otherwise: str = "",
+) -> np.ndarray:
     """Rows scaled to length one, in float32, computed in float64.
+
+    Args:
+        values: real [n, d].
+        first_row: the number of the first.
+        expected: what is said to be expected of them.
+        otherwise: what else can be done than to leave rows of zeros out.
 
     Raises:
         DataError: a row of zeros, which has no direction.
@@ -229,9 +265,11 @@ def unit_rows(values: np.ndarray, first_row: int = 0) -> np.ndarray:
     scaled, zero = directions(values)
     if zero.size:
         raise DataError(
-            "rows that can be scaled to length one",
+            expected,
             f"{zero.size} row(s) of zeros, the first of them row {first_row + zero[0]}",
-            "Leave these examples out, or pass `normalize='none'` if the rows are mean views",
+            f"Leave these examples out, or {otherwise}"
+            if otherwise
+            else "Leave these examples out",
         )
     return scaled
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from contrasift.classes.neighbours import Searching, check_memory, nearest_neigh
 from contrasift.errors import UsageError
 from contrasift.selection.kernels import dots
 from contrasift.selection.kernels.nearest_rows import nearest_rows
+from forking import started
 
 
 class Kept:
@@ -140,6 +141,25 @@ class TestResuming:
         assert max(told) == (3000, 3000)
 
 
+def search_and_die(pipe):
+    """Search, until the fourth piece is written."""
+    from contrasift.store.pieces import KeptPieces
+    from contrasift.store.shards import ShardFolder
+
+    class Dying(ShardFolder):
+        left = 3
+
+        def finish(self, *given):
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.left -= 1
+            super().finish(*given)
+
+    module.EXACT_ROWS, inverted.ROWS_A_LIST, inverted.PIECE = 500, 64, 4
+    pieces = KeptPieces(Dying(Path("pieces"), "x"))
+    nearest_neighbours(np.load("points.npy"), 6, 0, Searching(pieces=pieces, threads=1))
+
+
 class TestKilled:
     def test_goes_on_with_the_same_bytes(self, tmp_path, monkeypatch):
         """SIGKILL when a piece is written, and not yet vouched for."""
@@ -148,35 +168,15 @@ class TestKilled:
 
         points, _ = clustered(3000)
         np.save("points.npy", points)
-        done = subprocess.run([sys.executable, "-c", _DYING], check=False, timeout=120)
-        assert done.returncode == -signal.SIGKILL
+        process, _ = started(search_and_die)
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
         folder = ShardFolder(tmp_path / "pieces", "x")
         assert len(list((tmp_path / "pieces").glob("*.json"))) >= 3
         whole, facts = nearest_neighbours(points, 6)
         found, other = nearest_neighbours(points, 6, 0, Searching(pieces=KeptPieces(folder)))
         assert (found == whole).all()
         assert facts == other
-
-
-_DYING = """
-import os, pathlib, signal
-import numpy as np
-from contrasift.classes import inverted, neighbours
-from contrasift.store.pieces import KeptPieces
-from contrasift.store.shards import ShardFolder
-
-class Dying(ShardFolder):
-    left = [3]
-    def finish(self, *given):
-        if self.left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.left[0] -= 1
-        super().finish(*given)
-
-neighbours.EXACT_ROWS, inverted.ROWS_A_LIST, inverted.PIECE = 500, 64, 4
-pieces = KeptPieces(Dying(pathlib.Path("pieces"), "x"))
-neighbours.nearest_neighbours(np.load("points.npy"), 6, 0, neighbours.Searching(pieces=pieces, threads=1))
-"""
 
 
 class TestClasses:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import contrasift as cs
 from contrasift.cli import app
 from contrasift.errors import UsageError
 from contrasift.pipeline.stages.card import certificate_in_words
+from forking import started
 
 GROUPS = 6
 
@@ -135,14 +133,17 @@ def test_other_embeddings_find_their_own_classes(rows):
     )
 
 
+def select_into(pipe, out):
+    CliRunner().invoke(app, ["select", "z.npy", "--budget", "50", "--out", out])
+
+
 def test_killed_at_any_moment_the_same_command_goes_on(rows):
-    command = [sys.executable, "-m", "contrasift", "select", "z.npy", "--budget", "50", "--out"]
     for wait in ("classes.json", "classes.parquet"):
-        killed = subprocess.Popen([*command, wait], stderr=subprocess.DEVNULL)
-        while not Path(wait, wait).exists() and killed.poll() is None:
+        killed, _ = started(select_into, wait)
+        while not Path(wait, wait).exists() and killed.is_alive():
             time.sleep(0.002)
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
+        killed.kill()
+        killed.join()
         run("select", "z.npy", "--budget", 50, "--out", wait)
         chosen = pq.read_table(f"{wait}/selection.parquet")["index"].to_numpy()
         np.testing.assert_array_equal(chosen, cs.select(rows, "auto", budget=50).index)

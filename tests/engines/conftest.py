@@ -10,8 +10,10 @@ import pytest
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # What Ray takes for dead within seconds may only be slow where all processors are busy, and a full
-# memory is another's doing: only tests kill workers here.
+# memory is another's doing: only tests kill workers here. By its default they wait for everything
+# else that runs, which beside other tests is always something.
 os.environ.update(
+    RAY_worker_niceness="0",
     RAY_worker_register_timeout_seconds="600",
     RAY_health_check_timeout_ms="60000",
     RAY_memory_monitor_refresh_ms="0",

@@ -101,6 +101,7 @@ def test_all_stages_in_one_command_are_the_same_to_the_byte(on_ray, tmp_path):
     small = ["--limit", "60", "--image-size", "16", "--architecture", "narrow:0.25", "--views", "1"]
     small += ["--batch-size", "24", "--epochs", "1", "--proxy-epochs", "1", "--seeds", "1"]
     small += ["--classes", "kmeans", "--n-classes", "3", "--stability", "0", "--fraction", "0.4"]
+    small += ["--against", "full"]
     for out, engine in (("a", []), ("b", on_ray)):
         done = run("run", "digits", *small, "--out", out, *engine)
         assert done.exit_code == 0, done.output

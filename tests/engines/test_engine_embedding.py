@@ -75,7 +75,7 @@ def test_spans_begin_at_multiples_of_the_batch():
     assert all(start % 256 == 0 for start, _ in spans)
 
 
-def test_the_same_bytes_when_a_worker_is_killed(cluster, scene, tmp_path):
+def test_the_same_bytes_when_a_worker_is_killed_and_shards_were_finished(cluster, scene, tmp_path):
     home, _, alone = scene
     marker = tmp_path / "killed"
 
@@ -86,35 +86,26 @@ def test_the_same_bytes_when_a_worker_is_killed(cluster, scene, tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().embed_shard(shard, positions)
 
-    seen = []
-    path = tmp_path / "embeddings.npy"
-    found = on_cluster(
-        cluster, scene, path, actor=DiesOnce, progress=lambda done, all: seen.append((done, all))
-    )
-    assert marker.exists()
-    assert path.read_bytes() == (home / "alone.npy").read_bytes()
-    assert json.dumps(found.description) == json.dumps(alone.description)
-    assert np.array_equal(found.index, alone.index)
-    assert seen[0] == (0, 67)
-    assert max(seen) == (67, 67)
-    assert not path.with_suffix(".shards").exists()
-
-
-def test_finished_shards_are_taken_over(cluster, scene, tmp_path):
-    home, _, _ = scene
-
     path = tmp_path / "embeddings.npy"
     # What is there is taken as it is: this shard holds another content.
     folder = ShardFolder(path.with_suffix(".shards"), "f 5")
-    width = np.load(home / "alone.npy").shape[1]
-    marked = Embeddings(np.full((16, width), 7, np.float32), np.arange(16), {"marked": True})
-    write_embedded(folder, 1, marked)
-    said = []
-    found = on_cluster(cluster, scene, path, say=said.append)
     expected = np.load(home / "alone.npy")
-    expected[16:32] = 7
-    assert np.array_equal(found.values, expected)
+    marked = np.full((16, expected.shape[1]), 7, np.float32)
+    write_embedded(folder, 1, Embeddings(marked, np.arange(16), {"marked": True}))
+    expected[16:32] = marked
+    said, seen = [], []
+    found = on_cluster(
+        cluster, scene, path, actor=DiesOnce, say=said.append, progress=lambda *at: seen.append(at)
+    )
+    assert marker.exists()
+    assert np.load(path).tobytes() == expected.tobytes()
+    assert path.stat().st_size == (home / "alone.npy").stat().st_size
+    assert json.dumps(found.description) == json.dumps(alone.description)
+    assert np.array_equal(found.index, alone.index)
     assert "of 5 shards were embedded before" in said[0]
+    assert seen[0] == (16, 67)
+    assert max(seen) == (67, 67)
+    assert not path.with_suffix(".shards").exists()
 
 
 def test_what_an_actor_answers_is_raised_as_what_it_was():

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import contrasift as cs
 from contrasift.errors import DataError, UsageError
-from contrasift.mining import exact, ranking
+from contrasift.mining import exact, numbers, ranking
 from contrasift.mining import miner as module
-from contrasift.mining.draws import hashed
+from contrasift.mining.numbers import hashed, number_at, smallest_rows
+from contrasift.negatives import policies
 from tests import reference
 
 
@@ -42,6 +43,7 @@ class Case:
         }
         self.similarity = self.queries @ self.corpus.T
         self.seed = seed
+        self.draws: dict = {}
         self.learnable = any(self.weakest(i) < 1 for i in range(q))
 
     def pairs(self) -> np.ndarray:
@@ -90,11 +92,12 @@ POLICIES = {
 
 
 def drawn(case: Case, i: int, j: int, share: float) -> bool:
-    out = case.positives[i] + ([i] if case.same else [])
-    others = [o for o in range(len(case.corpus)) if o not in out]
-    order = sorted(others, key=lambda o: reference.hashed(case.seed, 1, i, o) >> 11)
-    count = len(others) - math.floor((100 - 100 * Fraction(str(share))) * len(others) / 100)
-    return j in order[len(others) - count :]
+    if (i, share) not in case.draws:
+        others = [o for o in range(len(case.corpus)) if o not in case.own(i)]
+        order = sorted(others, key=lambda o: reference.hashed(case.seed, 1, i, o) >> 11)
+        kept_out = math.floor((100 - 100 * Fraction(str(share))) * len(others) / 100)
+        case.draws[i, share] = {*order[kept_out:]}
+    return j in case.draws[i, share]
 
 
 def as_lists(mined: cs.Mined) -> list[list[tuple[int, int]]]:
@@ -139,6 +142,49 @@ def test_draws_are_those_of_the_smallest_numbers(draw, told, seed, n):
     assert as_lists(case.mine(policy="~same_latent_class", per_query=3, draw=draw)) == naive
 
 
+@pytest.mark.parametrize("policy", [*POLICIES, "above(0.9)"])
+@pytest.mark.parametrize(("draw", "told"), [("random(3)", {"randoms": 3}),
+                                            ("sample(top=2) + random(2)", {"randoms": 2, "top": 2})])  # fmt: skip
+@settings(max_examples=4, deadline=None)
+@given(seed=st.integers(0, 999), n=st.integers(3, 50), same=st.booleans(), tried=st.integers(0, 9))
+def test_draws_from_all_are_those_of_a_loop(policy, draw, told, seed, n, same, tried):
+    case = Case(seed, n, same=same)
+    assume(case.learnable)
+    rule = POLICIES.get(policy, lambda c, i, j, p, k: c.similarity[i, j] > 0.9)
+    naive = reference.mined(
+        case.similarity, case.positives, lambda *one: rule(case, *one), 3, same=same, seed=seed,
+        **told,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:  # few are tried, then more, then all
+        patch.setattr(exact, "_SPARE_TRIED", tried)
+        patch.setattr(exact, "_MOST_TRIED", 8 * tried)
+        patch.setattr(exact, "_MORE_TRIED", 2)
+        patch.setattr(exact, "_SHALLOW", 1 if tried % 2 else 32)
+        assert as_lists(case.mine(policy=policy, per_query=3, draw=draw)) == naive
+
+
+def test_a_draw_from_all_lists_nothing(rng, monkeypatch):
+    rows = rng.normal(size=(900, 8))
+    monkeypatch.setattr(exact, "hardest", None)
+    monkeypatch.setattr(exact, "Hardest", lambda b, depth, group: None)
+    mined = cs.mine(rows[:50], rows[50:], np.arange(50), policy="~duplicates", draw="random(8)")
+    assert (mined.counts == 8).all()
+    assert 300 < np.median(mined.places) < 550
+
+
+@pytest.mark.parametrize(("n", "count"), [(1, 1), (40, 0), (40, 3), (40, 40), (900, 30)])
+def test_the_smallest_numbers(n, count, monkeypatch):
+    naive = [sorted(range(n), key=lambda j, i=i: reference.hashed(5, 3, i, j)) for i in (2, 7)]
+    for spare in (16, 1):  # enough at once, or again with a higher limit
+        monkeypatch.setattr(numbers, "_more", lambda count, spare=spare: count + spare)
+        found = smallest_rows(5, 3, np.array([2, 7]), n, count)
+        assert found.tolist() == [order[:count] for order in naive]
+    others = [j for j in naive[1] if j != n // 2]
+    for place in range(1, n, 7):
+        number = number_at(5, 3, 7, np.array([n // 2]), n - 1, place)
+        assert number == reference.hashed(5, 3, 7, others[place - 1])
+
+
 def test_numbers_of_pairs():
     found = hashed(5, 2, np.array([0, 7]), np.array([[1, 2**40], [3, 0]]))
     naive = [[reference.hashed(5, 2, i, j) for j in rows]
@@ -163,17 +209,19 @@ def test_the_hardest_of_a_row(n, kinds):
 
 
 @pytest.mark.parametrize(
-    "policy", ["difficulty(50,97) & ~above(0.3)", "~above_positive(0.9)", "random(0.2)"]
-)
-def test_blocks_threads_and_pieces_change_nothing(policy, rng, monkeypatch):
+    ("policy", "draw"),
+    [("difficulty(50,97) & ~above(0.3)", "sample(top=20)"),
+     ("~above_positive(0.9)", "sample(top=20)"), ("random(0.2)", "sample(top=20)"),
+     ("~duplicates & difficulty(10,100)", "random(8)"), ("difficulty(90,99)", "random(8)"),
+     ("~above(0.2)", "hardest + random(5)")],
+)  # fmt: skip
+def test_blocks_threads_and_pieces_change_nothing(policy, draw, rng, monkeypatch):
     queries, corpus = rng.normal(size=(60, 24)), rng.normal(size=(400, 24))
     corpus[:-1:3] = corpus[1::3]  # copies: equal similarities
     corpus[:60] += queries
 
     def found(threads: int) -> list:
-        mined = cs.mine(
-            queries, corpus, np.arange(60), policy=policy, draw="sample(top=20)", threads=threads
-        )
+        mined = cs.mine(queries, corpus, np.arange(60), policy=policy, draw=draw, threads=threads)
         return [mined.negatives.tolist(), mined.places.tolist(), mined.similarity.tolist()]
 
     plain = found(1)
@@ -210,6 +258,22 @@ def test_what_is_done_is_not_done_again(rng, monkeypatch):
     again = case.mine(per_query=2, pieces=Kept())
     assert as_lists(again) == as_lists(plain)
     assert again.reasons.tolist() == plain.reasons.tolist()
+
+
+@pytest.mark.parametrize(
+    "policy", ["~same_latent_class & ~above(0)", "~above_positive(0.5) & difficulty(20,90)"]
+)
+def test_what_is_too_similar_is_not_listed(policy, monkeypatch):
+    def found(seed: int) -> list:
+        mined = Case(seed, 50).mine(policy=policy, per_query=13)
+        return [mined.negatives.tolist(), mined.places.tolist(), mined.reasons.tolist()]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(policies._Not, "ceiling", lambda self, positive: None)
+        listed = [found(seed) for seed in range(4)]
+    assert [found(seed) for seed in range(4)] == listed
+    reasons = {reason for one in listed for reason in one[2]}
+    assert len(reasons) > 1
 
 
 def test_queries_left_with_too_few_say_why():
@@ -298,6 +362,14 @@ def test_approximate_is_exact_where_all_lists_are_looked_into(policy, rng):
     assert near.negatives.tolist() == plain.negatives.tolist()
     assert near.similarity.tolist() == plain.similarity.tolist()
     assert near.places.tolist() == plain.places.tolist()
+
+
+def test_an_approximate_draw_from_a_band(rng):
+    rows = rng.normal(size=(1_500, 6))
+    given, policy = (rows, None, np.roll(np.arange(1_500), 1)), "difficulty(98,100)"
+    plain = cs.mine(*given, policy=policy, draw="random(8)")
+    near = cs.mine(*given, policy=policy, draw="random(8)", search="approximate", recall=1.0)
+    assert near.negatives.tolist() == plain.negatives.tolist()
 
 
 def test_a_pool_of_its_own_is_searched_approximately(rng, monkeypatch):

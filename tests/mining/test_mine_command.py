@@ -150,9 +150,20 @@ def test_one_matrix_and_pairs_of_rows(rng):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--policy", "~same_class"), "labels of the corpus"),
-        (("--policy", "~same_latent_class", "--classes", "none"), "latent classes of the corpus"),
-        (("--policy", "above(0.999)"), "none of 24; most have too few by above(0.999)"),
+        (("--policy", "~same_class"), "Give --labels"),
+        (("--policy", "~same_latent_class", "--classes", "none"), "Find them: --classes auto"),
+        (("--policy", "above(0.999)"), "none of 24, mostly because of above(0.999)"),
+        (("--policy", "above(0.999)", "--allow-fewer"), "try Loosen the policy"),
+        (("--per-query", 120), "mostly because of a corpus with too few rows"),
+        (("--policy", "hard(3)"), "For example: 'difficulty(95,100) & ~same_class'"),
+        (("--positives", "empty.tsv"), "pairs in empty.tsv got none with a score above 0"),
+        (("--positives", "empty.npy"), "pairs in empty.npy got none"),
+        (("--id", "none", "--positives", "half.npy"), "queries as row numbers"),
+        (("--id", "none", "--positives", "beyond.npy"), "rows of the corpus, 0 to 119 got 24"),
+        (("--id", "none", "--skip-bad", "--positives", "beyond.npy"), "rows of the corpus, 0 to"),
+        (("--corpus-texts", "d.parquet:words"), "the column words in d.parquet got id, text, emb"),
+        (("--query-texts", "short.txt"), "a text for each of the 24 rows"),
+        (("--images", "photo"), "a column 'photo' of images"),
         (("--per-query", 121), "--per-query from 1 to the 120 rows"),
         (("--positives", "none.tsv"), "none.tsv"),
         (("--positives", "lost.tsv"), "1 that they have not: 'd999'"),
@@ -169,8 +180,41 @@ def test_mistakes_are_explained(files, words, said):
     Path("lost.tsv").write_text("query\tpositive\nq0\td999\n")
     Path("thin.tsv").write_text("a\tb\tc\nq0\td0\t1\n")
     Path("few.tsv").write_text("query\tpositive\nq0\td0\n")
+    Path("empty.tsv").write_text("query\tpositive\tscore\nq0\td0\t0\n")
+    Path("short.txt").write_text("one\ntwo\n")
+    own = np.arange(Q)
     np.save("few.npy", np.zeros(3, int))
-    assert said in refused(*MINE, "--classes", "none", *words, "--out", "out")
+    np.save("empty.npy", np.zeros((0, 2), int))
+    np.save("half.npy", np.stack([own + 0.5, own], axis=1))
+    np.save("beyond.npy", np.stack([own, own + N], axis=1))
+    shown = refused(*MINE, "--classes", "none", *words, "--out", "out")
+    assert said in shown
+    # What stops it is said before anything is copied.
+    late = ("above(0.999)", 120)
+    assert ("are written to" in shown) == any(one in late for one in words)
+
+
+def test_row_numbers_where_there_are_ids(files):
+    np.save("rows.npy", np.stack([np.arange(Q)] * 2, axis=1))
+    how = (*MINE, "--positives", "rows.npy", "--classes", "none")
+    assert "If they are row numbers: --id none" in refused(*how, "--out", "out")
+    run(*how, "--id", "none", "--out", "out")
+    assert pq.read_table("out/mined.parquet").to_pydict()["query"][:4] == [0, 0, 0, 1]
+
+
+def test_a_damaged_folder_is_mined_again_or_explained(files):
+    how = (*MINE, "--classes", "none", "--out", "out")
+    run(*how)
+    whole = Path("out/mined.parquet").read_bytes()
+    for name in ("mined.html", "positives.parquet", "mined.parquet"):
+        Path("out", name).unlink()
+        run(*how)
+        assert Path("out", name).exists()
+    assert Path("out/mined.parquet").read_bytes() == whole
+    Path("out/mined.json").write_text("{")
+    assert "or pass --update to replace it" in refused(*how)
+    run(*how, "--update")
+    assert "nothing to do" in run(*how)
 
 
 def rewrite(name: str, change) -> None:
@@ -258,7 +302,6 @@ def test_the_gallery_shows_a_column_of_images(files):
         Path(f"{one}/mined.html").read_text().count("data:image/png") for one in ("plain", "out")
     )
     assert pictured - plain == 2 * Q  # a positive and a negative of every query
-    assert "a column 'photo' of images" in refused(*shown, "--images", "photo", "--out", "other")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
+import os
 from collections import deque
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 
 from contrasift.errors import DataError, UsageError
 from contrasift.negatives import Queue, Tags
+from forking import started
 
 
 def unit(*shape: int, seed: int) -> torch.Tensor:
@@ -108,30 +108,31 @@ def test_bad_queues():
         queue.push(torch.ones(2, 2), Tags(labels=torch.tensor([1])))
 
 
-WORKER = """
-import os, sys, torch
-from torch import distributed
-from contrasift.negatives import InfoNCE, Queue, Tags, difficulty, same_class
-rank, folder = int(sys.argv[1]), sys.argv[2]
-distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-case = torch.load(f"{folder}/case.pt", weights_only=True)
-part = slice(4 * rank, 4 * rank + 4)
-out = {}
-for symmetric in (True, False):
-    loss = InfoNCE(0.3, difficulty(20, 100) & ~same_class, symmetric=symmetric, gather=True)
-    query = case["query"][part].clone().requires_grad_()
-    value = loss(query, case["key"][part], tags=Tags(case["labels"][part]))
-    value.backward()
-    out[f"{symmetric}"] = {"value": value.detach(), "gradient": query.grad}
-queue = Queue(20, 5)
-queue.push(case["key"][part], Tags(case["labels"][part]), gather=True)
-out["vectors"], tags = queue.newest_first()
-out["labels"] = tags.labels
-torch.save(out, f"{folder}/out{rank}.pt")
-distributed.barrier()
-distributed.destroy_process_group()
-os._exit(0)  # gloo's threads sometimes outlive the interpreter and abort it
-"""
+def one_of_two(pipe, rank, folder):
+    from torch import distributed
+
+    from contrasift.negatives import InfoNCE, difficulty, same_class
+
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
+    )
+    case = torch.load(f"{folder}/case.pt", weights_only=True)
+    part = slice(4 * rank, 4 * rank + 4)
+    out = {}
+    for symmetric in (True, False):
+        loss = InfoNCE(0.3, difficulty(20, 100) & ~same_class, symmetric=symmetric, gather=True)
+        query = case["query"][part].clone().requires_grad_()
+        value = loss(query, case["key"][part], tags=Tags(case["labels"][part]))
+        value.backward()
+        out[f"{symmetric}"] = {"value": value.detach(), "gradient": query.grad}
+    queue = Queue(20, 5)
+    queue.push(case["key"][part], Tags(case["labels"][part]), gather=True)
+    out["vectors"], tags = queue.newest_first()
+    out["labels"] = tags.labels
+    torch.save(out, f"{folder}/out{rank}.pt")
+    distributed.barrier()
+    distributed.destroy_process_group()
+    os._exit(0)  # gloo's threads sometimes outlive the interpreter and abort it
 
 
 @pytest.mark.slow
@@ -142,11 +143,10 @@ def test_two_processes_are_one_batch(tmp_path):
     query, key = torch.randn(2, 8, 5, generator=generator, dtype=torch.float64)
     labels = torch.arange(8) % 3
     torch.save({"query": query, "key": key, "labels": labels}, tmp_path / "case.pt")
-    workers = [
-        subprocess.Popen([sys.executable, "-W", "ignore", "-c", WORKER, str(rank), str(tmp_path)])
-        for rank in range(2)
-    ]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    workers = [started(one_of_two, rank, tmp_path) for rank in range(2)]
+    for worker, _ in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker, _ in workers] == [0, 0]
     outs = [torch.load(tmp_path / f"out{rank}.pt", weights_only=True) for rank in range(2)]
     for symmetric in (True, False):
         whole = query.clone().requires_grad_()

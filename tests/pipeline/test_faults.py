@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import contrasift as cs
 from contrasift.cli import app
+from forking import started
 
 STAGES = {
     "embed": (
@@ -230,12 +231,40 @@ def test_of_a_file_that_is_gone_the_command_is_named_that_makes_it_again(
 
 
 # In a file system of its own that really is full: what a test pretends may be gentler.
-FULL = """
-import os, sys
-from pathlib import Path
-import numpy as np
-import contrasift as cs
-from tests.pipeline.test_faults import STAGES, call
+
+
+def on_a_full_disk(pipe, folder):
+    """Every stage without any room, and again; what became of it goes through the pipe."""
+    ids = {"uid_map": os.getuid(), "gid_map": os.getgid()}
+    assert ctypes.CDLL(None).unshare(0x10000000 | 0x20000) == 0  # CLONE_NEWUSER, CLONE_NEWNS
+    Path("/proc/self/setgroups").write_text("deny")
+    for name, own in ids.items():
+        Path("/proc/self", name).write_text(f"0 {own} 1")
+    root = Path("disk")
+    root.mkdir()
+    assert os.system("mount -t tmpfs -o size=24m tmpfs disk") == 0
+    for name in ("old.npz", "new.npz"):
+        shutil.copy(folder / name, root)
+    os.chdir(root)
+
+    # Room for the header and not for the rows, whose memory is written without any call.
+    pool = cs.open_pool("old.npz")
+    fill(9000)
+    try:
+        rows = np.arange(len(pool))
+        cs.embed(pool, rows, lambda x: x.flatten(1), path=Path("rows/embeddings.npy"))
+    except OSError as error:
+        pipe.send(("rows", error.errno))
+    Path("filler").unlink()
+    for stage in STAGES:
+        fill(0)
+        code, said = call(stage)
+        Path("filler").unlink()
+        pipe.send((stage, code, "No space left" in said))
+        code, said = call(stage)
+        pipe.send((stage, "again", code, said[-300:] if code else ""))
+    pipe.send("done")
+
 
 def fill(room):
     with open("filler", "wb", 0) as filler:
@@ -246,31 +275,6 @@ def fill(room):
             except OSError:
                 pass
         filler.truncate(max(0, filler.tell() - room))
-
-root = Path("disk")
-root.mkdir()
-assert os.system("mount -t tmpfs -o size=24m tmpfs disk") == 0
-for name in ("old.npz", "new.npz"):
-    (root / name).write_bytes(Path(name).read_bytes())
-os.chdir(root)
-
-# Room for the header and not for the rows, whose memory is written without any call.
-pool = cs.open_pool("old.npz")
-fill(9000)
-try:
-    cs.embed(pool, np.arange(len(pool)), lambda x: x.flatten(1), path=Path("rows/embeddings.npy"))
-except OSError as error:
-    print("rows", error.errno, flush=True)
-Path("filler").unlink()
-
-for stage in STAGES:
-    fill(0)
-    code, said = call(stage)
-    Path("filler").unlink()
-    print(stage, code, "No space left" in said, flush=True)
-    code, said = call(stage)
-    print(stage, "again", code, said[-300:] if code else "", flush=True)
-"""
 
 
 def may_mount() -> bool:
@@ -286,18 +290,12 @@ def may_mount() -> bool:
 def test_a_disk_that_really_is_full(undisturbed):
     if not may_mount():
         pytest.skip("may not mount a file system of its own here")
-    for name in ("old.npz", "new.npz"):
-        shutil.copy(undisturbed[0] / name, name)
-    path = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        ["unshare", "-rm", sys.executable, "-c", FULL],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    lines = done.stdout.splitlines()
-    assert lines[0] == f"rows {errno.ENOSPC}"
+    process, pipe = started(on_a_full_disk, undisturbed[0])
+    heard = []
+    while heard[-1:] != ["done"]:
+        heard.append(pipe.recv())
+    process.join()
+    assert heard[0] == ("rows", errno.ENOSPC)
     for stage in STAGES:
-        assert f"{stage} 1 True" in lines, done.stdout
-        assert f"{stage} again 0 " in lines, done.stdout
+        assert (stage, 1, True) in heard
+        assert (stage, "again", 0, "") in heard

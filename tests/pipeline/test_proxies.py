@@ -334,9 +334,9 @@ def test_broken_run_folders_are_explained(runs, contrasift):
     selected(runs, contrasift, "a", "b")
     ranking = np.load(runs / "b" / "ranking.npy")
     np.save(runs / "b" / "ranking.npy", ranking[:-1])
-    fails(contrasift, "compare", runs / "a", runs / "b", code=1, words="select` again")
+    fails(contrasift, "compare", runs / "a", runs / "b", code=1, words="then: contrasift select")
     np.save(runs / "b" / "embeddings.npy", np.zeros((3, 2), np.float32))
-    fails(contrasift, "compare", runs / "a", runs / "b", code=1, words="embed` again")
+    fails(contrasift, "compare", runs / "a", runs / "b", code=1, words="then: contrasift embed")
 
 
 def test_comparing_needs_no_torch(made):

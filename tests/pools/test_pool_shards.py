@@ -191,12 +191,14 @@ def test_names_are_only_names(tmp_path):
         "é",
         "C:\\x",
     ]
-    write_tar(tmp_path / "x.tar", [(f"{name}.png", png(n)) for n, name in enumerate(names)])
-    before = set(tmp_path.parent.rglob("*"))
-    pool = open_pool(tmp_path)
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    write_tar(folder / "x.tar", [(f"{name}.png", png(n)) for n, name in enumerate(names)])
+    before = set(tmp_path.rglob("*"))
+    pool = open_pool(folder)
     assert [id.removeprefix("x.tar/") for id in pool.ids] == names
     assert scan_pool(pool).unreadable == 0
-    assert set(tmp_path.parent.rglob("*")) == before
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_names_that_are_no_text(tmp_path):

@@ -133,7 +133,9 @@ def test_below_random_is_never_silent(monkeypatch):
     assert chosen.certificate.share < 0
     assert any("prototype-far does not seek it" in note for note in chosen.notes)
     worse = greedy(rows, 8, redundancy=1.0)
-    turned = module.GreedyPath(**{**worse.__dict__, "order": np.argsort(rows.sum(1))[:8]})
+    order = np.argsort(rows.sum(1))[:8]
+    bad = {"order": order, "selected_sum": rows[order].sum(0, dtype=float)}
+    turned = module.GreedyPath(**{**worse.__dict__, **bad})
     from contrasift.selection.objectives import sas
 
     monkeypatch.setattr(sas, "greedy", lambda *_, **__: turned)

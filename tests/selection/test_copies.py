@@ -127,6 +127,15 @@ def test_rows_that_cannot_be_compared_are_nobodys_copies(tmp_path):
     assert again.to_arrow()["copy_of"].to_pylist() == chosen.copy_of.tolist()
 
 
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "int8", "uint16", ">f4"])
+def test_rows_of_every_type_are_told_apart_by_their_numbers(kind):
+    rows = np.array([[0, 1, 2], [0, 1, 3], [0, 1, 2], [-0.0, 1, 2], [1, 1, 2]]).astype(kind)
+    found = distinct_rows(rows, threads=1)
+    assert found.kind.tolist() == [0, 1, 0, 0, 2]
+    assert distinct_rows(rows[[0, 1, 4]]) is None
+    assert distinct_rows(np.asfortranarray(rows)).kind.tolist() == [0, 1, 0, 0, 2]
+
+
 def test_equal_digests_of_other_rows_are_found_out(monkeypatch):
     values = np.array([[1.0], [2.0], [1.0], [3.0]])
     honest = module.row_digests

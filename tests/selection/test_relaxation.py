@@ -239,6 +239,19 @@ def test_best_rows_are_those_of_a_sort(kind, deviations, monkeypatch):
             assert found.last_tie == max(row for row in taken if scores[row] == theta)
             exact = np.rint(rows[taken].astype(np.float64) * held.scale).astype(np.int64)
             assert found.fixed.tolist() == exact.sum(axis=0).tolist()
+            assert np.array_equal(held.scores(direction), scores)  # known by now
+            held.scores(-direction)
+            assert held.best(direction, free, places)[1:] == found[1:]
+
+
+def test_gains_of_an_order_in_parts_are_those_of_one(monkeypatch):
+    rows, rng = make_rows(200, 6, 2), np.random.default_rng(0)
+    held, order, total = passes.HeldRows(rows, 3), rng.permutation(200)[:77], rng.random(6)
+    whole = held.replay(order, total, 0.5)
+    monkeypatch.setattr(passes, "_WORTH_PARTS", 1)
+    assert held.replay(order, total, 0.5).tobytes() == whole.tobytes()
+    assert held.replay(order[:2], total, 0.5).tobytes() == whole[:2].tobytes()
+    assert held.replay(order[:0], total, 0.5).size == 0
 
 
 def test_squares_and_peak_of_one_pass():

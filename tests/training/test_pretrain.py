@@ -2,12 +2,8 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +23,7 @@ from contrasift.training.encoders import build_encoder, weights_sha256
 from contrasift.training.loading import load_encoder
 from contrasift.training.method import learning_rate_factor
 from contrasift.training.pretrain import choose_device, pretrain
+from forking import killed_after
 
 OPTIONS = TrainOptions(epochs=4, batch_size=8, projection_dim=8)
 STEPS = 4 * 2  # 20 examples: two full batches of 8 an epoch
@@ -284,32 +281,17 @@ def test_control_c_is_passed_on_and_the_run_goes_on_later(tmp_path, whole_run):
     assert weights(train(tmp_path / "run")) == weights(whole_run)
 
 
-KILLED = """
-import sys, time
-from pathlib import Path
-sys.path.insert(0, {here!r})
-from test_pretrain import train
+def tells_and_waits(pipe, folder):
+    def slowly(done, total):
+        pipe.send(done)
+        time.sleep(0.3 if done >= 5 else 0)
 
-def slowly(done, total):
-    print(done, flush=True)
-    time.sleep(0.3 if done >= 5 else 0)
-
-train(Path({folder!r}), progress=slowly)
-"""
+    train(folder, progress=slowly)
 
 
 def test_kill_9_in_an_epoch_changes_nothing(tmp_path, whole_run):
     folder = tmp_path / "run"
-    script = KILLED.format(here=str(Path(__file__).parent), folder=str(folder))
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    for line in process.stdout:
-        assert time.monotonic() < deadline
-        if line.strip() == "5":  # in the middle of the third epoch
-            break
-    os.kill(process.pid, signal.SIGKILL)
-    process.stdout.close()
-    assert process.wait() == -signal.SIGKILL
+    killed_after(5, tells_and_waits, folder)  # in the middle of the third epoch
     assert (folder / "last.ckpt").exists()
     seen = []
     result = train(folder, progress=lambda done, total: seen.append(done))

@@ -50,6 +50,8 @@ ENDS = {
     "interrupted": (KeyboardInterrupt, ""),
     "killed": (ContrasiftError, "SIGKILL"),
 }
+# How a run ends is no matter of what is drawn in it.
+INTERRUPTED = [*(("moco", end) for end in ENDS), ("random", "killed")]
 
 
 class Noise:
@@ -94,10 +96,12 @@ def trainings(folder: Path) -> None:
     """Train everything that the tests below compare.
 
     One process for all of it, and forks of it for the devices: to start Python takes seconds. What
-    goes on after its starter was killed spawns them, as users do.
+    goes on after its starter was killed spawns them, as users do; it is first, because nobody forks
+    whoever was forked after torch had looked for CUDA.
     """
-    devices._START = "fork"
     module.find_spec = lambda name: None  # no TensorBoard: it starts slowly
+    orphaned(folder / "orphaned", {"method": "moco", **METHODS["moco"], "devices": 2})
+    devices._START = "fork"
     for name, options in METHODS.items():
         options = {"method": name, **options}
         alone = {**options, "split_bn": 2} if name == "moco" else options
@@ -110,12 +114,9 @@ def trainings(folder: Path) -> None:
         options = {"method": name, **options, "devices": 2}
         if name not in METHODS:
             train(folder / f"{name}-2", **options)
-        for end in ENDS:
+        for end in [end for resumed, end in INTERRUPTED if resumed == name]:
             interrupted(folder / f"{name}-{end}", end, options)
-            assert not (folder / f"{name}-{end}" / "result.json").exists()
-            left: list[int] = []
-            train(folder / f"{name}-{end}", lambda done, _, seen=left: seen.append(done), **options)
-            (folder / f"{name}-{end}" / "left.json").write_text(json.dumps(left))
+            gone_on(folder / f"{name}-{end}", options)
     print("done", flush=True)
     os._exit(0)  # gloo's threads sometimes outlive the interpreter and abort it
 
@@ -137,28 +138,39 @@ def interrupted(folder: Path, end: str, options: dict) -> None:
     assert not multiprocessing.active_children()  # nobody who goes on writing
 
 
-def moco_of_two(folder: Path, progress) -> None:
-    """One of the trainings above, by itself."""
-    module.find_spec = lambda name: None
-    train(folder, progress, method="moco", devices=2, **METHODS["moco"])
+def gone_on(folder: Path, options: dict) -> None:
+    """Train on where it was interrupted, and write down which steps were left."""
+    assert not (folder / "result.json").exists()
+    left: list[int] = []
+    train(folder, lambda done, total: left.append(done), **options)
+    (folder / "left.json").write_text(json.dumps(left))
 
 
-def killed_at_the_third_step(folder: Path) -> None:
-    """Train, and end without a word to the processes that were started."""
-    devices._START = "fork"
+def orphaned(folder: Path, options: dict) -> None:
+    """Train in two processes whose starter is killed, wait until they end too, and go on."""
+    reader, writer = multiprocessing.Pipe(duplex=False)
 
     def stop(done: int, total: int) -> None:
         if done == 3:
-            print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+            writer.send([process.pid for process in multiprocessing.active_children()])
             os.kill(os.getpid(), signal.SIGKILL)
 
-    moco_of_two(folder, stop)
+    def begin() -> None:
+        devices._START = "fork"
+        train(folder, stop, **options)
 
-
-def resumed(folder: Path) -> None:
-    """Train on in spawned processes, which share the memory of what they are sent; tell the steps."""
-    moco_of_two(folder, lambda done, total: print(done, flush=True))
-    os._exit(0)
+    starter = multiprocessing.get_context("fork").Process(target=begin)
+    starter.start()
+    starter.join()
+    assert starter.exitcode == -signal.SIGKILL
+    workers = reader.recv()
+    assert len(workers) == 2
+    until = time.monotonic() + 60
+    while any(map(works, workers)):
+        assert time.monotonic() < until, "they go on without whoever started them"
+        time.sleep(0.05)
+    # Spawned processes end with the bytes of forked ones, which are compared with one alone below.
+    gone_on(folder, options)
 
 
 def works(pid: int) -> bool:
@@ -169,25 +181,21 @@ def works(pid: int) -> bool:
         return False
 
 
-def elsewhere(call: str) -> subprocess.CompletedProcess:
-    """Something of this file in a Python of its own."""
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """All trainings, in a Python of its own."""
+    folder = tmp_path_factory.mktemp("trained")
     code = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_several_devices
-test_several_devices.{call}
+test_several_devices.trainings(Path({str(folder)!r}))
 """
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=900,
         env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
     )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
-    done = elsewhere(f"trainings(Path({str(folder)!r}))")
     assert done.stdout.endswith("done\n"), done.stderr[-3000:]
     return folder
 
@@ -214,8 +222,7 @@ def test_two_processes_are_one_with_the_whole_batch(trained, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize(("name", "end"), INTERRUPTED)
 def test_an_interrupted_run_of_two_ends_with_the_same_weights(trained, name, end):
     whole, resumed = trained / f"{name}-2", trained / f"{name}-{end}"
     assert json.loads((resumed / "left.json").read_text()) == [3, 4]
@@ -232,21 +239,10 @@ def test_an_interrupted_run_of_two_ends_with_the_same_weights(trained, name, end
 
 
 @pytest.mark.slow
-def test_those_whose_starter_is_killed_end_and_another_run_goes_on(trained, tmp_path):
-    folder = tmp_path / "orphaned"
-    done = elsewhere(f"killed_at_the_third_step(Path({str(folder)!r}))")
-    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
-    workers = [int(pid) for pid in done.stdout.split()]
-    assert len(workers) == 2
-    until = time.monotonic() + 60
-    while any(map(works, workers)):
-        assert time.monotonic() < until, "they go on without whoever started them"
-        time.sleep(0.05)
-    assert not (folder / "result.json").exists()
-    # Spawned processes end with the bytes of forked ones, which are compared with one alone above.
-    assert elsewhere(f"resumed(Path({str(folder)!r}))").stdout.split() == ["3", "4"]
+def test_those_whose_starter_is_killed_end_and_another_run_goes_on(trained):
+    assert json.loads((trained / "orphaned" / "left.json").read_text()) == [3, 4]
     whole = load_encoder(trained / "moco-2")
-    assert weights_sha256(load_encoder(folder)) == weights_sha256(whole)
+    assert weights_sha256(load_encoder(trained / "orphaned")) == weights_sha256(whole)
 
 
 # The parts, with threads for processes ------------------------------------------------------------

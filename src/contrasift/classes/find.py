@@ -23,7 +23,7 @@ from contrasift.classes.kmeans import Assigned, choose_n_classes, kmeans, split_
 from contrasift.classes.neighbours import Searching
 from contrasift.classes.rows import Rows, prepare_rows
 from contrasift.errors import UsageError
-from contrasift.options.selecting import LEAST_ROWS_FOR_CLASSES
+from contrasift.options.matrix import LEAST_ROWS_FOR_CLASSES
 from contrasift.options.words import ClassMethod, GraphKind, Metric
 from contrasift.results import LatentClasses
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.arrays import check_finite_rows, check_matrix, directions, row_blocks
+from contrasift.arrays import check_finite_rows, check_matrix, row_blocks, unit_rows
 from contrasift.classes.whitening import Whitening, fit_whitening
 from contrasift.errors import DataError, UsageError
 
@@ -66,7 +66,8 @@ class Rows:
         if self.whitening is not None:
             return self.whitening.apply(rows)
         if self.spherical:
-            return _directions(rows, first)
+            remedy = "cluster points: metric='euclidean'"
+            return unit_rows(rows, first, "rows that have a direction", remedy)
         with np.errstate(over="ignore"):
             narrow = np.ascontiguousarray(rows, dtype=np.float32)
         if not np.isfinite(narrow).all():
@@ -132,14 +133,3 @@ def sample_of(n: int, limit: int, seed: int) -> np.ndarray | None:
     if n <= limit:
         return None
     return np.sort(np.random.default_rng(seed).choice(n, size=limit, replace=False))
-
-
-def _directions(rows: np.ndarray, first_row: int) -> np.ndarray:
-    scaled, zero = directions(rows)
-    if zero.size:
-        raise DataError(
-            "rows that have a direction",
-            f"{zero.size} row(s) of zeros, the first of them row {first_row + zero[0]}",
-            "Leave these examples out, or cluster points: metric='euclidean'",
-        )
-    return scaled

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, cast
 
 from contrasift.catalogue import check_choice
-from contrasift.options.selecting import METHODS_OF_A_MATRIX
+from contrasift.options.matrix import METHODS_OF_A_MATRIX
 from contrasift.options.words import ClassMethod
 from contrasift.results import Embeddings, Selection
 from contrasift.selection import select as within

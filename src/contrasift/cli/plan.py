@@ -103,7 +103,7 @@ def _select_a_fifth(
     update: bool,
 ) -> Path:
     """A ranking of bare embeddings, kept in `out`."""
-    from contrasift.pipeline.stages.select import select_from_matrix
+    from contrasift.pipeline.stages.select_matrix import select_from_matrix
 
     if request.accuracy:
         raise UsageError("a run, with images to train on, for accuracy=True", place)

@@ -81,7 +81,7 @@ def select_command(
 
                 select(run)
         else:
-            from contrasift.pipeline.stages.select import select_from_matrix
+            from contrasift.pipeline.stages.select_matrix import select_from_matrix
 
             select_from_matrix(
                 embeddings,

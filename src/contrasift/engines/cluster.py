@@ -258,9 +258,14 @@ def _compare(expected: Mapping[str, str], there: Mapping[str, str], host: str) -
             raise ContrasiftError(
                 f"{name} {wanted} on the node {host}, as where the command runs",
                 there[name],
-                "Install the same versions on all machines: pip install "
-                f"'contrasift[ray]=={expected['contrasift']}'",
+                f"Install the same versions on all machines: pip install {_pinned(expected)}",
             )
+
+
+def _pinned(versions: Mapping[str, str]) -> str:
+    """What pip installs to have these versions."""
+    names = {"contrasift": "'contrasift[ray]=={}'"}
+    return " ".join(names.get(name, name + "=={}").format(v) for name, v in versions.items())
 
 
 def _check_nodes(ray: Any) -> None:
@@ -294,7 +299,9 @@ def _check_nodes(ray: Any) -> None:
             continue  # the node left in this moment
         except ray.exceptions.RayError as error:
             raise ContrasiftError(
-                f"an answer from the node {host}", first_line(error), "See `ray status`"
+                f"an answer from the node {host}",
+                first_line(error),
+                "Repeat the command when `ray status` shows the node",
             ) from error
         _compare(here, there, host)
 

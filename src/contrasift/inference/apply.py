@@ -301,7 +301,9 @@ def encoders_of_run(run: Path) -> dict[str, RunEncoder]:
     options = folder.read_options()
     if "embed" not in folder.records():
         raise RunFolderError(
-            f"an embedded pool in {run}", "a run without", f"Do it first: contrasift embed {run}"
+            f"an embedded pool in {run}",
+            "a run without",
+            f"Do it first: {folder.command_of('embed')}",
         )
     stems = {"embeddings": folder.matrix}
     if class_stem(folder) != folder.matrix:

@@ -70,8 +70,9 @@ def near_lists(
     """
     seed, spare = task.known.seed, int(task.known.positives.counts.max(initial=0)) + 1
     depth = min(task.n, task.first_depth() + spare)
-    if task.whole or depth > MOST_PLACES:
-        what = "random numbers" if task.whole else f"the place {depth:,}"
+    if task.policy.is_random or depth > MOST_PLACES:
+        drawn = task.policy.is_random or task.draw.randoms
+        what = "random numbers for all" if drawn else f"the place {depth:,}"
         raise UsageError(
             f"candidates of places up to {MOST_PLACES:,} for search='approximate'",
             f"{what}, by {task.policy} and the draw",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from contrasift.mining.listed import Known, RankedCandidates, places_by_query, r
 from contrasift.negatives.policies import Policy
 
 _DEEPER = 4
-_SPARE = 64
+# Places beyond those that are needed: so many times as many, but at least and at most.
+_MORE, _SPARE, _MOST_SPARE = 3, 64, 4_096
 
 
 @dataclass(frozen=True)
@@ -31,21 +33,21 @@ class MiningTask:
     known: Known
     n: int
 
-    @property
-    def whole(self) -> bool:
-        """Whether every candidate must be looked at."""
-        return self.policy.is_random or self.draw.randoms > 0
-
     def totals(self, queries: np.ndarray) -> np.ndarray:
         """How many candidates queries have: all rows but positives and the query itself."""
         return self.n - self.known.positives.counts[queries] - int(self.known.same)
 
     def first_depth(self) -> int:
-        """Places that are likely to be enough."""
-        if self.whole:
-            return self.n
-        begin = self.policy.places(self.n)[0]
-        return min(self.n, begin + max(_SPARE, _DEEPER * self.draw.needed))
+        """Places that are likely to be enough; where some are drawn from all, all that it names."""
+        begin, end = self.policy.places(self.n)
+        if self.draw.randoms:
+            return max(1, end)
+        needed = self.draw.needed / self.policy.least_share
+        return min(self.n, begin + int(needed + min(max(_SPARE, _MORE * needed), _MOST_SPARE)))
+
+    def without_randoms(self) -> MiningTask:
+        """What is asked besides the negatives that are drawn from all candidates."""
+        return replace(self, draw=self.draw.without_randoms)
 
 
 @dataclass
@@ -99,7 +101,21 @@ class Taken:
         place = np.arange(which.size) - starts[which]
         self.rows[at[which], place] = listed.rows[which, columns]
         self.similarity[at[which], place] = listed.similarity[which, columns]
-        self.places[at[which], place] = columns + 1
+        self.places[at[which], place] = listed.places[which, columns]
+
+    def add(self, at: np.ndarray, more: Mapping[str, Any]) -> None:
+        """Put further ones into the last columns of some queries, and all in order of their places.
+
+        Args:
+            at: int64 [b].
+            more: `rows`, `similarity` and `places` [b, k].
+        """
+        count = more["places"].shape[1]
+        places = np.concatenate([self.places[at, :-count], more["places"]], axis=1)
+        order = np.argsort(places, axis=1, kind="stable")
+        for name, values in more.items():
+            every = np.concatenate([vars(self)[name][at, :-count], values], axis=1)
+            vars(self)[name][at] = np.take_along_axis(every, order, axis=1)
 
 
 Deepen = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
@@ -128,11 +144,12 @@ def choose(
     while True:
         depth = listed.rows.shape[1]
         named = task.policy.mask(listed) & (listed.rows >= 0)
-        last = depth >= np.minimum(ends[here], listed.totals)
+        reached = depth if listed.above is None else depth + listed.above
+        last = reached >= np.minimum(ends[here], listed.totals)
         enough = named.sum(axis=1) >= task.draw.needed
-        settled = last | (enough & (not task.whole)) | (depth >= most)
+        settled = last | (enough & (task.draw.randoms == 0)) | (depth >= most)
         places = at[here[settled]]
-        _settle(task, _some(listed, settled), named[settled], taken, places)
+        _settle(task, some_of(listed, settled), named[settled], taken, places)
         ended = ~last[settled] & (taken.reasons[places] != "")
         taken.reasons[places[ended]] = "search"
         here = here[~settled]
@@ -140,10 +157,37 @@ def choose(
             return
         depth = min(_DEEPER * depth, most)
         rows, similarity = deepen(here, depth)
-        listed = replace(_some(first, here), rows=rows, similarity=similarity)
+        listed = replace(some_of(first, here), rows=rows, similarity=similarity)
 
 
-def _some(listed: RankedCandidates, which: np.ndarray) -> RankedCandidates:
+def draw_tried(
+    task: MiningTask, listed: RankedCandidates, taken: Taken, at: np.ndarray
+) -> np.ndarray:
+    """Add the first of the tried rows that the policy names, where there are as many as are wanted.
+
+    Args:
+        task: what is asked.
+        listed: tried rows of some queries, in the order of their random numbers.
+        taken: holds the hard negatives already.
+        at: int64 [b]; the queries' places there.
+
+    Returns:
+        bool [b]; which queries had enough.
+    """
+    hard = taken.rows[at, : task.draw.hard, None]
+    named = task.policy.mask(listed) & (listed.rows >= 0)
+    named &= ~(listed.rows[:, None] == hard).any(axis=1)
+    enough = named.sum(axis=1) >= task.draw.randoms
+    some, where = some_of(listed, np.flatnonzero(enough)), at[enough]
+    taken.positive[at] = listed.positive
+    columns = np.argsort(~named[enough], axis=1, kind="stable")[:, : task.draw.randoms]
+    more = {"rows": some.rows, "similarity": some.similarity, "places": some.places}
+    taken.add(where, {name: np.take_along_axis(part, columns, 1) for name, part in more.items()})
+    return enough
+
+
+def some_of(listed: RankedCandidates, which: np.ndarray) -> RankedCandidates:
+    """Of some queries."""
     return replace(
         listed,
         similarity=listed.similarity[which],
@@ -152,6 +196,8 @@ def _some(listed: RankedCandidates, which: np.ndarray) -> RankedCandidates:
         rows=listed.rows[which],
         totals=listed.totals[which],
         beside=listed.beside[which],
+        above=None if listed.above is None else listed.above[which],
+        listed_places=None if listed.listed_places is None else listed.listed_places[which],
     )
 
 
@@ -163,5 +209,5 @@ def _settle(
     taken.take(at, listed, chosen)
     short = np.flatnonzero(chosen.sum(axis=1) < draw.per_query)
     if short.size:
-        few = _some(listed, short)
+        few = some_of(listed, short)
         taken.reasons[at[short]] = list(reasons_of(task.policy, few, draw.per_query))

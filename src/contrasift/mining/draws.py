@@ -1,27 +1,16 @@
-"""How negatives are drawn among those that a policy names: the hardest, or at random by a hash.
-
-A random number belongs to a query, a corpus row and the seed, and to nothing else: it is the same
-whatever is computed beside it, before it, or in which thread.
-"""
+"""How negatives are drawn among those that a policy names: the hardest, or at random."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from contrasift.errors import UsageError
+from contrasift.mining.numbers import RANDOM, SAMPLE, hashed
 
 _FORM = re.compile(r"(hardest)|sample\(\s*top\s*=\s*(\d+)\s*\)|random\(\s*(\d+)\s*\)")
-# SplitMix64 (Steele, Lea and Flood 2014).
-_STEP, _FIRST, _SECOND = (
-    np.uint64(0x9E3779B97F4A7C15),
-    np.uint64(0xBF58476D1CE4E5B9),
-    np.uint64(0x94D049BB133111EB),
-)
-# What a number is for: two draws of one pair have nothing in common.
-POLICY, SAMPLE, RANDOM = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -47,6 +36,11 @@ class Draw:
     def needed(self) -> int:
         """How many of the hardest must be known."""
         return 0 if self.hard == 0 else max(self.hard, self.top or 0)
+
+    @property
+    def without_randoms(self) -> Draw:
+        """The hard part alone."""
+        return replace(self, per_query=self.hard, randoms=0)
 
 
 def parse_draw(text: str, per_query: int) -> Draw:
@@ -93,26 +87,6 @@ def _unknown(text: str) -> UsageError:
     return UsageError(
         "draw= as hardest, sample(top=K) or random(K), or one of the first two + random(K)", text
     )
-
-
-def hashed(seed: int, purpose: int, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A random number of every pair, uint64 [b, k].
-
-    Args:
-        seed: of all of them.
-        purpose: what it is for.
-        queries: int64 [b].
-        rows: int64 [b, k].
-    """
-    start = np.array([(seed + purpose * int(_STEP)) % 2**64], dtype=np.uint64)
-    own = _mixed(_mixed(start) + (queries.astype(np.uint64) + np.uint64(1)) * _STEP)
-    return _mixed(own[:, None] + (rows.astype(np.uint64) + np.uint64(1)) * _STEP)
-
-
-def _mixed(value: np.ndarray) -> np.ndarray:
-    value = (value ^ (value >> np.uint64(30))) * _FIRST
-    value = (value ^ (value >> np.uint64(27))) * _SECOND
-    return value ^ (value >> np.uint64(31))
 
 
 def draw_columns(named: np.ndarray, draw: Draw, seed: int, queries: np.ndarray, rows: np.ndarray) -> (

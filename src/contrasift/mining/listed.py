@@ -1,4 +1,4 @@
-"""The hardest rows of some queries as candidates of a policy, which sees their places and classes."""
+"""Rows of some queries as candidates of a policy, which sees their places and classes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.errors import UsageError
-from contrasift.mining.draws import POLICY, hashed
+from contrasift.mining.numbers import POLICY, hashed, number_at
 from contrasift.mining.pairs import CorpusPairs
 from contrasift.mining.ranking import mark_copies
-from contrasift.negatives.policies import Candidates, Policy
+from contrasift.negatives.policies import Candidates, Policy, complement_percent
 from contrasift.negatives.ranks import band_counts
-
-_HOW_TO_GET = {
-    "latent_classes": "Find them: latent_classes='auto', or give a file of them",
-    "labels": "Give the corpus's with labels=",
-}
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,7 @@ class Known:
 
 @dataclass(frozen=True)
 class RankedCandidates(Candidates):
-    """The hardest rows of some queries, hardest first: `difficulty` is their place.
+    """Rows of some queries, whose place among all candidates is what `difficulty` asks for.
 
     Attributes:
         numbers: int64 [q]; the queries.
@@ -69,6 +63,9 @@ class RankedCandidates(Candidates):
         known: of queries and corpus.
         packed: the corpus as kernels read it.
         beside: float32 [q, p]; similarity to each positive.
+        above: int64 [q]; harder candidates that are not listed; None: there are none.
+        listed_places: int64 [q, k]; places among all candidates, from 1; None: in order, the hardest
+            first.
     """
 
     numbers: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
@@ -77,22 +74,35 @@ class RankedCandidates(Candidates):
     known: Known | None = None
     packed: Any = None
     beside: Any = None
+    above: np.ndarray | None = None
+    listed_places: np.ndarray | None = None
+
+    @property
+    def places(self) -> np.ndarray:
+        """Places among all candidates, from 1, int64 [q, k]."""
+        if self.listed_places is not None:
+            return self.listed_places
+        first = np.zeros(len(self.rows), np.int64) if self.above is None else self.above
+        return first[:, None] + np.arange(1, self.rows.shape[1] + 1)
 
     def band(self, low: float | int, high: float | int) -> np.ndarray:
         """Rows whose place is in a band of all candidates."""
         begin, end = places_by_query(lambda k: _band_places(low, high, k), self.totals)
-        place = np.arange(self.rows.shape[1])
-        return (place >= begin[:, None]) & (place < end[:, None])
+        return (self.places > begin[:, None]) & (self.places <= end[:, None])
 
     def drawn(self, share: float | int) -> np.ndarray:
-        """So many of all candidates at random, by a hash: all must be listed."""
-        assert self.known is not None
-        mask = np.zeros(self.rows.shape, dtype=bool)
-        numbers = hashed(self.known.seed, POLICY, self.numbers, self.rows)
-        uniform = (numbers >> np.uint64(11)).astype(np.float64)
+        """So many of all candidates at random: those of the largest numbers."""
+        known = self.known
+        assert known is not None
+        numbers = hashed(known.seed, POLICY, self.numbers, self.rows)
+        mask = self.rows >= 0
+        own_rows = known.own_rows(self.numbers)
         for row, total in enumerate(self.totals):
-            some = Candidates(uniform[row : row + 1], draws=uniform[row : row + 1, :total])
-            mask[row, :total] = Candidates.drawn(some, share)
+            place = band_counts(complement_percent(share), 100, int(total))[0]
+            if place:
+                own = own_rows[row][own_rows[row] >= 0]
+                limit = number_at(known.seed, POLICY, self.numbers[row], own, int(total), place)
+                mask[row] &= numbers[row] > limit
         return mask
 
     def known_relevant(self) -> np.ndarray:
@@ -108,12 +118,7 @@ class RankedCandidates(Candidates):
         if part == "examples":
             return self._copies()
         codes = getattr(self.known, part)
-        if codes is None:
-            raise UsageError(
-                f"{part.replace('_', ' ')} of the corpus for the policy {policy}",
-                "none",
-                _HOW_TO_GET[part],
-            )
+        assert codes is not None  # `mine` has seen that the policy has all that it compares
         return self.known.of_own_class(codes, self.numbers, self.rows)
 
     def _copies(self) -> np.ndarray:

@@ -5,27 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from contrasift.arrays import NamedRows, check_matrix
-from contrasift.catalogue import check_choice
 from contrasift.classes.neighbours import Pieces
 from contrasift.errors import DataError, UsageError
 from contrasift.mining.approximate import mine_nearly, near_lists
 from contrasift.mining.choosing import MiningTask, Taken
-from contrasift.mining.draws import parse_draw
+from contrasift.mining.draws import Draw, parse_draw
 from contrasift.mining.exact import mine_exactly
 from contrasift.mining.listed import Known
 from contrasift.mining.pairs import check_positives, pairs_of
 from contrasift.mining.ranking import COPY_COSINE, packed_units
 from contrasift.mining.results import Mined
 from contrasift.negatives.policies import Policy, parse_policy
+from contrasift.options.mining import POLICY, MiningOptions
 from contrasift.options.words import Search
 from contrasift.results import LatentClasses
 
-POLICY = "~duplicates & ~above_positive(0.95)"
 # Every pair is compared up to this many; beyond, candidates come from lists of near rows.
 EXACT_PAIRS = 1 << 34
 # Queries that are done, and kept, as one piece of work.
@@ -98,12 +97,11 @@ def mine(
             "Embed both with one encoder",
         )
     q, n = left.shape[0], right.shape[0]
-    check_choice("search=", search, get_args(Search))
-    if not 1 <= per_query <= n:
-        raise UsageError(f"per_query= from 1 to the {n:,} rows of the corpus", f"{per_query}")
+    how = check_numbers(draw, per_query, n)
     if positives is None:
         raise UsageError("positives=, pairs of query and corpus rows", "none")
     rule = parse_policy(policy) if isinstance(policy, str) else policy
+    MiningOptions.from_arguments({**locals(), "policy": rule.text})
     known = Known(
         pairs_of(positives, q, n),
         same,
@@ -114,7 +112,7 @@ def mine(
     )
     check_positives(known.positives, same=same)
     _check_needs(rule, known)
-    task = MiningTask(rule, parse_draw(draw, per_query), known, n)
+    task = MiningTask(rule, how, known, n)
     exactly = search == "exact" or (search == "auto" and q * n <= EXACT_PAIRS)
     facts: dict[str, Any] = {"search": "exact"}
     if exactly:
@@ -154,6 +152,17 @@ def mine(
             "seconds": time.perf_counter() - begun,
         },
     )
+
+
+def check_numbers(draw: str, per_query: int, n: int) -> Draw:
+    """How negatives are drawn, if there can be so many.
+
+    Raises:
+        UsageError: there cannot.
+    """
+    if not 1 <= per_query <= n:
+        raise UsageError(f"per_query= from 1 to the {n:,} rows of the corpus", f"{per_query:,}")
+    return parse_draw(draw, per_query)
 
 
 def _by_pieces(
@@ -206,14 +215,16 @@ def _codes(given: Any, n: int, name: str) -> np.ndarray | None:
 def _check_needs(policy: Policy, known: Known) -> None:
     """Say before the work that the policy needs what is not given."""
     for part, what, remedy in (
-        ("latent_classes", known.latent_classes, "Find them: cs.latent_classes(corpus)"),
-        ("labels", known.labels, "Or use same_latent_class, which needs none"),
+        (
+            "latent_classes",
+            known.latent_classes,
+            "Find them: latent_classes=cs.latent_classes(corpus)",
+        ),
+        ("labels", known.labels, "Give labels=, or use same_latent_class, which needs none"),
     ):
         if policy.compares(part) and what is None:
             raise UsageError(
-                f"{part.replace('_', ' ')} of the corpus for the policy {policy}, with {part}=",
-                "none",
-                remedy,
+                f"{part.replace('_', ' ')} of the corpus for the policy {policy}", "none", remedy
             )
     if any(leaf.text == "relevant" for leaf in policy.leaves()) and known.relevant is None:
         raise UsageError(f"relevant= for the policy {policy}", "none")

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from contrasift.arrays import check_finite_rows, directions, row_blocks
-from contrasift.errors import DataError
+from contrasift.arrays import check_finite_rows, row_blocks, unit_rows
 from contrasift.selection.kernels import products
 from contrasift.selection.kernels.dots import compiled, embedding_rows
 
@@ -33,14 +32,8 @@ def unit_rows_of(values: np.ndarray, name: str, first: int) -> np.ndarray:
         DataError: NaN, infinity, or a row of zeros.
     """
     check_finite_rows(values, name, first)
-    rows, zero = directions(values)
-    if zero.size:
-        raise DataError(
-            f"{name} of rows that have a direction",
-            f"{zero.size} row(s) of zeros, the first of them row {first + zero[0]}",
-            "Leave these examples out, or embed them again",
-        )
-    return np.ascontiguousarray(rows)
+    expected = f"{name} of rows that have a direction"
+    return np.ascontiguousarray(unit_rows(values, first, expected, "embed them again"))
 
 
 def packed_units(values: object, name: str) -> np.ndarray:
@@ -144,6 +137,19 @@ def _collect(similar, n, least, keys, full):
                     count += 1
             if full[r]:
                 break
+
+
+@compiled
+def cut(similar, columns, ceiling, above):
+    """Make entries above each row's ceiling no candidates, and add how many they are."""
+    for r in range(similar.shape[0]):
+        row, limit = similar[r], ceiling[r]
+        count = 0
+        for c in range(columns):
+            too_much = row[c] > limit
+            count += too_much
+            row[c] = _NONE if too_much else row[c]
+        above[r] += count
 
 
 class Hardest:

@@ -16,11 +16,14 @@ from __future__ import annotations
 
 import ast
 import bisect
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+import numpy as np
 
 from contrasift.errors import UsageError
 from contrasift.negatives.ranks import band_counts, band_mask, hardest_columns
@@ -88,7 +91,7 @@ class Candidates:
                 "random numbers for the policy random", "none", "Pass a generator to the loss"
             )
         # In decimals, so that random(0.05) leaves exactly as many as difficulty(95,100).
-        return band_mask(self.draws, _complement(share), 100, self.reserve)
+        return band_mask(self.draws, complement_percent(share), 100, self.reserve)
 
     def beside_positive(self, policy: str) -> Any:
         """Each query's cosine with its positive, [q, 1].
@@ -157,6 +160,18 @@ class Policy(ABC):
         """Where of k negatives, from the hardest on, those that it names can be: from, up to."""
         return 0, k
 
+    def ceiling(self, positive: Any) -> Any | None:
+        """A similarity that no negative exceeds which it names, as `mask` compares; None: there is none.
+
+        Args:
+            positive: [q]; each query's similarity to its positive.
+        """
+        return None
+
+    def floor(self, positive: Any) -> Any | None:
+        """A similarity that it names all above, and no other; None: it is no such policy."""
+        return None
+
     def leaves(self) -> tuple[Policy, ...]:
         """The named policies that this one is composed of."""
         return (self,)
@@ -165,6 +180,11 @@ class Policy(ABC):
     def is_random(self) -> bool:
         """Whether it needs random numbers."""
         return any(isinstance(leaf, _Random) for leaf in self.leaves())
+
+    @property
+    def least_share(self) -> float:
+        """The least share of negatives that one of its random parts names; 1 without any."""
+        return min((leaf.share for leaf in self.leaves() if isinstance(leaf, _Random)), default=1.0)
 
     def compares(self, part: str) -> bool:
         """Whether it compares these tags: `labels`, `latent_classes` or `examples`."""
@@ -234,6 +254,9 @@ class _Above(Policy):
     def mask(self, candidates: Candidates) -> Any:
         return candidates.similarity > self.cosine
 
+    def floor(self, positive: Any) -> Any:
+        return 0 * positive + self.cosine
+
 
 @dataclass(frozen=True)
 class _Random(Policy):
@@ -274,8 +297,10 @@ class _AbovePositive(Policy):
         return f"above_positive({_number(self.share)})"
 
     def mask(self, candidates: Candidates) -> Any:
-        positive = candidates.beside_positive(self.text)
-        return candidates.similarity > positive - (1 - self.share) * abs(positive)
+        return candidates.similarity > self.floor(candidates.beside_positive(self.text))
+
+    def floor(self, positive: Any) -> Any:
+        return positive - (1 - self.share) * abs(positive)
 
 
 @dataclass(frozen=True)
@@ -294,7 +319,10 @@ class _Margin(Policy):
         return f"margin({_number(self.width)})"
 
     def mask(self, candidates: Candidates) -> Any:
-        return candidates.similarity > candidates.beside_positive(self.text) - self.width
+        return candidates.similarity > self.floor(candidates.beside_positive(self.text))
+
+    def floor(self, positive: Any) -> Any:
+        return positive - self.width
 
 
 @dataclass(frozen=True)
@@ -359,6 +387,10 @@ class _All(_Composed):
         first = max(begin for begin, _ in inside)
         return first, max(first, min(end for _, end in inside))
 
+    def ceiling(self, positive: Any) -> Any | None:
+        known = [one for part in self.parts if (one := part.ceiling(positive)) is not None]
+        return functools.reduce(np.minimum, known) if known else None
+
     def mask(self, candidates: Candidates) -> Any:
         mask = self.parts[0].mask(candidates)
         for part in self.parts[1:]:
@@ -398,6 +430,9 @@ class _Not(Policy):
         begin, end = self.part.places(k) if isinstance(self.part, _Difficulty) else (0, 0)
         # What is left of a band at one end is a band; of one in the middle there are two.
         return (end if begin == 0 else 0), (begin if end == k else k)
+
+    def ceiling(self, positive: Any) -> Any | None:
+        return self.part.floor(positive)
 
     def mask(self, candidates: Candidates) -> Any:
         return ~self.part.mask(candidates)
@@ -623,7 +658,7 @@ def _unknown(part: str, text: str) -> UsageError:
     return UsageError(
         f"a policy made of {_FORMS}, joined by & | ~ and parentheses",
         f"{part!r}" + (f" in {text!r}" if part != text else ""),
-        'For example: negatives="difficulty(95,100) & ~same_class"',
+        "For example: 'difficulty(95,100) & ~same_class'",
     )
 
 
@@ -631,6 +666,6 @@ def _number(value: float) -> str:
     return repr(value).removesuffix(".0")
 
 
-def _complement(share: float | int) -> float:
+def complement_percent(share: float | int) -> float:
     """100 − 100·share, exact in decimals wherever the share has few of them."""
     return float(100 - 100 * Decimal(repr(share)))

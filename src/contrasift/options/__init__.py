@@ -11,13 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what editors and type checkers read; at run time `__getattr__` imports
     from contrasift.options.choosing import ClassesOptions, EmbedOptions, PoolOptions
     from contrasift.options.declaring import Options, option
+    from contrasift.options.matrix import MatrixOptions, MatrixReading
     from contrasift.options.run import GROUPS, CompareOptions, RunOptions
-    from contrasift.options.selecting import (
-        ChoiceOptions,
-        MatrixOptions,
-        MatrixReading,
-        SelectOptions,
-    )
+    from contrasift.options.selecting import ChoiceOptions, SelectOptions
     from contrasift.options.switching import SwitchOptions
     from contrasift.options.training import (
         METHODS,
@@ -36,8 +32,8 @@ _HOME = {
     "EmbedOptions": "choosing",
     "GROUPS": "run",
     "METHODS": "training",
-    "MatrixOptions": "selecting",
-    "MatrixReading": "selecting",
+    "MatrixOptions": "matrix",
+    "MatrixReading": "matrix",
     "Method": "training",
     "Options": "declaring",
     "PoolOptions": "choosing",

@@ -1,4 +1,8 @@
-"""What `contrasift mine` is asked."""
+"""Which negatives are mined: every option of it, once.
+
+`MiningOptions` are the words and numbers that `contrasift.mine` and the flags share. `MiningFiles`
+adds what Python takes as arrays: pairs, classes, labels and texts from files.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from dataclasses import dataclass
 from contrasift.options.declaring import Options, option, require
 from contrasift.options.words import Search
 
-_DEFAULT = "~duplicates & ~above_positive(0.95)"
+POLICY = "~duplicates & ~above_positive(0.95)"
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class MiningOptions(Options):
     """Which negatives."""
 
     policy: str = option(
-        _DEFAULT,
+        POLICY,
         "Which candidates may be negatives: `difficulty(LOW,HIGH)` (percentiles of a query's candidates), `above(COSINE)`, `above_positive(SHARE)`, `margin(WIDTH)`, `same_latent_class`, `same_class`, `duplicates`, `relevant`, `random(SHARE)`, joined by & | ~. All name negatives that are used; ~ leaves them out.",
         metavar="POLICY",
     )
@@ -44,7 +48,7 @@ class MiningOptions(Options):
 
 @dataclass(frozen=True)
 class MiningFiles(Options):
-    """What is known of queries and corpus."""
+    """What is known of queries and corpus, in files."""
 
     positives: str = option(
         "",

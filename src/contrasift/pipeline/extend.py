@@ -157,7 +157,7 @@ def open_like(encoder: RunEncoder, source: str, labels: str, first: int) -> Pool
         raise DataError(
             f"{kinds[encoder.channels]} images, as the run's",
             f"{kinds[pool.channels]} ones in {source}",
-            "An encoder that was trained on the one cannot judge the other",
+            f"Give {kinds[encoder.channels]} ones: the encoder was trained on such alone",
         )
     return after(pool, first, mirror=encoder.mirror)
 

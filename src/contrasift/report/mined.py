@@ -25,16 +25,19 @@ def mined_sentences(result: Mapping[str, Any]) -> list[str]:
     found += _false(result)
     if left_out:
         why = ", ".join(f"{name} ({count:,})" for name, count in result["too_few_because"].items())
+        are, have = ("query is", "it has") if left_out == 1 else ("queries are", "they have")
         found.append(
-            f"{left_out:,} queries are left out: they have fewer than {result['per_query']}, because "
-            f"of {why}."
+            f"{left_out:,} {are} left out: {have} fewer than {result['per_query']}, because of {why}."
         )
     stored = result.get("stored", result)
-    for side, name in (("queries", "queries"), ("corpus", "rows of the corpus")):
+    for side, one, name in (
+        ("queries", "query", "queries"),
+        ("corpus", "row of the corpus", "rows of the corpus"),
+    ):
         if stored[side] > result[side]:
-            found.append(
-                f"{stored[side] - result[side]:,} {name} are skipped: skipped.parquet says why."
-            )
+            count = stored[side] - result[side]
+            are = f"{one} is" if count == 1 else f"{name} are"
+            found.append(f"{count:,} {are} skipped: skipped.parquet says why.")
     if result["above_their_positive"] > 0:
         found.append(
             f"{_percent(result['above_their_positive'])} of the negatives score above the query's "
@@ -136,7 +139,7 @@ def mined_page(result: Mapping[str, Any], pairs: Sequence[SuspectPair] = ()) -> 
 
 def _rank_table(lines: Sequence[Mapping[str, Any]]) -> TextTable:
     judged = [name for name in ("estimate", "truth") if lines and name in lines[0]]
-    heads = {"estimate": "false, estimated", "truth": "false, true"}
+    heads = {"estimate": "false, estimated", "truth": "false, known"}
     rows = [
         [
             str(line["rank"]),

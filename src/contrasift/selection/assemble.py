@@ -1,4 +1,4 @@
-"""From solved classes to a `Selection`: ranks, certificate, summaries, rule, nested selections."""
+"""From solved classes to a `Selection`: its facts, rule and nested selections."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.arrays import column_blocks, forget_pages
+from contrasift.arrays import forget_pages
 from contrasift.catalogue import OBJECTIVES
 from contrasift.errors import UsageError
-from contrasift.results import Certificate, ClassSummary, Selection
+from contrasift.results import Selection
 from contrasift.selection.budget import resolve_budget
 from contrasift.selection.notes import notes_on
-from contrasift.selection.plan import Plan, SelectionPool
+from contrasift.selection.plan import Plan
 from contrasift.selection.ranking import RankedRows, Ranking
 from contrasift.selection.rule import LinearRule
+from contrasift.selection.summaries import certified, summarised
 from contrasift.selection.task import Outcome, SettledOptions
 
 
@@ -44,12 +45,8 @@ def assemble(
     pool, options, columns = plan.pool, plan.options, plan.columns
     ranking = Ranking.of(ranked, solved, plan.places.quota_order, columns)
     value = float(sum(part.value for part in solved))
-    certificate = _certificate(value, solved)
-    summaries = (
-        _global_summaries(pool, ranking, solved[0])
-        if plan.whole
-        else _class_summaries(pool.names, plan.partition.sizes, solved)
-    )
+    certificate = certified(value, solved)
+    summaries = summarised(plan, ranking, solved)
     if plan.whole:
         ranking = ranking.split(pool.codes, len(pool.names), columns)
     return Selection(
@@ -112,51 +109,6 @@ def _optimizer(options: SettledOptions, solved: Sequence[Outcome]) -> str:
     return "greedy" if options.optimizer == "auto" and not sampled else options.optimizer
 
 
-def _class_summaries(
-    names: np.ndarray, sizes: np.ndarray, solved: Sequence[Outcome]
-) -> tuple[ClassSummary, ...]:
-    return tuple(
-        ClassSummary(
-            name=name,
-            size=size,
-            budget=part.budget,
-            value=part.value,
-            upper_bound=part.upper_bound,
-            random_value=part.random_value,
-            ranked_to=part.ranked_to,
-            first_negative_gain=part.first_negative_gain,
-        )
-        for name, size, part in zip(names.tolist(), sizes.tolist(), solved, strict=True)
-    )
-
-
-def _global_summaries(
-    pool: SelectionPool, ranking: Ranking, whole: Outcome
-) -> tuple[ClassSummary, ...]:
-    """Classes of a pool that was chosen from as a whole: their parts of its one F."""
-    n_classes = len(pool.names)
-    budgets, sums = np.zeros(n_classes, dtype=np.int64), np.zeros(n_classes)
-    for block in column_blocks(whole.budget):
-        codes = pool.codes[ranking.rows[block]]
-        forget_pages(pool.codes, ranking.rows)
-        budgets += np.bincount(codes, minlength=n_classes)
-        if whole.parts is not None:
-            np.add.at(sums, codes, whole.parts[block])  # one by one, whatever the block
-    values = [None] * n_classes if whole.parts is None else sums.tolist()
-    return tuple(
-        ClassSummary(
-            name=name,
-            size=size,
-            budget=budget,
-            value=None if value is None else float(value),
-            ranked_to=budget,
-        )
-        for name, size, budget, value in zip(
-            pool.names.tolist(), pool.sizes.tolist(), budgets.tolist(), values, strict=True
-        )
-    )
-
-
 def _summed_facts(solved: Sequence[Outcome]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     summed = ("swaps", "sweeps", "removed", "distinct", "evaluations", "sampled_ranks")
@@ -178,20 +130,6 @@ def _threshold_facts(options: SettledOptions, solved: Sequence[Outcome]) -> dict
         "linear_classes": len(reasons),
     }
     return facts | ({"linear_because": reasons[0]} if reasons else {})
-
-
-def _certificate(value: float, solved: Sequence[Outcome]) -> Certificate | None:
-    """The bounds of all classes together; none where one class has none."""
-    bounds = [part.upper_bound for part in solved]
-    means = [part.random_value for part in solved]
-    if any(bound is None for bound in bounds):
-        return None
-    known = all(mean is not None for mean in means)
-    return Certificate(
-        value=value,
-        upper_bound=float(sum(bound for bound in bounds if bound is not None)),
-        random_value=float(sum(mean for mean in means if mean is not None)) if known else None,
-    )
 
 
 def _rule(plan: Plan, solved: Sequence[Outcome], ranking: Ranking) -> dict[str, np.ndarray] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -22,7 +23,8 @@ from contrasift.arrays import (
     row_blocks,
 )
 from contrasift.errors import DataError
-from contrasift.selection.kernels.dots import compiled, map_blocks, row_square
+from contrasift.selection.kernels.dots import compiled, embedding_rows, map_blocks, row_square
+from contrasift.selection.kernels.linear_form import RowSizes, row_sizes
 
 _UNIT_TOLERANCE = 1e-6  # rows this near to length one are left as they are: scaling twice is once
 _FINE, _NOT_FINITE, _ZERO, _NOT_UNIT = 0, 1, 2, 3
@@ -53,6 +55,12 @@ class ClassRows:
         """
         rows = (columns or HeldColumns()).new(codes.size, np.int64)
         starts = np.zeros(n_classes + 1, dtype=np.int64)
+        if n_classes == 1:
+            starts[1] = codes.size
+            for block in column_blocks(codes.size):
+                rows[block] = np.arange(block.start, block.stop)
+                forget_pages(rows)
+            return cls(rows, starts)
         for block in column_blocks(codes.size):
             starts[1:] += np.bincount(codes[block], minlength=n_classes)
             forget_pages(codes)
@@ -83,6 +91,8 @@ class ClassRows:
 
     def codes_at(self, block: slice) -> np.ndarray:
         """The class of every position in a block of the permutation."""
+        if self.starts.size == 2:
+            return np.zeros(block.stop - block.start, dtype=np.int64)
         ends = self.starts.clip(block.start, block.stop)
         return np.repeat(np.arange(self.starts.size - 1), np.diff(ends))
 
@@ -103,8 +113,8 @@ def positions_by_quota(class_order: IndexVector, n_classes: int) -> IndexVector:
     return positions
 
 
-def fits_in_place(values: Rows, *, scale: bool, threads: int | None = None) -> bool:
-    """Whether the matrix can serve as it is: float32, C-contiguous, nothing to scale.
+def sizes_in_place(values: Rows, *, scale: bool, threads: int | None = None) -> RowSizes | None:
+    """How large rows are, if the matrix can serve as it is: float32, C-contiguous, nothing to scale.
 
     Args:
         values: [n, d].
@@ -116,10 +126,13 @@ def fits_in_place(values: Rows, *, scale: bool, threads: int | None = None) -> b
     """
     whole = isinstance(values, np.ndarray) and values.flags.c_contiguous
     if values.dtype != np.float32 or not whole:
-        return False
-    problems = row_problems(values, threads)
-    _stop_at(problems, scale, values)
-    return not (scale and (problems == _NOT_UNIT).any())
+        return None
+    sizes = row_sizes(values, threads)
+    if not np.isfinite(sizes.peak) or (scale and not sizes.squares.all()):
+        stop_at(row_problems(values, threads), scale, values)
+    if scale and (np.abs(np.sqrt(sizes.squares) - 1) > _UNIT_TOLERANCE).any():
+        return None
+    return sizes
 
 
 def classwise(
@@ -139,7 +152,7 @@ def classwise(
         values: [n, d] of any real type, possibly memory-mapped or not contiguous.
         classes: the partition of its rows.
         scale: bring rows to length one; otherwise take them as they are.
-        in_place: hand out the matrix itself as the one class; see `fits_in_place`.
+        in_place: hand out the matrix itself as the one class; see `sizes_in_place`.
         buffer_bytes: how much to gather in one pass; a class alone may need more.
         threads: None for all processors.
 
@@ -185,12 +198,12 @@ def in_blocks(
         DataError: as `classwise`.
     """
     for block in row_blocks(values.shape[0], values.shape[1] * 8, _BLOCK_BYTES):
-        part = _plain_block(values[block])
+        part = _plain_block(values[block], threads)
         out = np.empty(part.shape, dtype=np.float32)
         problems = np.empty(len(part), dtype=np.uint8)
         _place_in_threads(part, np.arange(len(part)), 0, out, scale, problems, threads)
         forget_pages(values)
-        _stop_at(problems, scale, values, np.arange(block.start, block.stop))
+        stop_at(problems, scale, values, np.arange(block.start, block.stop))
         yield block.start, out
 
 
@@ -215,13 +228,35 @@ def gather(
     for block in row_blocks(rows.size, values.shape[1] * 8, _BLOCK_BYTES):
         which = rows[block]
         adjacent = which[-1] - which[0] + 1 == which.size
-        part = _plain_block(values[which[0] : which[-1] + 1] if adjacent else values[which])
+        read = values[which[0] : which[-1] + 1] if adjacent else values[which]
+        part = _plain_block(read, threads)
         problems = np.empty(len(part), dtype=np.uint8)
         places = np.arange(len(part))
         _place_in_threads(part, places, 0, out[block], scale, problems, threads)
         forget_pages(values)
-        _stop_at(problems, scale, values, which)
+        stop_at(problems, scale, values, which)
     return out
+
+
+def converted(part: np.ndarray, *, scale: bool) -> np.ndarray:
+    """Some rows by one thread, scaled exactly as `classwise` does it, and not checked.
+
+    Args:
+        part: [m, d] of any real type.
+        scale: bring rows to length one.
+    """
+    narrow = part.dtype in (np.float16, np.float32)
+    rows = _plain_block(part) if narrow and not scale else inspected(part, scale=scale)[0]
+    return embedding_rows(rows)
+
+
+def inspected(part: np.ndarray, *, scale: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Some rows by one thread as `converted`, and what is wrong with each, as `row_problems`."""
+    plain = _plain_block(part)
+    out = np.empty(plain.shape, dtype=np.float32)
+    problems = np.empty(len(plain), dtype=np.uint8)
+    _place_in_threads(plain, np.arange(len(plain)), 0, out, scale, problems, 1)
+    return embedding_rows(out), problems
 
 
 def row_problems(values: Rows, threads: int | None = None) -> np.ndarray:
@@ -237,7 +272,7 @@ def row_problems(values: Rows, threads: int | None = None) -> np.ndarray:
     problems = np.empty(values.shape[0], dtype=np.uint8)
     nowhere = np.empty((0, values.shape[1]), dtype=np.float32)
     for block in row_blocks(values.shape[0], values.shape[1] * 8, _BLOCK_BYTES):
-        part = _plain_block(values[block])
+        part = _plain_block(values[block], threads)
         outside = np.full(len(part), -1)
         _place_in_threads(part, outside, 0, nowhere, True, problems[block], threads)
         forget_pages(values)
@@ -255,10 +290,10 @@ def _fill(
     """Put the rows whose position lies in origin..origin + len(out) into `out`."""
     problems = np.empty(values.shape[0], dtype=np.uint8)
     for block in row_blocks(values.shape[0], values.shape[1] * 8, _BLOCK_BYTES):
-        part = _plain_block(values[block])
+        part = _plain_block(values[block], threads)
         _place_in_threads(part, position[block], origin, out, scale, problems[block], threads)
         forget_pages(values)
-    _stop_at(problems, scale, values)
+    stop_at(problems, scale, values)
 
 
 def _place_in_threads(
@@ -279,16 +314,33 @@ def _place_in_threads(
     )
 
 
-def _plain_block(block: np.ndarray) -> np.ndarray:
+def _plain_block(block: np.ndarray, threads: int | None = 1) -> np.ndarray:
     """The block contiguous, in float32 where that is exact, else in float64."""
-    narrow = block.dtype == np.float32 or block.dtype == np.float16
-    return np.ascontiguousarray(block, dtype=np.float32 if narrow else np.float64)
+    if block.dtype == np.float16:
+        halves = np.ascontiguousarray(block).view(np.uint16).view()
+        halves.flags.writeable = False  # one compiled version
+        out = np.empty(block.shape, dtype=np.float32)
+        bits = out.view(np.uint32)
+        map_blocks(partial(_widen, halves, out, bits), len(block), threads)
+        return out
+    kind = np.float32 if block.dtype == np.float32 else np.float64
+    return np.ascontiguousarray(block, dtype=kind)
 
 
-def _stop_at(
+def stop_at(
     problems: np.ndarray, scale: bool, values: Rows, rows: np.ndarray | None = None
 ) -> None:
-    """Name how many rows cannot be used, and the first by its number, and its file if it has one."""
+    """Name how many rows cannot be used, and the first by its number, and its file if it has one.
+
+    Args:
+        problems: of `row_problems`.
+        scale: rows of zeros cannot be used.
+        values: the matrix.
+        rows: which of its rows they are of; default: all.
+
+    Raises:
+        DataError: there are such rows.
+    """
     place = getattr(values, "place", lambda row: f"row {row}")
 
     def first_of(which: np.ndarray) -> str:
@@ -324,6 +376,24 @@ def _groups(starts: np.ndarray, row_bytes: int, buffer_bytes: int) -> list[tuple
 
 
 @compiled
+def _widen(halves, numbers, bits, start, stop):
+    """Float16 as float32, by their bits: several at a time, which NumPy does not.
+
+    Shifted by the 13 bits that a mantissa gains, they are 2⁻¹¹² times too small, the exponent's bias
+    being 15 there and 127 here; infinity and NaN have no exponent of their own.
+    """
+    for i in range(start, stop):
+        for j in range(halves.shape[1]):
+            bits[i, j] = np.uint32(halves[i, j] & 0x7FFF) << np.uint32(13)
+        for j in range(halves.shape[1]):
+            numbers[i, j] *= np.float32(2.0**112)
+        for j in range(halves.shape[1]):
+            half = np.uint32(halves[i, j])
+            special = np.uint32(0x7F800000) if (half & 0x7C00) == 0x7C00 else np.uint32(0)
+            bits[i, j] |= ((half & np.uint32(0x8000)) << np.uint32(16)) | special
+
+
+@compiled
 def _place(block, start, stop, position, origin, out, scale, problems):
     """Check rows start..stop; write those that belong into `out`, scaled if asked."""
     d = block.shape[1]
@@ -356,9 +426,12 @@ def _place(block, start, stop, position, origin, out, scale, problems):
         row = position[i] - origin
         if row < 0 or row >= out.shape[0]:
             continue
-        divisor = norm if scale and problems[i] == _NOT_UNIT else 1.0
+        if scale and problems[i] == _NOT_UNIT:  # no entry exceeds the norm, none is above 1
+            for j in range(d):
+                out[row, j] = np.float64(block[i, j]) / norm
+            continue
         for j in range(d):
-            entry = np.float64(block[i, j]) / divisor
+            entry = np.float64(block[i, j])
             if abs(entry) > _FLOAT32_MAX:
                 problems[i] = _NOT_FINITE
             out[row, j] = entry

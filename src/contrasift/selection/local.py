@@ -8,25 +8,29 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from contrasift.arrays import Columns, HeldColumns
+from contrasift.arrays import Columns, HeldColumns, Rows
 from contrasift.errors import DegenerateObjectiveWarning
 from contrasift.narration import Progress
+from contrasift.selection.copies import solve_without_copies
 from contrasift.selection.degenerate import why_nothing
-from contrasift.selection.gather import classwise, fits_in_place
+from contrasift.selection.gather import classwise, sizes_in_place
 from contrasift.selection.kernels.dots import available_threads
-from contrasift.selection.memory import MemoryPlan, plan_memory
+from contrasift.selection.memory import MemoryPlan, estimate_memory, plan_memory
+from contrasift.selection.objectives.sas import below_random, solve_linear
 from contrasift.selection.plan import Plan, SelectionPool
 from contrasift.selection.ranking import RankedRows
+from contrasift.selection.read_rows import ReadRows
 from contrasift.selection.solve import solve
 from contrasift.selection.task import Outcome, Solved
 from contrasift.selection.watch import Watch
 
 Announce = Callable[[str], None]
+HELD_BYTES = 1 << 30  # a copy of rows that is larger is not made where passes over them do
 
 
 @runtime_checkable
@@ -56,6 +60,7 @@ class LocalEngine:
     Attributes:
         threads: None for all processors.
         memory_limit: bytes that the process should stay below.
+        columns: where arrays of one entry an example lie; default: in memory.
         hurries: the first interrupt (Ctrl-C) ends exactness and no more: what greedy has ranked
             stays, and the rest is done quickly. The second ends the work.
     """
@@ -63,11 +68,7 @@ class LocalEngine:
     threads: int | None = None
     memory_limit: int | None = None
     hurries: bool = False
-
-    @property
-    def columns(self) -> HeldColumns:
-        """This process's memory."""
-        return HeldColumns()
+    columns: Columns = field(default_factory=HeldColumns)
 
     def solve_classes(
         self,
@@ -86,8 +87,16 @@ class LocalEngine:
         rows = pool.values
         if not getattr(rows, "in_place", False):
             rows = np.asanyarray(rows)  # of a matrix that lies elsewhere, all of it
-        in_place = sizes.size == 1 and fits_in_place(rows, scale=pool.scale, threads=self.threads)
-        memory = plan_memory(rows, sizes, in_place=in_place, limit=self.memory_limit)
+        known = None
+        if sizes.size == 1:
+            known = sizes_in_place(rows, scale=pool.scale, threads=self.threads)
+        in_place = known is not None
+        reads = not in_place and self._reads(plan, rows)
+        memory = self._memory(rows, sizes, in_place=in_place or reads)
+        # What differs may be equal once it is scaled, or a float32.
+        distinct = plan.options.copies == "one" and (
+            in_place or (not pool.scale and rows.dtype in (np.float16, np.float32))
+        )
         if announce is not None:
             announce(_announcement(memory, pool))
 
@@ -95,9 +104,16 @@ class LocalEngine:
         telling = _Telling(plan, progress, announce)
 
         def work(code: int, values: np.ndarray, inner: int | None) -> Solved:
-            task = replace(plan.task(code), watch=telling.watch(code))
+            watch = telling.watch(code)
+            task = replace(plan.task(code), watch=watch, distinct=distinct, sizes=known)
             return solve(values, task, plan.options, inner)
 
+        if reads:
+            read = self._relaxed(plan, rows, telling)
+            if not below_random(read):
+                telling.finished(0, pool.n)
+                return [ranked.put(0, read)], {"memory_estimate_bytes": memory.total_bytes}
+            memory = self._memory(rows, sizes, in_place=False)
         groups = classwise(
             rows,
             plan.partition,
@@ -113,6 +129,30 @@ class LocalEngine:
                     solved.append(ranked.put(len(solved), part))
         hurried = {"hurried": True} if telling.hurried else {}
         return solved, {"memory_estimate_bytes": memory.total_bytes, **hurried}
+
+    def _memory(self, rows: Rows, sizes: np.ndarray, *, in_place: bool) -> MemoryPlan:
+        mapped = not isinstance(self.columns, HeldColumns)
+        return plan_memory(
+            rows, sizes, in_place=in_place, limit=self.memory_limit, mapped_columns=mapped
+        )
+
+    def _reads(self, plan: Plan, rows: Rows) -> bool:
+        """Whether a relaxation reads its rows in every pass: where a copy of them would be large."""
+        options, (n, dim) = plan.options, rows.shape
+        if plan.partition.sizes.size > 1 or options.objective != "sas" or plan.aim is not None:
+            return False
+        if options.optimizer != "relaxed" or options.threshold is not None or not plan.budget:
+            return False
+        mapped = not isinstance(self.columns, HeldColumns)
+        copied = estimate_memory(n, dim, buffer_bytes=0, mapped_columns=mapped)
+        return 4 * n * dim > HELD_BYTES or copied > (self.memory_limit or copied)
+
+    def _relaxed(self, plan: Plan, rows: Rows, telling: _Telling) -> Solved:
+        passes = ReadRows(rows, scale=plan.pool.scale, threads=self.threads)
+        task = replace(plan.task(0), watch=telling.watch(0))
+        return solve_without_copies(
+            task, lambda task: solve_linear(passes, task, plan.options, self.threads)
+        )
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ def estimate_memory(
     buffer_bytes: int = _BUFFER_BYTES,
     copied: bool = True,
     resident_bytes: int = 0,
+    mapped_columns: bool = False,
 ) -> int:
     """Bytes that a selection needs, all in all.
 
@@ -48,16 +49,22 @@ def estimate_memory(
         buffer_bytes: how much is gathered at a time.
         copied: rows are gathered or scaled, so that they lie in memory of their own.
         resident_bytes: what the embeddings themselves hold in memory.
+        mapped_columns: what has an entry for every example lies in mapped files.
     """
     largest = n if largest_class is None else largest_class
     row = 4 * dim
     gathered = min(n * row, max(largest * row, buffer_bytes)) if copied else 0
-    rows = n * _BYTES_A_ROW + min(n, 2 * largest) * _SOLVER_BYTES_A_ROW
+    rows = (0 if mapped_columns else n * _BYTES_A_ROW) + min(n, 2 * largest) * _SOLVER_BYTES_A_ROW
     return _INTERPRETER_BYTES + resident_bytes + gathered + rows
 
 
 def plan_memory(
-    values: Rows, sizes: IndexVector, *, in_place: bool, limit: int | None = None
+    values: Rows,
+    sizes: IndexVector,
+    *,
+    in_place: bool,
+    limit: int | None = None,
+    mapped_columns: bool = False,
 ) -> MemoryPlan:
     """How much to gather at a time, and what that comes to.
 
@@ -68,6 +75,7 @@ def plan_memory(
         sizes: examples of each class.
         in_place: the matrix serves as it is.
         limit: bytes that the process should stay below.
+        mapped_columns: as in `estimate_memory`.
 
     Raises:
         UsageError: the largest class alone needs more than the limit.
@@ -84,6 +92,7 @@ def plan_memory(
             buffer_bytes=buffer_bytes,
             copied=not in_place,
             resident_bytes=0 if mapped else values.nbytes,
+            mapped_columns=mapped_columns,
         )
 
     if limit is None:

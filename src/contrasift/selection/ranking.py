@@ -38,7 +38,8 @@ class RankedRows:
     def put(self, code: int, solved: Solved) -> Outcome:
         """Take over the ranking of a class; what else is known of it."""
         own = slice(*self.partition.starts[code : code + 2])
-        self.rows[own] = self.partition.of_class(code)[solved.order]
+        whole = self.partition.starts.size == 2  # whose rows are counted as they come
+        self.rows[own] = solved.order if whole else self.partition.of_class(code)[solved.order]
         self.gains[own] = solved.gains
         return solved.outcome
 

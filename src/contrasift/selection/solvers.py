@@ -296,7 +296,7 @@ def _ranked(
     """A ranking without a value of its own, measured by F_λ."""
     order = with_limits(found.order, task.keep, task.eligible)
     return measured(
-        HeldRows(values, threads),
+        HeldRows(values, threads, task.sizes),
         task,
         options,
         order,

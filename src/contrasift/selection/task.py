@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from contrasift.arrays import largest_first
 from contrasift.options import ChoiceOptions
-from contrasift.selection.kernels.linear_form import default_redundancy
+from contrasift.selection.kernels.linear_form import RowSizes, default_redundancy
 from contrasift.selection.watch import Watch
+
+SORTED_AT_ONCE = 1 << 24  # entries
+_SAMPLE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Task:
         scores: float64 [n]; of a file, for the objective that keeps the highest or lowest.
         work: gains that greedy may compute under optimizer='auto', before it hurries.
         watch: who is told how far it is.
+        distinct: no two rows that may be chosen are equal.
+        sizes: of the rows, where they are known.
         aim: float64 [d]; what every row of the class adds to T beside itself: a weighted target.
     """
 
@@ -53,6 +60,8 @@ class Task:
     scores: np.ndarray | None = None
     work: int | None = None
     watch: Watch | None = None
+    distinct: bool = False
+    sizes: RowSizes | None = None
     aim: np.ndarray | None = None
     later: np.ndarray | None = None
 
@@ -137,9 +146,31 @@ def kept_first(order: np.ndarray, keep: np.ndarray | None) -> np.ndarray:
 def with_the_rest(
     chosen: np.ndarray, gains: np.ndarray, final: np.ndarray, task: Task
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Behind the chosen rows, all others by what they would bring now."""
+    """Behind the chosen rows, all others by what they would bring now; what may not be chosen last."""
     others = np.ones(final.size, dtype=bool)
     others[chosen] = False
-    rest = np.flatnonzero(others)
-    rest = with_limits(rest[np.argsort(-final[rest], kind="stable")], None, task.eligible)
-    return np.concatenate([chosen, rest]), np.concatenate([gains, final[rest]])
+    kinds = [others]
+    if task.eligible is not None:
+        kinds = [others & task.eligible, others & ~task.eligible]
+    order, all_gains = np.empty(final.size, dtype=np.int64), np.empty(final.size)
+    order[: chosen.size], all_gains[: chosen.size] = chosen, gains
+    filled = chosen.size
+    for kind in kinds:
+        for rows in _largest_first(final, kind):
+            own = slice(filled, filled + rows.size)
+            order[own], all_gains[own] = rows, final[rows]
+            filled += rows.size
+    return order, all_gains
+
+
+def _largest_first(values: np.ndarray, some: np.ndarray) -> Iterator[np.ndarray]:
+    """Some entries from the largest, of equal ones the first first; not more than fit at once."""
+    pieces = -(-values.size // SORTED_AT_ONCE)
+    sample = np.sort(values[:: -(-values.size // _SAMPLE) or 1]) if pieces > 1 else values[:0]
+    floors = sample[[sample.size * part // pieces for part in range(pieces - 1, 0, -1)]]
+    left = some
+    for floor in [*floors, None]:
+        rows = np.flatnonzero(left if floor is None else left & (values >= floor))
+        if floor is not None:
+            left = left & (values < floor)
+        yield rows[largest_first(values[rows])]

@@ -22,6 +22,8 @@ REMEDIES = {
     errno.ENAMETOOLONG: "Choose a shorter name",
     errno.ELOOP: "Choose a place that is no circle of links",
     errno.ENOTDIR: "Choose a place in a folder",
+    errno.EEXIST: "Choose a place in a folder",
+    errno.EISDIR: "Choose another name",
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.errors import DataError
+from contrasift.errors import DataError, UsageError
 from contrasift.ids import are_numbers, rows_of_ids
 from contrasift.store.atomic import load_array
 from contrasift.store.inputs import read_columns
@@ -51,6 +51,10 @@ def read_pairs(path: Path | str, queries: Any, corpus: Any, name: str) -> np.nda
         left, right = array[:, 0], array[:, 1]
     else:
         left, right = _of_table(path)
+    if not left.size:
+        raise DataError(
+            f"pairs in {path}", "none" + ("" if path.suffix == ".npy" else " with a score above 0")
+        )
     return np.stack(
         [
             _rows(left, queries, f"{name}= with queries"),
@@ -85,8 +89,8 @@ def _rows(values: np.ndarray, ids: Any, name: str) -> np.ndarray:
     if ids is None or are_numbers(ids):
         if values.dtype.kind not in "iu":
             try:
-                values = np.array([int(one) for one in values.tolist()], dtype=np.int64)
-            except (TypeError, ValueError):
+                values = np.array([_whole(one) for one in values.tolist()], dtype=np.int64)
+            except (TypeError, ValueError, OverflowError):
                 what = (
                     "row numbers, as the embeddings have no ids" if ids is None else "whole numbers"
                 )
@@ -94,4 +98,16 @@ def _rows(values: np.ndarray, ids: Any, name: str) -> np.ndarray:
                     f"{name} as {what}", f"{values[0]!r}", "Name the ids of the embeddings with id="
                 ) from None
         return values.astype(np.int64) if ids is None else rows_of_ids(ids, values, name)
-    return rows_of_ids(ids, values.astype(str).tolist(), name)
+    try:
+        return rows_of_ids(ids, values.astype(str).tolist(), name)
+    except UsageError as error:
+        if values.dtype.kind not in "iu":
+            raise
+        raise UsageError(error.expected, error.got, "If they are row numbers: id='none'") from error
+
+
+def _whole(value: Any) -> int:
+    """A whole number of text or of a number."""
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(value)
+    return int(value)

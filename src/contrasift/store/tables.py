@@ -52,7 +52,9 @@ def read_table(path: Path, *columns: str) -> dict[str, np.ndarray]:
     table = read_arrow(path, *columns)
     missing = [name for name in columns if name not in table.column_names]
     if missing:
-        raise DataError(f"the column {missing[0]} in {path}", ", ".join(table.column_names))
+        with _opened(path) as file:
+            there = file.schema_arrow.names
+        raise DataError(f"the column {missing[0]} in {path}", ", ".join(there))
     return {name: _array(table[name]) for name in table.column_names}
 
 
@@ -174,7 +176,7 @@ def read_latent_classes(path: Path, index: np.ndarray) -> np.ndarray:
         raise DataError(
             f"{path} to name the classes of the {index.size} embedded examples",
             f"a table of {table['index'].size} others",
-            "Run `contrasift classes` again",
+            f"Delete {path} and run `contrasift classes` again",
         )
     return plain_names(table["latent_class"], f"classes in {path}")
 

@@ -191,7 +191,11 @@ def train_words(
             first, second = encoder(_one_behind_the_other(*bags)).chunk(2)
             loss = loss_of(first, second)
             if not torch.isfinite(loss):
-                raise ContrasiftError("a finite loss", str(float(loss)), "Lower learning_rate=")
+                raise ContrasiftError(
+                    "a finite loss",
+                    str(loss.item()),
+                    "Lower learning_rate= or raise temperature=",
+                )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

@@ -147,7 +147,8 @@ class TwoViews(lightning.LightningModule, ABC):
             raise ContrasiftError(
                 "a finite loss",
                 f"{loss.item()} at step {self.step} (epoch {self.epoch})",
-                "Lower learning_rate= or raise temperature=; the last good epoch is kept",
+                "Lower learning_rate= or raise temperature=, in another folder or, of a run, with "
+                "update=True; the last good epoch is kept",
             )
         self.losses.append(loss.detach())
         return loss

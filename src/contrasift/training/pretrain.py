@@ -199,7 +199,7 @@ def _claim_folder(folder: Path, run: dict[str, Any]) -> TrainingResult | None:
             raise RunFolderError(
                 "a training folder that is new or belongs to this run",
                 f"{folder}, which holds a run with other options, examples or seed",
-                "Choose another folder, or delete this one",
+                "Choose another folder, or delete this one: update=True does so in a run",
             )
         if (folder / _RESULT).is_file() and (folder / ENCODER).is_file():
             kept = json.loads((folder / _RESULT).read_text(encoding="utf-8"))

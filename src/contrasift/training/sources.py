@@ -75,8 +75,7 @@ def parse_source(text: str) -> Source:
             "weights in a .safetensors file, or ARCHITECTURE=FILE",
             f"{text}, a pickle, which can run any code when it is opened and does not say what it "
             "holds",
-            "Convert it where you trust it: safetensors.torch.save_file(model.state_dict(), ...); "
-            f"or name its architecture, resnet50={text}: then only plain weights are read",
+            f"Name its architecture, resnet50={text}: then only plain weights are read",
         )
     elif Path(text).suffix.lower() == ".safetensors":
         return Source("own", "", _existing(text), text)

@@ -107,7 +107,7 @@ def record_dynamics(
         raise DataError(
             "examples of at least two classes",
             f"{places.size} of one class",
-            "Nothing is hard to tell apart from nothing",
+            "Add examples of another class",
         )
     folder = Path(folder)
     _claim(folder, _describe(pool, places, codes, options, seed))
@@ -150,7 +150,8 @@ def record_dynamics(
                 raise ContrasiftError(
                     "a finite loss",
                     f"{loss.item()} at step {epoch * steps + step} (epoch {epoch})",
-                    "Lower learning_rate=; the last good epoch is kept",
+                    "Lower learning_rate=, in another folder or with update=True; the last good epoch "
+                    "is kept",
                 )
             correct[batch] = (scores.argmax(dim=1) == truth).cpu().numpy()
             optimizer.zero_grad()

@@ -318,15 +318,17 @@ def _decompressed(
         raise DataError(f"rows in {where}", "a table without rows")
     width = width_of(kind, lambda: first[0], where)
 
-    def bounds() -> np.ndarray:
-        lengths = [len(_batch(source, schema, name, number)) for number in range(count)]
-        return np.cumsum([0, *lengths])
-
-    def decoded(number: int, begin: int) -> np.ndarray:
+    def batch(number: int) -> Any:
         try:
-            chunk = first.pop() if first and not number else _batch(source, schema, name, number)
+            return _batch(source, schema, name, number)
         except (OSError, pa.ArrowException) as error:
             raise DataError("a whole Arrow file", f"{where}: {error}", "Write it again") from error
+
+    def bounds() -> np.ndarray:
+        return np.cumsum([0, *(len(batch(number)) for number in range(count))])
+
+    def decoded(number: int, begin: int) -> np.ndarray:
+        chunk = first.pop() if first and not number else batch(number)
         return vectors(chunk, width, where, begin)
 
     def stream() -> Iterator[np.ndarray]:

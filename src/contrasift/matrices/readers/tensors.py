@@ -44,11 +44,11 @@ def open_safetensors(path: Path, column: str | None) -> Stored:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file:
+        # Opened here first: the package does not say that a file may not be read.
+        with open(path, "rb") as raw, safe_open(path, framework="numpy") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
             kinds = {name: part.get_dtype() for name, part in slices.items()}
-        with open(path, "rb") as raw:
             begin = 8 + int.from_bytes(raw.read(8), "little")
             header = json.loads(raw.read(begin - 8))
     except (OSError, SafetensorError) as error:

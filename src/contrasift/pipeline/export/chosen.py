@@ -158,7 +158,9 @@ def _names(run: Path, index: np.ndarray) -> tuple[list[str] | None, list[str | N
     found = rows < table["index"].size
     if not found.all() or not np.array_equal(table["index"][rows], index):
         raise RunFolderError(
-            f"a selection of the examples in {path}", "one of others", "Select again"
+            f"a selection of the examples in {path}",
+            "one of others",
+            f"Delete {run / 'selection.parquet'}, then: {RunFolder(run).command_of('select')}",
         )
     return table["id"][rows].tolist(), table["label"][rows].tolist()
 

@@ -17,7 +17,7 @@ from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageE
 from contrasift.matrices import Matrix
 from contrasift.narration import Narrator
 from contrasift.options import ClassesOptions, MatrixReading
-from contrasift.options.selecting import LEAST_ROWS_FOR_CLASSES
+from contrasift.options.matrix import LEAST_ROWS_FOR_CLASSES
 from contrasift.pipeline.stages.find_classes import SEEDED, default_seeds, remove_pieces, searching
 from contrasift.pipeline.stages.matrix_rows import check_out, held, opened, usable, write_left_out
 from contrasift.results import LatentClasses

@@ -84,7 +84,7 @@ def read_run(path: Path) -> ComparedRun:
         raise DataError(
             f"a row of {path / f'{matrix}.npy'} for each of {index.size} examples",
             f"{embeddings.shape[0]} rows",
-            "Run `contrasift embed` again",
+            f"Delete {path / f'{matrix}.npy'}, then: {folder.command_of('embed')}",
         )
     classes = ranks = selected = None
     if "classes" in records:
@@ -113,7 +113,7 @@ def _read_selection(path: Path, index: np.ndarray) -> tuple[np.ndarray, np.ndarr
             raise DataError(
                 f"a selection in {path} from its {index.size} embedded examples",
                 "one from others",
-                "Run `contrasift select` again",
+                f"Delete {path / 'selection.json'}, then: contrasift select {path}",
             )
     ranks = np.empty(index.size, dtype=np.int64)
     ranks[np.searchsorted(index, ranking)] = np.arange(index.size)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,15 +17,17 @@ from contrasift.fingerprints import json_fingerprint
 from contrasift.matrices import Matrix, mapped_copy
 from contrasift.mining import Mined, mine
 from contrasift.mining.judging import Tellers, judged, judgement, tellers_of
+from contrasift.mining.miner import check_numbers
+from contrasift.mining.pairs import check_positives, pairs_of
 from contrasift.narration import Narrator
-from contrasift.negatives.policies import parse_policy
+from contrasift.negatives.policies import Policy, parse_policy
 from contrasift.options import ClassesOptions, MatrixReading
+from contrasift.options.matrix import METHODS_OF_A_MATRIX
 from contrasift.options.mining import MiningFiles, MiningOptions
-from contrasift.options.selecting import METHODS_OF_A_MATRIX
 from contrasift.options.words import RunClassMethod
 from contrasift.pipeline.stages.matrix_classes import MatrixClasses
 from contrasift.pipeline.stages.matrix_rows import check_out, held, opened
-from contrasift.pipeline.studies.mine_gallery import suspect_pairs
+from contrasift.pipeline.studies.mine_gallery import check_images, suspect_pairs
 from contrasift.pipeline.studies.mine_inputs import (
     MiningInputs,
     UsableSides,
@@ -34,12 +37,13 @@ from contrasift.pipeline.studies.mine_inputs import (
 from contrasift.report.mined import mined_page, write_mined_page
 from contrasift.results import LatentClasses
 from contrasift.store.atomic import read_json, sha256_of, write_json
-from contrasift.store.mined import FACTS, PAGE, POSITIVES, TABLE
+from contrasift.store.mined import FACTS, PAGE, POSITIVES, TABLE, read_texts
 from contrasift.store.pieces import KeptPieces
 from contrasift.store.shards import ShardFolder
 from contrasift.store.tables import read_table, write_table
 
 _PIECES = "mined.pieces"
+_BECAUSE = {"corpus": "a corpus with too few rows", "search": "the end of the search"}
 
 
 def mine_files(
@@ -75,15 +79,18 @@ def mine_files(
         raise UsageError("positives=, the pairs of queries and corpus", "none")
     check_out(out)
     policy = parse_policy(options.policy)
+    _check_needs(policy, files)
     reading = MatrixReading(column=files.column, id=files.id)
     left = opened(queries, reading, narrator)
     right = left if corpus is None else opened(corpus, reading, narrator)
+    check_numbers(options.draw, options.per_query, len(right))
     inputs = MiningInputs.read(left, right, files)
+    _check_before(left, right, inputs, files)
     found = _classes_to_find(right, out, options, files)
     fingerprint = json_fingerprint(
         [options.identity(), inputs.digests, "" if found is None else found.fingerprint]
     )
-    earlier = read_json(out / FACTS) if (out / FACTS).exists() else {}
+    earlier = _earlier(out, update)
     same = earlier.get("fingerprint") == fingerprint
     source = {"queries": queries, "corpus": corpus, **files.as_dict()}
     # Texts and images are no part of what is mined, but of the page and of exports.
@@ -109,10 +116,12 @@ def mine_files(
         if found is not None:
             narrator.say(found.words())
             those = right if comparable.all() else whole[1].keeping(np.flatnonzero(comparable))
-            own = classes_of(_found_classes(found, those, out, narrator), among(right, those))
+            with _of_the_corpus():
+                classes = _found_classes(found, those, out, narrator)
+            own = classes_of(classes, among(right, those))
         pieces = ShardFolder(out / _PIECES, fingerprint)
-        with narrator.progress("mining", "queries") as progress:
-            mined = _mine(
+        with narrator.progress("mining", "queries") as progress, _rows_left_out():
+            mined = mine(
                 left.values,
                 None if corpus is None else right.values,
                 inputs.positives,
@@ -127,12 +136,7 @@ def mine_files(
         tellers = tellers_of(policy.compares("latent_classes"), own, inputs.other)
         mined = judged(mined, inputs.known(mined, corpus is None), tellers)
         if not mined.kept.any():
-            raise DataError(
-                f"queries with {options.per_query} negatives under the policy {policy}",
-                f"none of {mined.kept.size:,}; most have too few by {_commonest(mined)}",
-                "Loosen the policy, ask for fewer (per_query=), or keep what there is: "
-                "allow_fewer=True",
-            )
+            raise _nothing_left(mined, options)
         sides_of = _Sides(left, right, *whole)
         result = _write(out, mined, tellers, sides_of, fingerprint, source, files)
         pieces.remove()
@@ -156,17 +160,88 @@ def _in_place(matrix: Matrix, out: Path, narrator: Narrator) -> Matrix:
 
 
 def _whole(out: Path, facts: Mapping[str, Any]) -> bool:
-    table = out / TABLE
-    return table.exists() and sha256_of(table) == facts.get("sha256")
+    there = all((out / name).exists() for name in (TABLE, POSITIVES, PAGE))
+    return there and sha256_of(out / TABLE) == facts.get("sha256")
 
 
 def _shows(source: Mapping[str, Any]) -> list[Any]:
     return [source.get(name) for name in ("query_texts", "corpus_texts", "images")]
 
 
-def _commonest(mined: Mined) -> str:
+def _earlier(out: Path, update: bool) -> dict[str, Any]:
+    """What mined.json says; nothing where there is none, or where it may be replaced."""
+    if not (out / FACTS).exists():
+        return {}
+    try:
+        return read_json(out / FACTS)
+    except DataError as error:
+        if update:
+            return {}
+        raise RunFolderError(
+            error.expected, error.got, "Choose another out=, or pass update=True to replace it"
+        ) from error
+
+
+def _check_needs(policy: Policy, files: MiningFiles) -> None:
+    """Say before anything is read that the policy needs what is not given."""
+    if policy.compares("latent_classes") and files.classes == "none":
+        raise UsageError(
+            f"latent classes of the corpus for the policy {policy}",
+            "none",
+            "Find them: classes='auto', or give a file of them",
+        )
+    if policy.compares("labels") and not files.labels:
+        raise UsageError(
+            f"labels of the corpus for the policy {policy}",
+            "none",
+            "Give labels=, or use same_latent_class, which needs none",
+        )
+
+
+def _check_before(left: Matrix, right: Matrix, inputs: MiningInputs, files: MiningFiles) -> None:
+    """Say before the work what would stop it, or be found after it."""
+    if not files.skip_bad:
+        pairs = pairs_of(inputs.positives, len(left), len(right))
+        check_positives(pairs, same=left is right)
+    for texts, side in ((files.query_texts, left), (files.corpus_texts, right)):
+        if texts:
+            read_texts(texts, sum(one.n for one in side.stored))
+    check_images(files.images, left, right)
+
+
+def _nothing_left(mined: Mined, options: MiningOptions) -> DataError:
     names, counts = np.unique(mined.reasons.astype(str), return_counts=True)
-    return str(names[counts.argmax()])
+    why = str(names[counts.argmax()])
+    return DataError(
+        f"queries with {1 if options.allow_fewer else options.per_query} negatives under the "
+        f"policy {options.policy}",
+        f"none of {mined.kept.size:,}, mostly because of {_BECAUSE.get(why, why)}",
+        "Loosen the policy"
+        if options.allow_fewer
+        else "Loosen the policy, ask for fewer (per_query=), or keep what there is: "
+        "allow_fewer=True",
+    )
+
+
+@contextlib.contextmanager
+def _rows_left_out() -> Iterator[None]:
+    """The remedy that there is here for rows that cannot be compared."""
+    try:
+        yield
+    except DataError as error:
+        if "first of them row" not in error.got or "a positive" in error.expected:
+            raise
+        raise DataError(error.expected, error.got, "Leave these rows out: skip_bad=True") from error
+
+
+@contextlib.contextmanager
+def _of_the_corpus() -> Iterator[None]:
+    """Classes are found in embeddings: which of the two, where both could be meant."""
+    try:
+        yield
+    except DataError as error:
+        expected = error.expected.replace("embeddings of", "corpus of")
+        raise DataError(expected, error.got, error.remedy) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,16 +252,6 @@ class _Sides:
     right: Matrix
     whole_left: Matrix
     whole_right: Matrix
-
-
-def _mine(*given: Any, **options: Any) -> Mined:
-    """`mine`, with the remedy that there is here for rows that cannot be compared."""
-    try:
-        return mine(*given, **options)
-    except DataError as error:
-        if "first of them row" not in error.got or "a positive" in error.expected:
-            raise
-        raise DataError(error.expected, error.got, "Leave these rows out: skip_bad=True") from error
 
 
 def _found_classes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,13 @@ _SIDE = 96
 def suspect_pairs(
     mined: Mined, left: Matrix, right: Matrix, files: MiningFiles
 ) -> list[SuspectPair]:
-    """The pairs that are most probably false, each with a positive of its query.
-
-    Raises:
-        DataError: a column of images that neither side has.
-    """
+    """The pairs that are most probably false, each with a positive of its query."""
     queries, columns = likeliest_false(mined)
     positives = mined.positives.rows[mined.positives.starts[queries]]
     negatives = mined.negatives[queries, columns]
     corpus_texts = files.corpus_texts or ("" if left is not right else files.query_texts)
     query_of = _Members(left, files.query_texts, files.images)
     corpus_of = _Members(right, corpus_texts, files.images)
-    _check_column(files.images, query_of, corpus_of)
     query_of.fetch(queries)
     corpus_of.fetch(np.concatenate([positives, negatives]))
     return [
@@ -62,31 +58,36 @@ def _note(mined: Mined, query: int, column: int) -> str:
     return note
 
 
-def _check_column(images: str, *sides: _Members) -> None:
-    errors = [side.refused for side in sides if side.refused is not None]
-    if images and len(errors) == len(sides):
+def check_images(images: str, *sides: Matrix) -> None:
+    """Stop where `images` is no folder, and no column of images of either side.
+
+    Raises:
+        DataError: neither has it.
+    """
+    if not images or Path(images).is_dir():
+        return
+    errors = []
+    for side in sides:
+        try:
+            SourceImages.of(side, images)
+        except DataError as error:
+            errors.append(error)
+    if len(errors) == len(sides):
         raise errors[0]
 
 
 class _Members:
-    """Rows of a matrix as a person sees them.
-
-    Attributes:
-        refused: why the column of images that was asked for is not here; None if it is.
-    """
+    """Rows of a matrix as a person sees them."""
 
     def __init__(self, matrix: Matrix, texts: str, images: str) -> None:
         self.matrix, self.ids = matrix, matrix.ids
         stored = sum(one.n for one in matrix.stored)
         self.texts: Any = read_texts(texts, stored) if texts else None
         self.folder = Path(images) if images and Path(images).is_dir() else None
-        self.refused: DataError | None = None
         self.images: SourceImages | None = None
         if self.folder is None:
-            try:
+            with contextlib.suppress(DataError):  # the other side has the column
                 self.images = SourceImages.of(matrix, images or None)
-            except DataError as error:
-                self.refused = error
 
     def fetch(self, rows: np.ndarray) -> None:
         """Read the images of these rows."""

@@ -16,8 +16,8 @@ from contrasift.mining import Mined
 from contrasift.mining.listed import Known
 from contrasift.mining.pairs import pairs_of
 from contrasift.narration import Narrator
+from contrasift.options.matrix import METHODS_OF_A_MATRIX
 from contrasift.options.mining import MiningFiles
-from contrasift.options.selecting import METHODS_OF_A_MATRIX
 from contrasift.results import LatentClasses
 from contrasift.store.inputs import load_classes_file
 from contrasift.store.pairs import read_pairs
@@ -209,7 +209,9 @@ def _pairs(place: str, left: Matrix, right: Matrix, name: str) -> np.ndarray:
                 "Give a file of pairs",
             )
         return np.stack([np.arange(len(left))] * 2, axis=1)
-    return read_pairs(place, left.ids, right.ids, name)
+    pairs = read_pairs(place, left.ids, right.ids, name)
+    pairs_of(pairs, len(left), len(right), f"{name}=")  # says what is no row
+    return pairs
 
 
 def _classes(place: str, right: Matrix) -> LatentClasses | None:

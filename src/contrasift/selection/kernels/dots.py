@@ -309,6 +309,18 @@ def _add_row(typingctx: Any, rows: Any, row: Any, scale: Any, sums: Any) -> Any:
     return types.none(rows, types.intp, types.float64, sums), codegen
 
 
+def _larger(typingctx: Any, left: Any, right: Any) -> Any:
+    """The larger of two floats that are not NaN; of equal ones any: loops of it take many at once."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        double = ir.DoubleType()
+        kind = ir.FunctionType(double, [double, double])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.maxnum.f64")
+        return builder.call(function, arguments, fastmath=("nnan", "nsz"))
+
+    return types.float64(types.float64, types.float64), codegen
+
+
 def _prefetch_row(typingctx: Any, rows: Any, row: Any) -> Any:
     """Ask for a row that is wanted soon; it changes the time, never a result."""
 
@@ -340,6 +352,7 @@ row_square: Any = intrinsic(inspect.unwrap(_row_square))
 vector_dot: Any = intrinsic(inspect.unwrap(_vector_dot))
 step_dots: Any = intrinsic(inspect.unwrap(_step_dots))
 add_row: Any = intrinsic(inspect.unwrap(_add_row))
+larger: Any = intrinsic(inspect.unwrap(_larger))
 prefetch_row: Any = intrinsic(inspect.unwrap(_prefetch_row))
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from contrasift.selection.kernels.dots import (
     compiled,
+    compiled_bare,
+    larger,
     prefetch_row,
     row_dots,
     rows_ahead,
@@ -25,6 +27,7 @@ from contrasift.selection.kernels.greedy_steps import (
 
 # What ρ may lose as a float32, several times over.
 _ROUNDED_UP = 1.0 + 2.0**-20
+_JUDGED = 1024  # rows whose bounds are made at once
 _AHEAD = 8  # rows that are asked for before they are wanted
 
 
@@ -99,9 +102,39 @@ def outlook_block(gains, alpha, spread, along, across, horizon, width, reach, st
     for i in range(start, stop):
         now = gains[i] - reach * along * alpha[i]
         later = now - reach * horizon * alpha[i] + reach * (across + width) * spread[i]
-        top = max(top, now)
-        far_top = max(far_top, later)
+        top = larger(top, now)
+        far_top = larger(far_top, later)
     return top, far_top
+
+
+@compiled_bare
+def judge_rows(
+    gains, alpha, spread, along, across, horizon, width, reach, near_floor, far_floor, reaches,
+    limit,
+):  # fmt: skip
+    """Mark rows whose bound reaches a floor now or at the horizon; the limit holds for all others.
+
+    No row branches, so that several are judged at once.
+    """
+    most_near = most_far = near_wide = most_wide = widest = -np.inf
+    for i in range(gains.size):
+        slope = reach * alpha[i]
+        near = gains[i] - along * slope + reach * across * spread[i]
+        far = near - horizon * slope
+        aside = reach * width * spread[i]
+        is_open = gains[i] > -np.inf
+        above = (near >= near_floor) | (far + aside >= far_floor)
+        reaches[i] = is_open & above
+        off = -np.inf if above else 0.0
+        most_near = larger(most_near, near + off)
+        most_far = larger(most_far, far + off)
+        near_wide = larger(near_wide, near + aside + off)
+        most_wide = larger(most_wide, far + aside + off)
+        widest = larger(widest, np.float64(spread[i]) + off if is_open else -np.inf)
+    limit[NEAR], limit[FAR] = larger(limit[NEAR], most_near), larger(limit[FAR], most_far)
+    limit[NEAR_WIDE] = larger(limit[NEAR_WIDE], near_wide)
+    limit[FAR_WIDE] = larger(limit[FAR_WIDE], most_wide)
+    limit[SPREAD] = larger(limit[SPREAD], widest)
 
 
 @compiled
@@ -112,24 +145,24 @@ def candidates_block(
     """Rows whose bound reaches a floor now or at the horizon; and the limit of all others."""
     chosen = np.empty(min(capacity + 1, stop - start), np.int64)
     count = 0
-    most_near = most_far = near_wide = most_wide = widest = -np.inf
-    for i in range(start, stop):
-        if gains[i] == -np.inf:
-            continue
-        slope = reach * alpha[i]
-        near = gains[i] - along * slope + reach * across * spread[i]
-        far = near - horizon * slope
-        aside = reach * width * spread[i]
-        if (near >= near_floor or far + aside >= far_floor) and count < chosen.size:
-            chosen[count] = i
-            count += 1
-            continue
-        most_near = max(most_near, near)
-        most_far = max(most_far, far)
-        near_wide = max(near_wide, near + aside)
-        most_wide = max(most_wide, far + aside)
-        widest = max(widest, np.float64(spread[i]))
     limit = np.full(LIMIT, -np.inf)
-    limit[NEAR], limit[FAR] = most_near, most_far
-    limit[NEAR_WIDE], limit[FAR_WIDE], limit[SPREAD] = near_wide, most_wide, widest
+    reaches = np.empty(_JUDGED, np.bool_)
+    for first in range(start, stop, _JUDGED):
+        last = min(first + _JUDGED, stop)
+        judge_rows(
+            gains[first:last], alpha[first:last], spread[first:last], along, across, horizon,
+            width, reach, near_floor, far_floor, reaches, limit,
+        )  # fmt: skip
+        for i in range(first, last):
+            if not reaches[i - first]:
+                continue
+            if count < chosen.size:
+                chosen[count] = i
+                count += 1
+                continue
+            # No room: as if its bounds reached nothing.
+            judge_rows(
+                gains[i : i + 1], alpha[i : i + 1], spread[i : i + 1], along, across, horizon,
+                width, reach, np.inf, np.inf, reaches[i - first :], limit,
+            )  # fmt: skip
     return chosen[:count], limit

@@ -10,6 +10,8 @@ With s_ij = ⟨z_i, z_j⟩, T = Σ_{i∈V} z_i and M = Σ_{j∈S} z_j,
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
@@ -108,10 +110,20 @@ def squared_norms(values: Rows, threads: int | None = None) -> Float64[np.ndarra
     return squares
 
 
-def squares_and_peak(
-    values: Rows, threads: int | None = None
-) -> tuple[Float64[np.ndarray, " n"], np.floating]:
-    """‖z_i‖² of every row, and the largest |entry| (not finite if any is not), in one pass."""
+class RowSizes(NamedTuple):
+    """How large rows are.
+
+    Attributes:
+        squares: float64 [n]; ‖z_i‖².
+        peak: the largest |entry|; not finite if any is not.
+    """
+
+    squares: np.ndarray
+    peak: np.floating
+
+
+def row_sizes(values: Rows, threads: int | None = None) -> RowSizes:
+    """‖z_i‖² of every row, and the largest |entry|, in one pass."""
     rows = dots.embedding_rows(values)
     bits = rows.view(np.uint32)
     squares = np.empty(rows.shape[0])
@@ -120,7 +132,8 @@ def squares_and_peak(
         rows.shape[0],
         threads,
     )
-    return squares, np.uint32(max((int(peak) for peak in peaks), default=0)).view(np.float32)
+    peak = np.uint32(max((int(peak) for peak in peaks), default=0)).view(np.float32)
+    return RowSizes(squares, peak)
 
 
 def largest_norm(values: Rows, threads: int | None = None) -> float:

@@ -8,7 +8,10 @@ same however rows are divided, and scores come from the one kernel: so do the an
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +30,11 @@ from contrasift.selection.kernels.dots import (
 _SAMPLE_ROWS = 16_384
 _WORTH_A_SAMPLE = 4
 _DEVIATIONS = 5.0
+# Fewer gains than these are over before a second thread knows where to begin.
+_WORTH_PARTS = 16_384
+_REPLAYED = 1 << 18  # rows that are read at once to be added in their order
+
+Result = TypeVar("Result")
 
 
 class TopRows(NamedTuple):
@@ -85,27 +93,32 @@ class Passes(Protocol):
         ...
 
 
-class HeldRows:
-    """The rows of a matrix in this process.
+class RowPasses(ABC):
+    """Passes over rows that this process reads, wherever they are.
 
     Attributes:
         n: rows.
         width: columns.
-
-    Raises:
-        DataError: NaN or infinity.
+        threads: None for all processors.
     """
 
-    def __init__(self, values: np.ndarray, threads: int | None = None) -> None:
-        self.rows: np.ndarray = dots.embedding_rows(values)
-        self.threads = threads
-        self.n: int = self.rows.shape[0]
-        self.width: int = self.rows.shape[1]
-        squares, peak = linear_form.squares_and_peak(self.rows, threads)
-        self._scale = dots.scale_of_peak(peak, self.n) if self.rows.size else 1.0
-        self._squares = squares
-        self._squares.flags.writeable = False
-        self._total: np.ndarray | None = None
+    n: int
+    width: int
+    threads: int | None
+    _scale: float
+    _squares: np.ndarray
+    _total: np.ndarray | None = None
+    # Greedy's last gains and its first bound go by one direction, as do a rule and its last step.
+    _notes_scores = False
+    _noted: tuple[np.ndarray, np.ndarray] | None = None
+
+    @abstractmethod
+    def map(self, work: Callable[[np.ndarray, slice], Result]) -> list[Result]:
+        """work(rows, which) of all rows in parts, in order: float32 [m, d] and their numbers."""
+
+    @abstractmethod
+    def taken(self, rows: np.ndarray) -> np.ndarray:
+        """Some rows, by ascending numbers, float32 [m, d]."""
 
     @property
     def scale(self) -> float:
@@ -115,7 +128,8 @@ class HeldRows:
     def fixed_total(self) -> np.ndarray:
         """See `Passes`."""
         if self._total is None:
-            self._total = linear_form.fixed_total(self.rows, self.scale, self.threads)
+            sums = self.map(lambda rows, _: dots.sum_block(rows, 0, len(rows), self.scale))
+            self._total = dots.add_exactly(sums, self.width)
         return self._total
 
     def aim(self, direction: np.ndarray) -> None:
@@ -134,27 +148,45 @@ class HeldRows:
 
     def fixed_sum(self, rows: np.ndarray) -> np.ndarray:
         """See `Passes`."""
-        return linear_form.fixed_sum(self.rows, rows, self.scale, self.threads)
+        own = self.taken(np.sort(rows))
+        return linear_form.fixed_total(own, self.scale, self.threads)
 
     def squares(self) -> np.ndarray:
         """See `Passes`."""
         return self._squares
 
+    def _known(self, direction: np.ndarray) -> np.ndarray | None:
+        """The scores of the last pass, if it went in this direction."""
+        noted = self._noted
+        return noted[1] if noted is not None and np.array_equal(noted[0], direction) else None
+
     def scores(self, direction: np.ndarray) -> np.ndarray:
         """See `Passes`."""
-        return linear_form.scores(self.rows, direction, self.threads)
+        if (known := self._known(direction)) is not None:
+            return known.copy()
+        found = np.empty(self.n)
+        vector = np.ascontiguousarray(direction, dtype=np.float64)
+        self.map(lambda rows, own: dots.scores_block(rows, 0, len(rows), vector, found[own]))
+        if self._notes_scores:
+            self._noted = (vector.copy(), found.copy())
+        return found
 
     def best(self, direction: np.ndarray, free: np.ndarray, places: int) -> TopRows:
         """See `Passes`."""
         low, high = self._bracket(direction, free, places)
-        blocks = dots.map_blocks(
-            lambda start, stop: split_block(
-                self.rows, start, stop, direction, free, low, high, self.scale
-            ),
-            self.n,
-            self.threads,
-        )
-        sums, above, rows, scores = (list(parts) for parts in zip(*blocks, strict=True))
+        known = self._known(direction)
+        noted = known if known is not None else np.empty(self.n if self._notes_scores else 0)
+
+        def split(part: np.ndarray, own: slice) -> Any:
+            sums, above, rows, scores = split_block(
+                part, direction, free[own], low, high, self.scale, noted[own], known is not None
+            )
+            return sums, above, rows + own.start, scores
+
+        answers = self.map(split)
+        if self._notes_scores:
+            self._noted = (direction.copy(), noted)
+        sums, above, rows, scores = (list(parts) for parts in zip(*answers, strict=True))
         missing = places - sum(above)
         between, keys = np.concatenate(rows), np.concatenate(scores)
         if not 0 < missing <= between.size:  # the sample was off
@@ -175,7 +207,7 @@ class HeldRows:
         sample = sample[free[sample]]
         if not sample.size:
             return -np.inf, np.inf
-        scores = np.sort(linear_form.scores(self.rows[sample], direction, 1))
+        scores = np.sort(linear_form.scores(self.taken(sample), direction, 1))
         share = places / max(1, int(np.count_nonzero(free)))
         off = _DEVIATIONS * np.sqrt(share * (1.0 - share) * sample.size) + _DEVIATIONS
         rank = (1.0 - share) * sample.size
@@ -198,26 +230,102 @@ class HeldRows:
 
     def replay(self, order: np.ndarray, total: np.ndarray, redundancy: float) -> np.ndarray:
         """See `Passes`."""
-        before = np.zeros(self.width, dtype=np.int64)
-        return replay_block(self.rows, order, before, self.scale, total, redundancy)
+        before, gains = np.zeros(self.width, dtype=np.int64), np.empty(order.size)
+        for start in range(0, order.size, _REPLAYED):
+            own = order[start : start + _REPLAYED]
+            ascending = np.sort(own)
+            rows, place = self.taken(ascending), np.searchsorted(ascending, own)
+            gains[start : start + own.size] = replay_block(
+                rows, place, before, self.scale, total, redundancy
+            )
+            before += linear_form.fixed_total(rows, self.scale, self.threads)
+        return gains
+
+
+class HeldRows(RowPasses):
+    """The rows of a matrix in this process.
+
+    Attributes:
+        rows: the matrix.
+
+    Raises:
+        DataError: NaN or infinity.
+    """
+
+    _notes_scores = True
+
+    def __init__(
+        self,
+        values: np.ndarray,
+        threads: int | None = None,
+        sizes: linear_form.RowSizes | None = None,
+    ) -> None:
+        self.rows: np.ndarray = dots.embedding_rows(values)
+        self.threads = threads
+        self.n: int = self.rows.shape[0]
+        self.width: int = self.rows.shape[1]
+        squares, peak = linear_form.row_sizes(self.rows, threads) if sizes is None else sizes
+        self._scale = dots.scale_of_peak(peak, self.n) if self.rows.size else 1.0
+        self._squares = squares
+        self._squares.flags.writeable = False
+
+    def map(self, work: Callable[[np.ndarray, slice], Result]) -> list[Result]:
+        """See `RowPasses`."""
+        return dots.map_blocks(
+            lambda start, stop: work(self.rows[start:stop], slice(start, stop)),
+            self.n,
+            self.threads,
+        )
+
+    def taken(self, rows: np.ndarray) -> np.ndarray:
+        """See `RowPasses`."""
+        return dots.embedding_rows(self.rows[rows])
+
+    def fixed_sum(self, rows: np.ndarray) -> np.ndarray:
+        """See `Passes`."""
+        return linear_form.fixed_sum(self.rows, rows, self.scale, self.threads)
+
+    def replay(self, order: np.ndarray, total: np.ndarray, redundancy: float) -> np.ndarray:
+        """See `Passes`."""
+        count = 1 if order.size < _WORTH_PARTS else dots.available_threads(self.threads)
+        parts = np.array_split(order, count)
+        before = np.zeros((count, self.width), dtype=np.int64)
+        for i in range(1, count):
+            before[i] = before[i - 1] + self.fixed_sum(parts[i - 1])
+        with ThreadPoolExecutor(count) as pool:
+            gains = pool.map(
+                lambda part, own: replay_block(self.rows, part, own, self.scale, total, redundancy),
+                parts,
+                before,
+            )
+            return np.concatenate(list(gains))
 
 
 @compiled
-def split_block(values, start, stop, direction, free, low, high, scale):
+def split_block(values, direction, free, low, high, scale, noted, known):
     """Free rows by their score: the sum of those above `high`, how many; those from `low` to `high`.
 
-    A row is summed while it is at hand: 1 pass over the rows, where sorting first takes 2.
+    A row is summed while it is at hand: 1 pass over the rows, where sorting first takes 2. Scores
+    are noted, where there is room; if they are known, only rows above `high` are read.
     """
+    n = values.shape[0]
     sums = np.zeros(values.shape[1], np.int64)
-    rows = np.empty(stop - start, np.int64)
-    scores = np.empty(stop - start)
+    rows = np.empty(n, np.int64)
+    scores = np.empty(n)
     above = between = 0
     ahead = rows_ahead(values)
-    for i in range(start, stop):
-        prefetch_row(values, min(i + ahead, stop - 1))
+    for i in range(n):
+        following = min(i + ahead, n - 1)
+        if not known or (free[following] and noted[following] > high):
+            prefetch_row(values, following)
+        if known:
+            score = noted[i]
+        else:
+            score = row_dot(values, i, direction)
+            if noted.size > 0:
+                noted[i] = score
         if not free[i]:
             continue
-        score = row_dot(values, i, direction)
         if score > high:
             add_row(values, i, scale, sums)
             above += 1

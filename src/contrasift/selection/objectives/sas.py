@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from contrasift.arrays import EmbeddingMatrix
+from contrasift.arrays import EmbeddingMatrix, column_blocks, largest_first
 from contrasift.selection.degenerate import similarity_says_nothing
 from contrasift.selection.kernels import linear_form
-from contrasift.selection.kernels.passes import HeldRows, Passes
+from contrasift.selection.kernels.passes import HeldRows, Passes, RowPasses
 from contrasift.selection.optimizers.greedy import greedy
 from contrasift.selection.optimizers.refine import double_greedy, replay, swap
 from contrasift.selection.optimizers.relaxation import Relaxed, relax, upper_bound
@@ -17,14 +17,25 @@ from contrasift.selection.task import Rule, SettledOptions, Solved, Task, kept_f
 
 
 def solve_linear(
-    values: EmbeddingMatrix, task: Task, options: SettledOptions, threads: int | None = None
+    values: EmbeddingMatrix | RowPasses,
+    task: Task,
+    options: SettledOptions,
+    threads: int | None = None,
 ) -> Solved:
     """Rank one class by F_λ in its linear form.
+
+    Args:
+        values: z [n, d]; or passes over rows that are not held, for the relaxation.
+        task: what to choose.
+        options: how.
+        threads: None for all processors.
 
     Raises:
         UsageError: the relaxation beyond the fraction 1/(2λ).
     """
-    passes = HeldRows(values, threads)
+    passes = values
+    if not isinstance(passes, RowPasses):
+        passes = HeldRows(passes, threads, task.sizes)
     if task.aim is not None:
         passes.aim(task.aim)
         # Sums over all rows are no longer T: what is reckoned by them goes by the rows themselves.
@@ -39,14 +50,17 @@ def solve_linear(
     return solved
 
 
-def _solved(passes: HeldRows, task: Task, options: SettledOptions) -> Solved:
+def _solved(passes: RowPasses, task: Task, options: SettledOptions) -> Solved:
+    if not isinstance(passes, HeldRows):
+        return solve_relaxed(passes, task, options)
     if options.optimizer == "relaxed" and task.budget > 0:
         solved = solve_relaxed(passes, task, options)
-        return solved if not _below_random(solved) else _better(passes, task, options, solved)
+        return solved if not below_random(solved) else _better(passes, task, options, solved)
     return _by_greedy(passes, task, options)
 
 
-def _below_random(solved: Solved) -> bool:
+def below_random(solved: Solved) -> bool:
+    """Whether F is below the mean of random selections of the same size."""
     return solved.random_value is not None and solved.value < solved.random_value
 
 
@@ -69,6 +83,7 @@ def _by_greedy(passes: HeldRows, task: Task, options: SettledOptions) -> Solved:
         redundancy=options.redundancy,
         keep=task.keep,
         eligible=task.eligible,
+        distinct=task.distinct,
         work=task.work if options.optimizer == "auto" else None,
         seed=options.seed,
         watch=task.watch,
@@ -81,17 +96,19 @@ def _by_greedy(passes: HeldRows, task: Task, options: SettledOptions) -> Solved:
         size, total, falling = path.order.size, path.total, path.first_negative_gain
         return measured(
             passes, task, options, order, gains, size, total, falling,
-            ranked_to=path.exact, facts=facts,
+            chosen_sum=path.selected_sum, ranked_to=path.exact, facts=facts,
         )  # fmt: skip
     values = passes.rows
     chosen, done = _refined(values, task, options, path.order, path.total)
     facts |= done
     gains = replay(values, chosen, total=path.total, redundancy=options.redundancy)
-    order, gains = _complete(passes, task, options, chosen, gains, path.total)
+    chosen_sum = passes.fixed_sum(chosen) / passes.scale
+    order, gains = _complete(passes, task, options, chosen, gains, path.total, chosen_sum)
     falling = _first_negative(gains[: chosen.size])
     return measured(
-        passes, task, options, order, gains, chosen.size, path.total, falling, facts=facts
-    )
+        passes, task, options, order, gains, chosen.size, path.total, falling,
+        chosen_sum=chosen_sum, facts=facts,
+    )  # fmt: skip
 
 
 def _refined(
@@ -150,10 +167,13 @@ def solve_relaxed(passes: Passes, task: Task, options: SettledOptions) -> Solved
         keep=task.keep,
         eligible=task.eligible,
     )
-    chosen = relaxed.selected[np.argsort(-relaxed.scores[relaxed.selected], kind="stable")]
+    chosen = relaxed.selected[largest_first(relaxed.scores[relaxed.selected])]
     chosen = kept_first(chosen, task.keep)
-    gains = passes.replay(chosen, relaxed.total, options.redundancy)
-    order, gains = _complete(passes, task, options, chosen, gains, relaxed.total)
+    rule, total, bound = _rule_of(relaxed, n), relaxed.total, relaxed.upper_bound
+    gains = passes.replay(chosen, total, options.redundancy)
+    chosen_sum = relaxed.selected_sum
+    del relaxed  # its scores are as long as the class
+    order, gains = _complete(passes, task, options, chosen, gains, total, chosen_sum)
     facts: dict[str, float | int | str] = {}
     if usable < options.redundancy:
         facts["lowered_redundancy"] = usable
@@ -164,10 +184,11 @@ def solve_relaxed(passes: Passes, task: Task, options: SettledOptions) -> Solved
         order,
         gains,
         chosen.size,
-        relaxed.total,
+        total,
         _first_negative(gains[: chosen.size]),
-        bound=None if facts else relaxed.upper_bound,
-        rule=_rule_of(relaxed, n),
+        chosen_sum=chosen_sum,
+        bound=None if facts else bound,
+        rule=rule,
         facts=facts,
     )
 
@@ -187,11 +208,13 @@ def _complete(
     chosen: np.ndarray,
     gains: np.ndarray,
     total: np.ndarray,
+    chosen_sum: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rank every other row behind the chosen ones, by its gain now."""
-    chosen_sum = passes.fixed_sum(chosen) / passes.scale
     final = passes.scores(total - (2.0 * options.redundancy) * chosen_sum)
-    final -= options.redundancy * passes.squares()
+    squares = passes.squares()
+    for block in column_blocks(final.size):
+        final[block] -= options.redundancy * squares[block]
     return with_the_rest(chosen, gains, final, task)
 
 
@@ -210,6 +233,7 @@ def measured(
     total: np.ndarray,
     first_negative_gain: int | None,
     *,
+    chosen_sum: np.ndarray | None = None,
     bound: float | None = None,
     ranked_to: int | None = None,
     rule: Rule | None = None,
@@ -217,7 +241,8 @@ def measured(
 ) -> Solved:
     """Add value, upper bound and random mean of the first `budget` rows of a ranking."""
     chosen = order[:budget]
-    chosen_sum = passes.fixed_sum(chosen) / passes.scale
+    if chosen_sum is None:
+        chosen_sum = passes.fixed_sum(chosen) / passes.scale
     value = linear_form.value(total, chosen_sum, options.redundancy)
     if budget in task.sizes_without_choice(passes.n):
         bound = chance = value  # there is only one such set

@@ -122,6 +122,7 @@ def greedy(
     keep: Int64[np.ndarray, " m"] | None = None,
     eligible: Bool[np.ndarray, " n"] | None = None,
     threads: int | None = None,
+    distinct: bool = False,
     work: int | None = None,
     seed: int = 0,
     watch: Watch | None = None,
@@ -146,6 +147,7 @@ def greedy(
         keep: rows that are in the selection from the start.
         eligible: False for rows that are never taken; they still count in T.
         threads: None for all processors.
+        distinct: no two rows that may be taken are equal.
         work: gains that may be computed; None for no bound, and so greedy's order to the end.
         seed: of what stochastic greedy draws.
         watch: told how far it is, and asked whether to stop being exact.
@@ -165,7 +167,8 @@ def greedy(
     run = _GreedyRun(passes, open_rows, float(redundancy), budget, _smallest_level, pace)
     run.take_kept(keep)
     if run.position < budget:
-        run.join_equal_rows()
+        if not distinct:
+            run.join_equal_rows()
         if _window_rows is None and n <= 2 * capacity:
             run.select_from_all()
         else:
@@ -371,8 +374,9 @@ class _GreedyRun:
         self.refreshes += 1
         n = self.rows.shape[0]
         gains = np.empty(n) if known is None else known.gains
-        alpha = np.empty(n, np.float32) if known is None else known.alpha
-        spread = np.empty(n, np.float32) if known is None else known.spread
+        # Of closed rows they stay as they are: what is made of them must be a number.
+        alpha = np.zeros(n, np.float32) if known is None else known.alpha
+        spread = np.zeros(n, np.float32) if known is None else known.spread
         blocks = dots.map_blocks(
             lambda start, stop: refresh_block(
                 self.rows, start, stop, self.state.weight, direction, self.setting.redundancy,

@@ -189,10 +189,11 @@ class _Problem:
     keep: np.ndarray
     free: np.ndarray
     total: np.ndarray
-    kept_sum: np.ndarray
+    kept_fixed: np.ndarray
 
     def __post_init__(self) -> None:
         self.places = self.budget - self.keep.size
+        self.kept_sum = self.kept_fixed / self.passes.scale
         squares = self.passes.squares()
         n = squares.size
         self.norm = float(np.sqrt(squares.max())) if n else 0.0
@@ -215,7 +216,7 @@ class _Problem:
         if not self.places:
             return self.kept_sum, np.inf, -1
         best = self.passes.best(weight, self.free, self.places)
-        return best.fixed / self.passes.scale + self.kept_sum, best.theta, best.last_tie
+        return (best.fixed + self.kept_fixed) / self.passes.scale, best.theta, best.last_tie
 
 
 def _problem(
@@ -230,8 +231,7 @@ def _problem(
     check_redundancy(redundancy)
     if total is None:
         total = passes.fixed_total() / passes.scale
-    kept_sum = passes.fixed_sum(kept) / passes.scale
-    return _Problem(passes, budget, float(redundancy), kept, free, total, kept_sum)
+    return _Problem(passes, budget, float(redundancy), kept, free, total, passes.fixed_sum(kept))
 
 
 @dataclass
