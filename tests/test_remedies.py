@@ -7,6 +7,8 @@ import re
 import shutil
 import tomllib
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,5 +103,11 @@ def test_a_remedy_that_is_followed_works(name, request):
 def test_every_remedy_is_carried_out():
     if FOLLOWED.keys() != CASES.keys():
         pytest.skip("some cases were not followed here: run the whole file")
-    left = [str(remedy) for remedy in remedies() if remedy not in FOLLOWED.values()]
+    # The case of a reader whose package is not installed was skipped.
+    absent = {name for name in ("lance",) if find_spec(name) is None}
+    left = [
+        str(remedy)
+        for remedy in remedies()
+        if remedy not in FOLLOWED.values() and Path(remedy.module).stem not in absent
+    ]
     assert not left, "\n".join(left)

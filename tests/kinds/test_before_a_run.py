@@ -57,7 +57,7 @@ def test_a_pool_of_one_class_is_trained_on_and_not_evaluated(photos):
         ("--encoder proxi", "proxi"),
         ("--classes-encoder proxy,torchvision:resnet51", "resnet51"),
         ("--architecture resnet19x", "resnet19x"),
-        ("--negatives difficulty(5", "negatives"),
+        ("--negatives difficulty(5", "a policy made of"),
         ("--classes labels", "labels"),
         ("--classes few-labels --few-labels no.csv", "no.csv"),
         ("--device cuda:77", "device"),

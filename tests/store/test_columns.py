@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import tracemalloc
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +23,9 @@ from contrasift.store.selections import read_selection, write_selection
 N = 500
 
 
-@dataclass(frozen=True)
-class MappedEngine(LocalEngine):
+def mapped_engine() -> LocalEngine:
     """Solves here, as ever, but keeps columns on the disk."""
-
-    @property
-    def columns(self) -> MappedColumns:
-        return MappedColumns(Path("work"))
+    return LocalEngine(columns=MappedColumns(Path("work")))
 
 
 @pytest.fixture
@@ -60,7 +55,7 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options))
 def test_mapped_columns_give_the_same_bytes(pool, options):
     write_selection(Path("held"), select(*pool, **options))
-    write_selection(Path("mapped"), select(*pool, **options, engine=MappedEngine()))
+    write_selection(Path("mapped"), select(*pool, **options, engine=mapped_engine()))
     for file in ("selection.parquet", "ranking.npy", "rule.npz"):
         held, mapped = Path("held", file), Path("mapped", file)
         assert held.exists() == mapped.exists() == (file != "rule.npz" or "optimizer" in options)
@@ -74,7 +69,7 @@ def test_blocks_do_not_show(pool, options, monkeypatch):
     monkeypatch.setattr(arrays, "_BLOCK_ENTRIES", 7)
     monkeypatch.setattr(budget, "_RUN", 5)
     monkeypatch.setattr(budget, "_RUN_A_CLASS", 0)
-    pieces = select(*pool, **options, engine=MappedEngine())
+    pieces = select(*pool, **options, engine=mapped_engine())
     write_selection(Path("pieces"), pieces)
     for found in (pieces, read_selection(Path("pieces"))):
         for name in ("index", "latent_class", "rank", "gain", "selected", "order"):
@@ -91,7 +86,7 @@ def test_blocks_do_not_show(pool, options, monkeypatch):
     assert np.array_equal(np.load("pieces/ranking.npy"), whole.ranking)
 
 
-class RanksNothing(MappedEngine):
+class RanksNothing(LocalEngine):
     """Takes every class as it comes."""
 
     def solve_classes(self, plan, ranked, progress, announce):
@@ -116,7 +111,7 @@ def test_whoever_puts_it_together_holds_nothing_of_the_size_of_the_pool(rng, mon
             np.load("values.npy", mmap_mode="r"),
             np.load("classes.npy", mmap_mode="r"),
             fractions=[0.1, 0.2],
-            engine=RanksNothing(),
+            engine=RanksNothing(columns=MappedColumns(Path("work"))),
             copies="keep",  # to tell copies takes a digest of every row
         )
         write_selection(Path("chosen"), chosen)
