@@ -177,7 +177,11 @@ _AS_MOCO = {
 }
 _RANDOM, _SAS, _FULL = "random per class", "SAS, graph", "full pool"
 # Those on which every method was run; the experiment declares more.
-_POOLS = {"clean": "glyphs", "half near-duplicates": "half near-duplicates", "half junk": "half junk"}
+_POOLS = {
+    "clean": "glyphs",
+    "half near-duplicates": "half near-duplicates",
+    "half junk": "half junk",
+}
 _CURATED = {
     "SAS": _SAS,
     "SAS, `--allocate density-quota`": f"{_SAS}, density-quota",
