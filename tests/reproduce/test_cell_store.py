@@ -250,7 +250,7 @@ def test_the_cells_of_the_repository():
     found = list(store.records())
     assert len(found) >= 1575
     assert set(store.experiments()) <= set(EXPERIMENTS)
-    assert sum(path.stat().st_size for path in OURS.iterdir()) <= 2_000_000
+    assert sum(path.stat().st_size for path in OURS.iterdir()) <= 1_270 * len(found)
     references = 0
     for name in store.experiments():
         own = lines(OURS, name)
