@@ -267,9 +267,7 @@ def unit_rows(
         raise DataError(
             expected,
             f"{zero.size} row(s) of zeros, the first of them row {first_row + zero[0]}",
-            f"Leave these examples out, or {otherwise}"
-            if otherwise
-            else "Leave these examples out",
+            "Leave these examples out" + (f", or {otherwise}" if otherwise else ""),
         )
     return scaled
 
