@@ -548,8 +548,12 @@ def _wrong_value(case: dict[str, Any], facts: dict[str, Any], table: dict[str, A
 def _is_greedy(
     z: np.ndarray, table: dict[str, Any], here: np.ndarray, total: np.ndarray, redundancy: float
 ) -> bool:
-    """Whether every selected example had the largest gain when it was added, up to rounding."""
+    """Whether every selected example had the largest gain when it was added, up to rounding.
+
+    Of equal rows of the pool one stands for all: copies are chosen when no other row is left.
+    """
     rows = table["index"][here]
+    own = table["copy_of"][here] < 0 if "copy_of" in table else np.ones(rows.size, dtype=bool)
     chosen = np.zeros(z.shape[1])
     squares = (z[rows] ** 2).sum(axis=1)
     for place in range(int(table["selected"][here].sum())):
@@ -557,7 +561,7 @@ def _is_greedy(
         gains = z[rows[place:]] @ direction - redundancy * squares[place:]
         scale = np.linalg.norm(direction) * np.sqrt(squares.max()) + redundancy * squares.max()
         scale += np.linalg.norm(total) * np.sqrt(squares.max())
-        if gains[0] < gains.max() - 1e-5 * scale:
+        if gains[0] < gains[own[place:]].max(initial=-np.inf) - 1e-5 * scale:
             return False
         chosen = chosen + z[rows[place]]
     return True
