@@ -181,6 +181,7 @@ _POOLS = {
     "clean": "glyphs",
     "half near-duplicates": "half near-duplicates",
     "half junk": "half junk",
+    "long-tailed": "long tail",
 }
 _CURATED = {
     "SAS": _SAS,
