@@ -411,6 +411,20 @@ TABLES = {
                 "everything, 20 epochs": "full pool, 20 epochs",
                 "a random part at the same time": f"random {fraction} within",
             }.items()
+        )
+        + tuple(
+            (
+                f"a fifth by a proxy of 5 epochs, 8 afresh: everything, {epochs} epochs",
+                (
+                    Place(
+                        "one-training",
+                        {**_GLYPHS, "method": "simclr"},
+                        "SAS .2 by a proxy of 5 epochs",
+                        f"full pool, {epochs} epochs",
+                    ),
+                ),
+            )
+            for epochs in (14, 20)
         ),
     ),
     "proxies": DocTable(
