@@ -347,8 +347,7 @@ def _negative_sums(
             "Pass generator=torch.Generator(device).manual_seed(...) to the loss",
         )
     chooser = _Chooser(batch, loss, generator)
-    sums = _LogSums if loss.chunk is None else _ChunkedLogSums
-    *logs, counts = sums.apply(batch.queries, batch.bank, loss.scales, chooser)
+    *logs, counts = _LogSums.apply(batch.queries, batch.bank, loss.scales, chooser)
     return _Sums(tuple(logs), counts, chooser.removed())
 
 
@@ -409,7 +408,7 @@ class _Chooser:
         self._reserve = loss.reserve
         self._generator = generator
         self._facts: list[Tensor] = []
-        self.chunk = loss.chunk or len(batch.queries)
+        self.chunk = loss.chunk
 
     def again(self) -> _Chooser:
         """One that will choose from here on what this one does, and keeps no count."""
@@ -526,20 +525,19 @@ def _replaced(mask: Tensor, reserve: int, first_row: int) -> Tensor:
 class _LogSums(torch.autograd.Function):
     """log Σ_{i∈N(q)} e^{c·q·k_i} for every query and every scale c, and |N(q)|.
 
-    The forward pass keeps p_i = e^{c·q·k_i} / Σ e^{c·q·k}, one matrix a scale; with it
-    ∂/∂q = c Σ_i p_i k_i and ∂/∂k_i = c Σ_q p_i q.
+    The forward pass makes p_i = e^{c·q·k_i} / Σ e^{c·q·k}, one matrix a scale; with it
+    ∂/∂q = c Σ_i p_i k_i and ∂/∂k_i = c Σ_q p_i q. Of all queries at once it is kept; of a chunk of
+    them at a time the backward pass makes it again.
     """
 
     @staticmethod
     def forward(ctx, queries, bank, scales, chooser):  # type: ignore[override]
-        n_queries, n = len(queries), len(bank)
-        softmaxes = [queries.new_empty(n_queries, n) for _ in scales]
         logs, counts = _empty_sums(queries, scales)
-        torch.mm(queries, bank.T, out=softmaxes[0])
-        for rows in _blocks(slice(0, n_queries), n, queries):
-            parts = [softmax[rows] for softmax in softmaxes]
-            _fill(parts, scales, chooser, rows, [log[rows] for log in logs], counts[rows])
-        ctx.save_for_backward(queries, bank, *softmaxes)
+        ctx.chooser, kept = chooser.again() if chooser.chunk else chooser, []
+        for rows in _chunks(queries, chooser):
+            found = _chunk_softmaxes(queries, bank, scales, chooser, rows, logs, counts)
+            kept = [] if chooser.chunk else found
+        ctx.save_for_backward(queries, bank, *kept)
         ctx.scales = scales
         ctx.mark_non_differentiable(counts)
         return (*logs, counts)
@@ -547,51 +545,26 @@ class _LogSums(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, *gradients):  # type: ignore[override]
-        queries, bank, *softmaxes = ctx.saved_tensors
+        queries, bank, *kept = ctx.saved_tensors
         towards_queries = torch.zeros_like(queries) if ctx.needs_input_grad[0] else None
         towards_bank = torch.zeros_like(bank) if ctx.needs_input_grad[1] else None
-        for gradient, scale, softmax in zip(gradients, ctx.scales, softmaxes, strict=False):
-            weight = (gradient * scale)[:, None]
-            if towards_queries is not None:
-                towards_queries += weight * (softmax @ bank)
-            if towards_bank is not None:
-                towards_bank += softmax.T @ (weight * queries)
-        return towards_queries, towards_bank, None, None
-
-
-class _ChunkedLogSums(torch.autograd.Function):
-    """The same, a chunk of queries at a time: the backward pass makes each chunk's p_i again."""
-
-    @staticmethod
-    def forward(ctx, queries, bank, scales, chooser):  # type: ignore[override]
-        logs, counts = _empty_sums(queries, scales)
-        ctx.chooser = chooser.again()
-        for rows in _chunks(queries, chooser):
-            _chunk_softmaxes(queries, bank, scales, chooser, rows, logs, counts)
-        ctx.save_for_backward(queries, bank)
-        ctx.scales = scales
-        ctx.mark_non_differentiable(counts)
-        return (*logs, counts)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *gradients):  # type: ignore[override]
-        queries, bank = ctx.saved_tensors
-        towards_queries, towards_bank = torch.zeros_like(queries), torch.zeros_like(bank)
         chooser = ctx.chooser.again()
-        logs, counts = _empty_sums(queries, ctx.scales)
+        sums = _empty_sums(queries, ctx.scales)
         for rows in _chunks(queries, chooser):
-            parts = _chunk_softmaxes(queries, bank, ctx.scales, chooser, rows, logs, counts)
+            parts = kept or _chunk_softmaxes(queries, bank, ctx.scales, chooser, rows, *sums)
             for gradient, scale, softmax in zip(gradients, ctx.scales, parts, strict=False):
                 weight = (gradient[rows] * scale)[:, None]
-                towards_queries[rows] += weight * (softmax @ bank)
-                towards_bank += softmax.T @ (weight * queries[rows])
+                if towards_queries is not None:
+                    towards_queries[rows] += weight * (softmax @ bank)
+                if towards_bank is not None:
+                    towards_bank += softmax.T @ (weight * queries[rows])
         return towards_queries, towards_bank, None, None
 
 
 def _chunks(queries: Tensor, chooser: _Chooser) -> list[slice]:
-    starts = range(0, len(queries), chooser.chunk)
-    return [slice(start, min(start + chooser.chunk, len(queries))) for start in starts]
+    n = len(queries)
+    step = chooser.chunk or max(1, n)
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 def _chunk_softmaxes(

@@ -17,16 +17,18 @@ from __future__ import annotations
 import ast
 import bisect
 import functools
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from contrasift.errors import UsageError
 from contrasift.negatives.ranks import band_counts, band_mask, hardest_columns
+from contrasift.options.declaring import within
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,9 @@ class Policy(ABC):
     @property
     def least_share(self) -> float:
         """The least share of negatives that one of its random parts names; 1 without any."""
-        return min((leaf.share for leaf in self.leaves() if isinstance(leaf, _Random)), default=1.0)
+        return min(
+            (leaf.number for leaf in self.leaves() if isinstance(leaf, _Random)), default=1.0
+        )
 
     def compares(self, part: str) -> bool:
         """Whether it compares these tags: `labels`, `latent_classes` or `examples`."""
@@ -237,92 +241,66 @@ class _Difficulty(Policy):
 
 
 @dataclass(frozen=True)
-class _Above(Policy):
+class _OfOneNumber(Policy):
+    """A policy with one number; its class says which, in the words of the message."""
+
+    number: float
+
+    expects = ""
+    remedy = ""
+
+    def __post_init__(self) -> None:
+        """Check the number."""
+        if not within(self.number, self.expects[self.expects.rindex("in ") :]):
+            raise UsageError(self.expects, _number(self.number), self.remedy)
+
+    @property
+    def text(self) -> str:
+        return f"{self.expects.partition('(')[0]}({_number(self.number)})"
+
+
+class _Above(_OfOneNumber):
     """See `above`."""
 
-    cosine: float
-
-    def __post_init__(self) -> None:
-        """Check that the threshold is a cosine."""
-        if not -1 <= self.cosine <= 1:
-            raise UsageError("above(cosine) with a cosine in [-1, 1]", _number(self.cosine))
-
-    @property
-    def text(self) -> str:
-        return f"above({_number(self.cosine)})"
+    expects = "above(cosine) with a cosine in [-1, 1]"
 
     def mask(self, candidates: Candidates) -> Any:
-        return candidates.similarity > self.cosine
+        return candidates.similarity > self.number
 
     def floor(self, positive: Any) -> Any:
-        return 0 * positive + self.cosine
+        return 0 * positive + self.number
 
 
-@dataclass(frozen=True)
-class _Random(Policy):
+class _Random(_OfOneNumber):
     """See `random`."""
 
-    share: float
-
-    def __post_init__(self) -> None:
-        """Check the share."""
-        if not 0 < self.share <= 1:
-            raise UsageError("random(share) with a share in (0, 1]", _number(self.share))
-
-    @property
-    def text(self) -> str:
-        return f"random({_number(self.share)})"
+    expects = "random(share) with a share in (0, 1]"
 
     def mask(self, candidates: Candidates) -> Any:
-        return candidates.drawn(self.share)
+        return candidates.drawn(self.number)
 
 
-@dataclass(frozen=True)
-class _AbovePositive(Policy):
+class _AbovePositive(_OfOneNumber):
     """See `above_positive`."""
 
-    share: float
-
-    def __post_init__(self) -> None:
-        """Check the share."""
-        if not 0 < self.share <= 2:
-            raise UsageError(
-                "above_positive(share) with a share of the positive's score in (0, 2]",
-                _number(self.share),
-                "above_positive(0.95) names negatives that score above 95 % of the positive",
-            )
-
-    @property
-    def text(self) -> str:
-        return f"above_positive({_number(self.share)})"
+    expects = "above_positive(share) with a share of the positive's score in (0, 2]"
+    remedy = "above_positive(0.95) names negatives that score above 95 % of the positive"
 
     def mask(self, candidates: Candidates) -> Any:
         return candidates.similarity > self.floor(candidates.beside_positive(self.text))
 
     def floor(self, positive: Any) -> Any:
-        return positive - (1 - self.share) * abs(positive)
+        return positive - (1 - self.number) * abs(positive)
 
 
-@dataclass(frozen=True)
-class _Margin(Policy):
+class _Margin(_AbovePositive):
     """See `margin`."""
 
-    width: float
-
-    def __post_init__(self) -> None:
-        """Check that the margin is a difference of cosines."""
-        if not -2 <= self.width <= 2:
-            raise UsageError("margin(width) with a width in [-2, 2]", _number(self.width))
-
-    @property
-    def text(self) -> str:
-        return f"margin({_number(self.width)})"
-
-    def mask(self, candidates: Candidates) -> Any:
-        return candidates.similarity > self.floor(candidates.beside_positive(self.text))
+    expects = "margin(width) with a width in [-2, 2]"
+    remedy = ""
 
     def floor(self, positive: Any) -> Any:
-        return positive - self.width
+        return positive - self.number
 
 
 @dataclass(frozen=True)
@@ -362,7 +340,8 @@ class _Composed(Policy):
 
     parts: tuple[Policy, ...]
 
-    sign = ""
+    sign: ClassVar[str]
+    join: ClassVar[Callable[[Any, Any], Any]]
 
     @property
     def text(self) -> str:
@@ -372,6 +351,9 @@ class _Composed(Policy):
             for part in self.parts
         )
 
+    def mask(self, candidates: Candidates) -> Any:
+        return functools.reduce(type(self).join, (part.mask(candidates) for part in self.parts))
+
     def leaves(self) -> tuple[Policy, ...]:
         return tuple(leaf for part in self.parts for leaf in part.leaves())
 
@@ -380,7 +362,7 @@ class _Composed(Policy):
 class _All(_Composed):
     """Negatives that every part names."""
 
-    sign = "&"
+    sign, join = "&", operator.and_
 
     def places(self, k: int) -> tuple[int, int]:
         inside = [part.places(k) for part in self.parts]
@@ -391,28 +373,16 @@ class _All(_Composed):
         known = [one for part in self.parts if (one := part.ceiling(positive)) is not None]
         return functools.reduce(np.minimum, known) if known else None
 
-    def mask(self, candidates: Candidates) -> Any:
-        mask = self.parts[0].mask(candidates)
-        for part in self.parts[1:]:
-            mask = mask & part.mask(candidates)
-        return mask
-
 
 @dataclass(frozen=True)
 class _Any(_Composed):
     """Negatives that at least one part names."""
 
-    sign = "|"
+    sign, join = "|", operator.or_
 
     def places(self, k: int) -> tuple[int, int]:
         inside = [part.places(k) for part in self.parts]
         return min(begin for begin, _ in inside), max(end for _, end in inside)
-
-    def mask(self, candidates: Candidates) -> Any:
-        mask = self.parts[0].mask(candidates)
-        for part in self.parts[1:]:
-            mask = mask | part.mask(candidates)
-        return mask
 
 
 @dataclass(frozen=True)
