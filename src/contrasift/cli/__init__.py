@@ -57,7 +57,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             "Pre-train an encoder on the selection, a random subset of its size, a list, or everything.",
         ),
         "evaluate": (
-            "stages:evaluate_command",
+            "evaluate:evaluate_command",
             "Linear probe, kNN and mean classifier of every encoder trained in a run, on held-out data.",
         ),
         "report": (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -191,69 +190,6 @@ def train_command(
         record = train(run, arm)
     if how.as_json:
         print_stage(folder, f"train {arm.name}", record)
-
-
-class Layer(StrEnum):
-    """What of an encoder is evaluated."""
-
-    backbone = "backbone"
-    head = "head"
-    both = "both"
-
-
-class Probe(StrEnum):
-    """How the linear classifier is trained."""
-
-    logistic = "logistic"
-    sgd = "sgd"
-
-
-@with_options(PoolOptions, hide=["pool"], how=["moved_to", "device", "update"])
-def evaluate_command(
-    folder: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN|POOL", help="The run folder; with --encoder also a pool, as for `embed`."
-        ),
-    ],
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder", help="Evaluate this encoder instead, named as for `contrasift embed`."
-        ),
-    ] = None,
-    layer: Annotated[
-        Layer, typer.Option("--layer", help="Before (`backbone`) or after the projection `head`.")
-    ] = Layer.backbone,
-    probe: Annotated[
-        Probe,
-        typer.Option(
-            "--probe", help="`logistic` regression, or MoCo's protocol of 100 epochs of `sgd`."
-        ),
-    ] = Probe.logistic,
-    *,
-    how: How,
-    given: dict[str, Any],
-) -> None:
-    """Linear probe, kNN and mean classifier of every encoder trained in a run, on held-out data.
-
-    The untrained encoder is evaluated beside them, so that one sees what is worth how much. Any
-    other encoder can be evaluated on the data of a run, or of a pool without a run.
-
-    Examples:
-        contrasift evaluate runs/photos --layer both
-
-        contrasift evaluate fashion-mnist --encoder resnet18 --limit 5000
-    """
-    from contrasift.cli.evaluation import evaluate_in_run, evaluate_on_pool
-
-    layers = ["backbone", "head"] if layer is Layer.both else [layer.value]
-    if encoder is not None and not (Path(folder) / "options.yaml").exists():
-        if how.moved_to is not None:
-            raise UsageError("a run folder for --pool", folder)
-        evaluate_on_pool(given | {"pool": folder}, encoder, layers, probe.value, how)
-    else:
-        evaluate_in_run(Path(folder), given, encoder, layers, probe.value, how)
 
 
 @with_options(how=["moved_to"])

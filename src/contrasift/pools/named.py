@@ -46,7 +46,7 @@ def _digits(folder: Path | None, progress: Progress | None) -> Whole:
     values, target = load_digits(return_X_y=True)
     pixels = np.rint(np.asarray(values).reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     # 8×8 pixels are too few for an encoder: they are shown at 16×16 unless told otherwise.
-    return _of_digits("digits", ArraySource(pixels, default_size=16), target)
+    return _of_digits("digits", ArraySource(pixels, default_size=16), np.asarray(target))
 
 
 def _mnist5k(folder: Path | None, progress: Progress | None) -> Whole:
