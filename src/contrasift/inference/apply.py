@@ -21,7 +21,7 @@ from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageE
 from contrasift.results import Embeddings, Selection
 from contrasift.selection.rule import Judged, LinearRule, rule_of_selection
 from contrasift.store.atomic import read_json, write_array
-from contrasift.store.inputs import load_embeddings_file
+from contrasift.store.embeddings import load_embeddings_file
 from contrasift.store.run import RunFolder
 from contrasift.store.selections import read_rule, read_selection
 from contrasift.store.tables import read_latent_classes, read_table

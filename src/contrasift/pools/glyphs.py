@@ -20,9 +20,9 @@ from PIL import Image, ImageDraw, ImageFont, features
 
 from contrasift.errors import DataError
 from contrasift.narration import Progress
-from contrasift.pools.base import Whole
 from contrasift.pools.folder import find_files
 from contrasift.pools.stored import ArraySource
+from contrasift.pools.whole import Whole
 from contrasift.store.cache import cache_folder, cached
 
 SIDE = 32

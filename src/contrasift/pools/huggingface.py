@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from contrasift.errors import DataError, UsageError, first_line, with_extra
-from contrasift.pools.base import Whole, check_enough
 from contrasift.pools.encoded import EncodedSource
 from contrasift.pools.label_columns import WITHOUT, column_labels, label_column
 from contrasift.pools.parquet import image_column
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
+from contrasift.pools.whole import Whole, check_enough
 
 _OBJECT = "dataset"  # what a data set is called that comes as an object
 

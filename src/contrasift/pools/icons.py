@@ -18,12 +18,12 @@ from PIL import Image
 
 from contrasift.errors import DataError
 from contrasift.narration import Progress
-from contrasift.pools.base import Whole
 from contrasift.pools.icon_drawing import draw_icon, lay_over
 from contrasift.pools.icon_families import alike_any, shapes_of, theme_families
 from contrasift.pools.icon_names import NAMES
 from contrasift.pools.icon_themes import SIDE, Theme, find_themes, theme_folders
 from contrasift.pools.stored import ArraySource
+from contrasift.pools.whole import Whole
 from contrasift.store.cache import cache_folder, cached
 
 _FORMAT = 3  # of the cache; raise it when the drawing changes

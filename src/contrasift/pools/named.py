@@ -14,10 +14,10 @@ import numpy as np
 from contrasift.errors import DataError, UsageError, with_extra
 from contrasift.narration import Progress
 from contrasift.pools import binary, glyphs, icons, letters
-from contrasift.pools.base import Whole
 from contrasift.pools.folder import FileSource, Found, find_images
 from contrasift.pools.labels import check_label_count, component_labels, encode_labels
 from contrasift.pools.stored import ArraySource, StackedSource
+from contrasift.pools.whole import Whole
 from contrasift.store.cache import cache_folder
 
 _FASHION_NAMES = (

@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contrasift.errors import DataError
-from contrasift.pools.base import Whole, check_enough
 from contrasift.pools.encoded import ShardSource
 from contrasift.pools.label_columns import WITHOUT, column_labels, label_column
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 from contrasift.pools.shards import Shard
+from contrasift.pools.whole import Whole, check_enough
 from contrasift.store.faults import reading_remedy
 from contrasift.store.objects import RemoteFile
 

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import DataError
-from contrasift.pools.base import Whole, check_enough
 from contrasift.pools.encoded import ShardSource
 from contrasift.pools.labels import Coder
 from contrasift.pools.passed_over import PassedOver
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 from contrasift.pools.shards import Shard
 from contrasift.pools.tar_index import PROBLEMS, TarIndex, index_shard
+from contrasift.pools.whole import Whole, check_enough
 from contrasift.store.objects import RemoteFile
 
 # Reading from other storage is mostly waiting; its shards are looked up again now and then.

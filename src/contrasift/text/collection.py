@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from contrasift.errors import DataError, UsageError, with_extra
-from contrasift.pools.base import check_enough, draw_holdout, draw_positions
 from contrasift.pools.label_files import check_shared, needs_table, read_label_file
 from contrasift.pools.labels import check_label_count, encode_labels, natural_key
 from contrasift.pools.named import data_folder
+from contrasift.pools.whole import check_enough, draw_holdout, draw_positions
 from contrasift.reading import read_text
 
 # Where Debian's packages fortunes and fortunes-min put their files.

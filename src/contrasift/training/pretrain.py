@@ -31,7 +31,8 @@ from contrasift.training.devices import (
     reports,
     where_to_train,
 )
-from contrasift.training.encoders import Encoder, build_encoder, save_encoder
+from contrasift.training.encoder_files import save_encoder
+from contrasift.training.encoders import Encoder, build_encoder
 from contrasift.training.progress import show_progress
 from contrasift.training.splitting import joined_statistics
 from contrasift.training.switching import SelectedBatches, Selections, Switch

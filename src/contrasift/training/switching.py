@@ -30,7 +30,8 @@ from contrasift.training.batches import (
     check_positions,
     spread_among,
 )
-from contrasift.training.encoders import Encoder, save_encoder
+from contrasift.training.encoder_files import save_encoder
+from contrasift.training.encoders import Encoder
 from contrasift.training.splitting import joined_statistics
 
 _FOLDER, _CHOSEN, _FACTS = "selections", "selected.npy", "switch.json"

@@ -20,7 +20,8 @@ from contrasift.mining.judging import Tellers, judged, judgement, tellers_of
 from contrasift.mining.miner import check_numbers
 from contrasift.mining.pairs import check_positives, pairs_of
 from contrasift.narration import Narrator
-from contrasift.negatives.policies import Policy, parse_policy
+from contrasift.negatives.parsing import parse_policy
+from contrasift.negatives.policies import Policy
 from contrasift.options import ClassesOptions, MatrixReading
 from contrasift.options.matrix import METHODS_OF_A_MATRIX
 from contrasift.options.mining import MiningFiles, MiningOptions

@@ -281,7 +281,8 @@ def _arms(run: Run, request: PlanRequest, short: Run) -> dict[float, tuple[str, 
     """What `select` chooses at each fraction under the run's options, and a name for it."""
     from contrasift.selection.budget import resolve_budget
     from contrasift.selection.select import select
-    from contrasift.store.inputs import read_scores, read_target
+    from contrasift.store.inputs import read_target
+    from contrasift.store.scores import read_scores
 
     embeddings = load_embeddings(run.folder.path)
     batch = short.options.train.batch_size
