@@ -85,7 +85,7 @@ class NegativeSums:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choosing:
     """How negatives are chosen.
 
     Attributes:
@@ -101,7 +101,7 @@ class Choice:
     generator: torch.Generator | None = None
 
 
-def negative_sums(batch: Compared, scales: tuple[float, ...], choice: Choice) -> NegativeSums:
+def negative_sums(batch: Compared, scales: tuple[float, ...], choice: Choosing) -> NegativeSums:
     """Log Σ_i e^{c·s_i} over the negatives of every query, for every scale c.
 
     Raises:
@@ -167,7 +167,7 @@ class _Chosen:
 class _Chooser:
     """Says block by block which columns of the bank are a query's negatives, and keeps count."""
 
-    def __init__(self, batch: Compared, choice: Choice) -> None:
+    def __init__(self, batch: Compared, choice: Choosing) -> None:
         self.policy = choice.policy
         self.chunk = choice.chunk
         self._batch = batch

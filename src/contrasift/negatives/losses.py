@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from contrasift.errors import DataError, UsageError
-from contrasift.negatives.log_sums import Choice, Compared, Removed, negative_sums, wide
+from contrasift.negatives.log_sums import Choosing, Compared, Removed, negative_sums, wide
 from contrasift.negatives.policies import NO_TAGS, Policy, Tags
 from contrasift.negatives.processes import gathered_rows, rank
 from contrasift.negatives.queue import Queue
@@ -124,7 +124,7 @@ class ContrastiveLoss(nn.Module, ABC):
                 raise UsageError("mined negatives in a batch", "a queue as well")
             else:
                 batch = self._with_queue(first, second, queue, tags, queue_tags)
-            choice = Choice(self.negatives, self.reserve, self.chunk, generator)
+            choice = Choosing(self.negatives, self.reserve, self.chunk, generator)
             sums = negative_sums(batch, self.scales, choice)
             positive = batch.positive / self.temperature
             self.removed = sums.removed
