@@ -7,14 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from contrasift.cli.common import (
-    How,
-    Json,
-    RunArgument,
-    classes_given,
-    merge_options,
-    print_stage,
-)
+from contrasift.cli.common import How, Json, RunArgument, classes_given, merge_options, print_stage
 from contrasift.cli.console import print_json
 from contrasift.cli.flags import pick, with_options
 from contrasift.cli.tables import show_pools

@@ -7,13 +7,7 @@ import math
 from dataclasses import dataclass
 
 from contrasift.options.declaring import Options, option, require
-from contrasift.options.words import (
-    AugmentationName,
-    Precision,
-    Schedule,
-    StepRule,
-    TrainingMethod,
-)
+from contrasift.options.words import AugmentationName, Precision, Schedule, StepRule, TrainingMethod
 
 
 @dataclass(frozen=True)

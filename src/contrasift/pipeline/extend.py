@@ -27,13 +27,7 @@ from contrasift.pipeline.stages.scan import readable_positions, scan
 from contrasift.pools import Pool, open_pool
 from contrasift.pools.shifted import after
 from contrasift.results import Embeddings, Selection
-from contrasift.store.atomic import (
-    read_json,
-    sha256_of,
-    write_arrays,
-    write_json,
-    write_rows,
-)
+from contrasift.store.atomic import read_json, sha256_of, write_arrays, write_json, write_rows
 from contrasift.store.run import RunFolder
 from contrasift.store.selections import read_selection, write_selection
 from contrasift.store.tables import read_latent_classes, read_table, write_table

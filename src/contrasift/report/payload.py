@@ -10,14 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.report.data import (
-    ArmResult,
-    EmbeddingMap,
-    Gallery,
-    RankedClass,
-    ReportData,
-    Topic,
-)
+from contrasift.report.data import ArmResult, EmbeddingMap, Gallery, RankedClass, ReportData, Topic
 from contrasift.report.words import arm_label, measure_label
 
 _BARS = 300

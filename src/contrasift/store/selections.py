@@ -16,13 +16,7 @@ from contrasift.arrays import column_blocks, forget_pages
 from contrasift.errors import ContrasiftError, DataError, RunFolderError
 from contrasift.ids import as_ids
 from contrasift.results import Certificate, ClassSummary, Selection
-from contrasift.store.atomic import (
-    load_array,
-    read_json,
-    write_arrays,
-    write_json,
-    write_rows,
-)
+from contrasift.store.atomic import load_array, read_json, write_arrays, write_json, write_rows
 from contrasift.store.tables import read_table, write_blocks
 
 if TYPE_CHECKING:

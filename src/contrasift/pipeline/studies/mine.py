@@ -29,12 +29,7 @@ from contrasift.options.words import RunClassMethod
 from contrasift.pipeline.stages.matrix_classes import MatrixClasses
 from contrasift.pipeline.stages.matrix_rows import check_out, held, opened
 from contrasift.pipeline.studies.mine_gallery import check_images, suspect_pairs
-from contrasift.pipeline.studies.mine_inputs import (
-    MiningInputs,
-    UsableSides,
-    among,
-    classes_of,
-)
+from contrasift.pipeline.studies.mine_inputs import MiningInputs, UsableSides, among, classes_of
 from contrasift.report.mined import mined_page, write_mined_page
 from contrasift.results import LatentClasses
 from contrasift.store.atomic import read_json, sha256_of, write_json

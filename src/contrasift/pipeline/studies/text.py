@@ -14,13 +14,7 @@ import numpy as np
 
 from contrasift.errors import DataError, RunFolderError, UsageError
 from contrasift.narration import Progress as Done
-from contrasift.store.atomic import (
-    read_json,
-    sha256_of,
-    write_array,
-    write_json,
-    write_text,
-)
+from contrasift.store.atomic import read_json, sha256_of, write_array, write_json, write_text
 from contrasift.store.provenance import made_with
 from contrasift.text.collection import Texts
 from contrasift.text.encoder import TrainedWords, load_words, save_words, train_words
