@@ -95,9 +95,6 @@ def parse_schedule(first: str, later: str = "") -> Schedule:
         first: text of a policy; empty: all negatives.
         later: `EPOCH: POLICY; EPOCH: POLICY`, ascending epochs of at least 1; may be empty.
 
-    Returns:
-        The schedule.
-
     Raises:
         UsageError: no policy, or epochs that are no numbers or out of order.
     """

@@ -438,9 +438,6 @@ def difficulty(low: float | int, high: float | int) -> Policy:
         low: where the band begins, excluded.
         high: where it ends, included.
 
-    Returns:
-        The policy.
-
     Raises:
         UsageError: percentiles out of order or outside [0, 100].
     """

@@ -82,9 +82,6 @@ def upper_bounds(terms: Terms) -> dict[str, UpperBound]:
 
     Args:
         terms: of one K.
-
-    Returns:
-        The bounds.
     """
     ours = 2 * (terms.loss - terms.shift) - terms.log_collisions
     arora = terms.loss - terms.partial_without_collision - terms.log_collisions - terms.shift

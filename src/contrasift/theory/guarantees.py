@@ -110,9 +110,6 @@ def subset_class(views: np.ndarray, kept: np.ndarray) -> SubsetClass:
         views: [n_k, m, d]; unit rows.
         kept: bool [n_k].
 
-    Returns:
-        The class's numbers.
-
     Raises:
         DataError: the subset has nothing of the class: no guarantee can speak of it.
     """
@@ -326,9 +323,6 @@ def subset_condition(
         safe: with ρ̃ instead of the printed ρ.
         linear: the printed, linearised threshold, never larger.
 
-    Returns:
-        The condition.
-
     Raises:
         DataError: fewer than two classes.
     """
@@ -371,9 +365,6 @@ def measure_constants(
         codes: int64 [n]; classes 0..K−1, none empty.
         epsilons: what ε may be; default: the quantiles of the widest pairs of views.
         seed: of the examples on which main parts are looked for.
-
-    Returns:
-        The constants.
 
     Raises:
         UsageError: a negative ε.

@@ -338,9 +338,6 @@ def wrap_encoder(
         name: what it is called in descriptions; default: its own name. Work that was interrupted
             goes on only for the same name and weights.
 
-    Returns:
-        The encoder.
-
     Raises:
         UsageError: an output that is not one vector an image.
     """
