@@ -16,6 +16,7 @@ from contrasift.fingerprints import array_sha256
 from contrasift.narration import Narrator
 from contrasift.options.plan import PlanRequest
 from contrasift.pipeline.run import Run
+from contrasift.pipeline.stages.embed import load_embeddings
 from contrasift.pipeline.stages.evaluate import evaluate, require_evaluation_data
 from contrasift.pipeline.stages.measure import ranking_curves
 from contrasift.pipeline.stages.selection_rows import SelectionRows
