@@ -22,6 +22,7 @@ from contrasift.mining.ranking import COPY_COSINE, packed_units
 from contrasift.mining.results import Mined
 from contrasift.negatives.parsing import parse_policy
 from contrasift.negatives.policies import Policy
+from contrasift.options.arguments import checked_arguments
 from contrasift.options.mining import POLICY, MiningOptions
 from contrasift.options.words import Search
 from contrasift.results import LatentClasses
@@ -32,6 +33,7 @@ EXACT_PAIRS = 1 << 34
 PIECE, LARGE_PIECE = 8_192, 131_072
 
 
+@checked_arguments
 def mine(
     queries: Any,
     corpus: Any = None,

@@ -120,7 +120,7 @@ class ClassesOptions(Options):
     whiten: int = option(
         128,
         "Find classes in so many leading components, brought to equal variance; 0: not.",
-        legal="of at least 0",
+        legal="of at least 0 (0 for none)",
     )
     max_class_size: int | None = option(
         None, "kmeans, graph: split larger classes by k-means within them.", legal="of at least 1"

@@ -9,6 +9,7 @@ import numpy as np
 
 from contrasift.arrays import Columns, HeldColumns, column_blocks, forget_pages
 from contrasift.errors import DataError
+from contrasift.options.arguments import checked_arguments
 from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of
 from contrasift.store.made import is_there
@@ -78,6 +79,7 @@ def read_description(about: Path | str) -> dict[str, Any] | None:
     return found if says else None
 
 
+@checked_arguments
 def load_matrix(place: Path | str) -> np.ndarray:
     """A `.npy` file, memory-mapped; an object behind an address is copied into the cache first.
 
