@@ -7,8 +7,10 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 
 import contrasift as cs
+from contrasift import negatives
 from contrasift.errors import UsageError
 from contrasift.options.arguments import checked_arguments
 
@@ -90,6 +92,11 @@ def within(**given):
         (lambda: cs.mine(ROWS, ROWS, LABELS, policy=3), "policy= to be Policy or str; got 3"),
         (lambda: cs.mine(ROWS, ROWS, LABELS, per_query="a"), "per_query= to be int"),
         (lambda: cs.evaluate(ROWS, LABELS, ROWS, LABELS, seed=-1), "seed= of at least 0"),
+        (lambda: negatives.above("a"), "cosine= to be float or int; got 'a'"),
+        (lambda: negatives.Queue(1.5, 8), "size= to be int; got 1.5"),
+        (lambda: negatives.InfoNCE("a"), "temperature= to be float or int; got 'a'"),
+        (lambda: negatives.InfoNCE(negatives=3), "negatives= to be Policy or str or nothing"),
+        (lambda: negatives.InfoNCE(negatives="difficult(95,100)"), "a policy made of difficulty"),
         (lambda: cs.load_matrix(3), "place= to be Path or str"),
         (lambda: cs.Sifter(3), "run= to be str or Path"),
         (lambda: cs.SelectedSampler(ROWS, seed=-1), "seed= of at least 0"),
@@ -108,3 +115,14 @@ def within(**given):
 def test_it_is_told_before_any_work(call, said):
     with pytest.raises(cs.ContrasiftError, match=said):
         call()
+
+
+def test_a_loss_takes_the_text_of_a_policy():
+    by_text = negatives.InfoNCE(negatives="difficulty(50, 100) & ~same_class").negatives
+    assert by_text == negatives.difficulty(50, 100) & ~negatives.same_class
+
+
+def test_no_pair_has_no_loss():
+    nothing = torch.zeros(0, 4)
+    with pytest.raises(cs.DataError, match="b ≥ 1"):
+        negatives.InfoNCE()(nothing, nothing)

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from contrasift.errors import DataError, UsageError
 from contrasift.negatives.log_sums import Choosing, Compared, Removed, negative_sums, wide
+from contrasift.negatives.parsing import parse_policy
 from contrasift.negatives.policies import NO_TAGS, Policy, Tags
 from contrasift.negatives.processes import gathered_rows, rank
 from contrasift.negatives.queue import Queue
+from contrasift.options.arguments import checked_arguments
 
 MODES = ("remove", "replace")
 
@@ -45,10 +47,11 @@ class ContrastiveLoss(nn.Module, ABC):
     `removed` tells after each call with a policy what it took out.
     """
 
+    @checked_arguments
     def __init__(
         self,
         temperature: float | int = 0.2,
-        negatives: Policy | None = None,
+        negatives: Policy | str | None = None,
         mode: str = "remove",
         *,
         reserve: int = 0,
@@ -72,7 +75,7 @@ class ContrastiveLoss(nn.Module, ABC):
         if mode == "remove" and reserve:
             raise UsageError("no reserve for mode remove", f"reserve {reserve}")
         self.temperature: float = float(temperature)
-        self.negatives = negatives
+        self.negatives = parse_policy(negatives) if isinstance(negatives, str) else negatives
         self.mode = mode
         self.reserve = reserve
         self.symmetric = symmetric
@@ -112,8 +115,9 @@ class ContrastiveLoss(nn.Module, ABC):
                 a queue shorter than the reserve, too few entries that may replace.
             DataError: NaN, infinity, zero vectors, shapes that do not fit.
         """
-        if query.shape != key.shape or query.ndim != 2:
-            raise DataError("two views of one shape [b, d]", f"{[*query.shape]}, {[*key.shape]}")
+        if query.shape != key.shape or query.ndim != 2 or not len(query):
+            wanted = "two views of one shape [b, d], b ≥ 1"
+            raise DataError(wanted, f"{[*query.shape]}, {[*key.shape]}")
         with torch.autocast(query.device.type, enabled=False):
             first, second = _unit(query, "query"), _unit(key, "key")
             if queue is None:
@@ -187,7 +191,7 @@ class InfoNCE(ContrastiveLoss):
 
     Args:
         temperature: τ.
-        negatives: the policy; None: all.
+        negatives: the policy, or its text, as `difficulty(95,100)`; None: all.
         mode: `remove` or `replace`.
         reserve: how many of the queue's oldest entries are kept to replace others.
         symmetric: see `ContrastiveLoss`; default: in a batch yes, with a queue no.
@@ -220,6 +224,7 @@ class Debiased(ContrastiveLoss):
         **settings: as for `InfoNCE`.
     """
 
+    @checked_arguments
     def __init__(
         self, tau_plus: float | int = 0.1, temperature: float | int = 0.5, **settings: Any
     ):
@@ -252,6 +257,7 @@ class HardnessWeighted(Debiased):
         **settings: as for `InfoNCE`.
     """
 
+    @checked_arguments
     def __init__(
         self,
         beta: float | int = 1.0,

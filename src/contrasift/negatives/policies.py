@@ -26,6 +26,7 @@ import numpy as np
 
 from contrasift.errors import UsageError
 from contrasift.negatives.ranks import band_counts, band_mask, hardest_columns
+from contrasift.options.arguments import checked_arguments
 from contrasift.options.declaring import within
 
 
@@ -426,6 +427,7 @@ def _flattened(kind: type[_Composed], *policies: Policy) -> tuple[Policy, ...]:
     )
 
 
+@checked_arguments
 def difficulty(low: float | int, high: float | int) -> Policy:
     """Negatives whose similarity ranks between two percentiles of the query's own negatives.
 
@@ -444,6 +446,7 @@ def difficulty(low: float | int, high: float | int) -> Policy:
     return _Difficulty(float(low), float(high))
 
 
+@checked_arguments
 def above(cosine: float | int) -> Policy:
     """Negatives with a cosine strictly above a threshold.
 
@@ -453,6 +456,7 @@ def above(cosine: float | int) -> Policy:
     return _Above(float(cosine))
 
 
+@checked_arguments
 def random(share: float | int) -> Policy:
     """Exactly ⌈share·k⌉ of each query's k negatives, drawn afresh at every step: a control.
 
@@ -464,6 +468,7 @@ def random(share: float | int) -> Policy:
     return _Random(float(share))
 
 
+@checked_arguments
 def above_positive(share: float | int) -> Policy:
     """Negatives with a score above a share of the positive's: probably false ones.
 
@@ -477,6 +482,7 @@ def above_positive(share: float | int) -> Policy:
     return _AbovePositive(float(share))
 
 
+@checked_arguments
 def margin(width: float | int) -> Policy:
     """Negatives whose score comes nearer to the positive's than a margin: s > s⁺ − width.
 

@@ -10,6 +10,7 @@ from contrasift.errors import DataError, UsageError
 from contrasift.negatives.policies import NO_TAGS, Tags
 from contrasift.negatives.processes import gathered_rows
 from contrasift.negatives.ranks import band_mask
+from contrasift.options.arguments import checked_arguments
 
 
 class Queue(nn.Module):
@@ -43,6 +44,7 @@ class Queue(nn.Module):
     start: Tensor
     hardness: Tensor
 
+    @checked_arguments
     def __init__(
         self, size: int, dim: int, reserve: int = 0, *, keep_hard: float | int = 0.0, seed: int = 0
     ):
