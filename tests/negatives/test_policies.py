@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contrasift.errors import UsageError
+from contrasift.errors import DataError, UsageError
 from contrasift.negatives import (
     Candidates,
     Tags,
@@ -86,12 +86,25 @@ def test_the_few_hardest_columns_are_those_of_a_stable_sort(rng, k, distinct):
             assert count == 0 or 60 * count > k
             continue
         assert 60 * count <= k
+        np.testing.assert_array_equal(hardest_columns(values.astype(np.float64), percent), found)
         np.testing.assert_array_equal(
             found, np.argsort(values, axis=1, kind="stable")[:, k - count :]
         )
         tensor = hardest_columns(torch.from_numpy(values), percent)
         assert tensor is not None
         np.testing.assert_array_equal(tensor.numpy(), found)
+
+
+@pytest.mark.parametrize("row", [0, 2])
+def test_the_hardest_of_what_is_no_number_are_refused(row):
+    values = np.zeros((3, 700), np.float32)
+    values[row] = np.nan
+    with pytest.raises(DataError, match="NaN"):
+        hardest_columns(values, 99.5)
+
+
+def test_half_precision_has_no_short_way():
+    assert hardest_columns(np.zeros((3, 700), np.float16), 99.5) is None
 
 
 def test_what_is_left_out_is_what_the_mask_lacks(rng):
