@@ -2,9 +2,9 @@
 
     python benchmarks/bench_selection.py                 # everything, most of an hour on two cores
     python benchmarks/bench_selection.py --only peers    # one part: peers, overlap, large, floors,
-                                                         # passes (beside Z·w), kinds (of rows), exact
-                                                         # (these kinds, greedy to the end),
-                                                         # fp16 (shards, 12.8 GB of disk)
+                                                         # passes (beside Z·w), steps (of greedy),
+                                                         # kinds (of rows), exact (these kinds, greedy
+                                                         # to the end), fp16 (shards, 12.8 GB of disk)
     python benchmarks/bench_selection.py --only fp16 --rows 10000000
     python benchmarks/bench_selection.py --quick         # small sizes, for a look
 
@@ -42,6 +42,7 @@ from resuming import Unfinished, about, asked, finished
 
 THREADS = min(2, os.cpu_count() or 1)
 PEER_LIMIT_SECONDS = 60.0
+_WINDOW_ROWS = 16_384  # of greedy, at 128 columns
 _EXACT_LIMIT_SECONDS = 120  # greedy to the end of the ranking, whatever the rows are
 
 
@@ -230,6 +231,50 @@ def kinds_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         "share": chosen.certificate.share,
         "exact": 1 - sampled / case["k"],
         "threads": threads,
+    }
+
+
+def steps_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Where the time of greedy's steps goes: what it computes, times what that costs in this run."""
+    import contrasift.selection.optimizers.greedy as module
+    from contrasift.selection.kernels import dots
+
+    in_series, greedy, run_window = [0.0], module.greedy, module.run_window
+
+    def timed_window(*arguments: Any) -> Any:
+        once, result = timed(lambda: run_window(*arguments))
+        in_series[0] += once
+        return result
+
+    def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+        begun = time.process_time()
+        result = work()
+        return time.process_time() - begun, result
+
+    how = {"redundancy": 1.0, "threads": 1, "distinct": True}
+    greedy(rows_of_kind(case["kind"], 40_000, case["d"]), 400, **how)  # compiles
+    values = kept_rows(case["kind"], case["n"], case["d"], folder)
+    direction, window = np.ones(case["d"]), dots.embedding_rows(values[:_WINDOW_ROWS])
+    scores = np.empty(_WINDOW_ROWS)
+    module.run_window = timed_window
+    dots.scores_block(window, 0, _WINDOW_ROWS, direction, scores)  # compiles
+    floor, seconds, a_gain, series = np.inf, np.inf, np.inf, 1.0
+    for _ in range(3):
+        floor, in_series[0] = min(floor, one_pass_seconds(values)), 0.0
+        once, path = timed(lambda: greedy(values, case["k"], **how))
+        series = in_series[0] / once if once < seconds else series
+        seconds = min(seconds, once)
+        once, _ = timed(lambda: dots.scores_block(window, 0, _WINDOW_ROWS, direction, scores))
+        a_gain = min(a_gain, once / _WINDOW_ROWS)
+    return {
+        "seconds": seconds,
+        "passes": seconds / floor,
+        "step_ns": 1e9 * seconds / case["k"],
+        "gains_a_step": path.evaluations / case["k"],
+        "gain_ns": 1e9 * a_gain,
+        "series_share": series,
+        "two_threads_at_most": 2 / (1 + series),
+        "refreshes": path.refreshes,
     }
 
 
@@ -459,6 +504,7 @@ METHODS: dict[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {
     "published cost model": published_cost_case,
     "overlap": overlap_case,
     "by kind": kinds_case,
+    "steps": steps_case,
     "fp16 shards": fp16_case,
     "floor: Z Zᵀ": gemm_floor_case,
     "floor: one read": read_floor_case,
@@ -550,6 +596,12 @@ def passes_cases(quick: bool) -> list[dict[str, Any]]:
     ]
 
 
+def steps_cases(quick: bool) -> list[dict[str, Any]]:
+    base = _kinds_base(quick) | {"part": "steps", "method": "steps", "optimizer": "greedy"}
+    base |= {"classes": 1, "threads": 1}
+    return [base | {"kind": kind} for kind in ("positive", "clustered")]
+
+
 def fp16_cases(quick: bool) -> list[dict[str, Any]]:
     n = 1_000_000 if quick else 100_000_000
     case = {"n": n, "d": 64, "k": n // 5, "shards": 100, "classes": 1, "optimizer": "relaxed"}
@@ -574,6 +626,7 @@ PARTS: dict[str, Callable[[bool], list[dict[str, Any]]]] = {
     "large": large_cases,
     "floors": floor_cases,
     "passes": passes_cases,
+    "steps": steps_cases,
     "kinds": kinds_cases,
     "exact": exact_cases,
     "fp16": fp16_cases,
@@ -669,7 +722,30 @@ def show_shards(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def show_steps(results: list[dict[str, Any]]) -> str:
+    """Greedy on one thread: what a step computes, and which share of its time that is."""
+    lines = [
+        "| rows | n × d | k | seconds | passes Z·w | ns a step | gains a step | ns a gain in a window | "
+        "steps' share of the time | two threads at most | passes over all rows |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        shape = f"| {result['kind']} | {result['n']:,} × {result['d']} | {result['k']:,} "
+        if "error" in result:
+            lines.append(shape + f"| {result['error']} |||||||")
+            continue
+        lines.append(
+            shape
+            + f"| {result['seconds']:.2f} | {result['passes']:.1f} | {result['step_ns']:,.0f} | "
+            f"{result['gains_a_step']:.0f} | {result['gain_ns']:.0f} | {result['series_share']:.0%} | "
+            f"{result['two_threads_at_most']:.2f} × | {result['refreshes']} |"
+        )
+    return "\n".join(lines)
+
+
 def show(results: list[dict[str, Any]]) -> str:
+    if results[0]["part"] == "steps":
+        return show_steps(results)
     if "shards" in results[0]:
         return show_shards(results)
     if "kind" in results[0]:
