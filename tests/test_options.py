@@ -36,8 +36,8 @@ from contrasift.options import (
         (lambda: CompareOptions(regularisation=0.0), "regularisation= above 0"),
         (lambda: PoolOptions(limit=0), "limit= of at least 1"),
         (lambda: PoolOptions.from_mapping({"pol": 1}), "one of the options pool, limit"),
-        (lambda: TrainOptions.from_mapping({"epochs": 1.5}), "option epochs to be int; got 1.5"),
-        (lambda: PoolOptions.from_mapping({"limit": "all"}), "option limit to be int or nothing"),
+        (lambda: TrainOptions.from_mapping({"epochs": 1.5}), "epochs= to be int; got 1.5"),
+        (lambda: PoolOptions.from_mapping({"limit": "all"}), "limit= to be int or nothing"),
     ],
 )
 def test_illegal_options_say_what_is_legal(make, words):

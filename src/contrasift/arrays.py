@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from contrasift.class_names import label_array, plain_names, settled
-from contrasift.errors import DataError, UsageError
+from contrasift.errors import DataError, UsageError, first_line
 
 EmbeddingMatrix: TypeAlias = Float32[np.ndarray, "n d"]
 IndexVector: TypeAlias = Int64[np.ndarray, " k"]
@@ -183,7 +184,7 @@ def check_matrix(values: object, name: str = "embeddings") -> Rows:
     Raises:
         DataError: not a two-dimensional array of numbers, or an empty one.
     """
-    array: Any = values if isinstance(values, RowReader) else np.asanyarray(plain_tensor(values))
+    array: Any = values if isinstance(values, RowReader) else _as_array(values, name)
     if array.dtype.kind not in "fiu":
         raise DataError(
             f"{name} of real numbers", f"dtype {array.dtype}", "Convert them to float32 first"
@@ -197,6 +198,26 @@ def check_matrix(values: object, name: str = "embeddings") -> Rows:
     if 0 in array.shape:
         raise DataError(f"{name} with at least one row and one column", f"shape {array.shape}")
     return array
+
+
+def _as_array(values: object, name: str) -> np.ndarray:
+    """What is given as an array; what NumPy would make a wrong one of is refused."""
+    wanted = f"{name} as a matrix with one row an example"
+    if isinstance(values, str | os.PathLike):
+        opened = f"contrasift.open_embeddings({os.fspath(values)!r})"
+        raise DataError(wanted, f"the text {os.fspath(values)!r}", f"Open a file with {opened}")
+    if hasattr(values, "toarray"):
+        got = f"a sparse one ({type(values).__name__})"
+        raise DataError(wanted, got, "Hand over a dense one: .toarray()")
+    if np.ma.is_masked(values):
+        rows = np.flatnonzero(np.ma.getmaskarray(values).reshape(len(values), -1).any(axis=1))
+        got = f"masked entries in {rows.size} row(s), the first of them row {rows[0]}"
+        raise DataError(f"{name} without gaps", got, "Leave these rows out, or fill the gaps")
+    try:
+        return np.asanyarray(plain_tensor(values))
+    except ValueError as error:
+        got = f"rows of unequal lengths ({first_line(error)})"
+        raise DataError(wanted, got, "Bring all rows to one length") from None
 
 
 def check_finite_rows(values: np.ndarray, name: str = "embeddings", first_row: int = 0) -> None:

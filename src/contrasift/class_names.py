@@ -46,6 +46,8 @@ def label_array(values: Any, where: str = "classes") -> np.ndarray:
         if array.dtype.kind != "O" or array.ndim != 1:
             return array
         values = array.tolist()
+    if not isinstance(values, Iterable):
+        raise DataError(f"{where} as one label an example", repr(values))
     return _of_objects(list(values), where)
 
 

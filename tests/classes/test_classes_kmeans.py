@@ -216,7 +216,7 @@ class TestKmeans:
     def test_equal_rows_are_split_in_their_order(self):
         found = clusters(np.ones((25, 3), dtype=np.float32), n_classes=1, max_class_size=10)
         assert sorted(found.facts["sizes"]) == [5, 10, 10]
-        with pytest.raises(UsageError, match="a largest class of at least 1"):
+        with pytest.raises(UsageError, match="max_class_size= of at least 1"):
             clusters(np.ones((25, 3)), n_classes=1, max_class_size=0)
 
     def test_faiss_prints_nothing_about_few_points(self, capfd):

@@ -521,6 +521,11 @@ WITHIN = {
         "lambda model: torch.cat([model(x) for x in loader])",
         lambda: ended(fraction=0.2),
     ),
+    "an option that select has": (
+        lambda: within(lambda model: model, fraction=0.2, options={"objectiv": "sas"}),
+        "Did you mean objective?",
+        lambda: ended(fraction=0.2, options={"objective": "sas"}),
+    ),
     "a fifth": (
         lambda: within(lambda model: model),
         "fraction=0.2",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 
 import contrasift as cs
 from contrasift import negatives
@@ -133,6 +134,26 @@ SELECT = {
         lambda: cs.select(rows().astype(complex), **HALF),
         "Convert them to float32",
         lambda: cs.select(rows().astype(complex).real.astype(np.float32), **HALF),
+    ),
+    "opened": (
+        lambda: cs.select(str(saved(rows())), **HALF),
+        "open_embeddings('z.npy')",
+        lambda: cs.select(cs.open_embeddings(str(saved(rows()))), **HALF),
+    ),
+    "dense": (
+        lambda: cs.select(csr_array(rows()), **HALF),
+        ".toarray()",
+        lambda: cs.select(csr_array(rows()).toarray(), **HALF),
+    ),
+    "no gaps": (
+        lambda: cs.select(np.ma.masked_equal(rows(), rows()[3, 1]), **HALF),
+        "fill the gaps",
+        lambda: cs.select(np.ma.masked_equal(rows(), rows()[3, 1]).filled(0), **HALF),
+    ),
+    "one length": (
+        lambda: cs.select([[1, 2], [3]], **HALF),
+        "Bring all rows to one length",
+        lambda: cs.select([[1, 2], [3, 0]], **HALF),
     ),
     "flattened": (
         lambda: cs.select(rows(N, 6).reshape(N, 2, 3), **HALF),

@@ -198,7 +198,7 @@ def test_list_and_dry_run_for_programs():
         (("goal", "--only", "nothing"), "--only with a part of an arm"),
         (("goal", "--only", "fraction=0.3"), "fraction, method, arm, seed in"),
         (("goal", "--seeds", "0"), "--seeds of at least 1"),
-        (("goal", "--set", "train.epochs=many"), "option epochs to be int"),
+        (("goal", "--set", "train.epochs=many"), "epochs= to be int"),
         (("--write-pages",), "finished cells in"),
         (("classes", "--pictures", "--cells", "nowhere"), "finished cells in which"),
         (("goal", "--set", "measure.extras=nothing"), "measure.extras to be one of alignment"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,19 @@ from contrasift.classes.kmeans import Assigned, choose_n_classes, kmeans, split_
 from contrasift.classes.neighbours import Searching
 from contrasift.classes.rows import Rows, prepare_rows
 from contrasift.errors import UsageError
+from contrasift.options.arguments import checked_arguments
+from contrasift.options.choosing import ClassesOptions
 from contrasift.options.matrix import LEAST_ROWS_FOR_CLASSES
 from contrasift.options.words import ClassMethod, GraphKind, Metric
 from contrasift.results import LatentClasses
 
 METHODS: tuple[ClassMethod, ...] = typing.get_args(ClassMethod)
+_OF_KNOWN = ("few-labels", "propagate")
 
 Found = tuple[np.ndarray, np.ndarray, dict[str, Any]]
 
 
+@checked_arguments
 def latent_classes(
     embeddings: object,
     *,
@@ -122,6 +127,21 @@ def latent_classes(
     """
     if method not in METHODS:
         raise UsageError(f"a method among {', '.join(METHODS)}", repr(method))
+    ClassesOptions(
+        whiten=whiten,
+        metric=metric,
+        restarts=restarts,
+        iterations=iterations,
+        max_class_size=max_class_size,
+        label_share=label_share,
+        seed=seed,
+        classes="few-labels" if label_share is not None else "auto",
+    )
+    if not all(isinstance(level, Real) and 0 < level < np.inf for level in resolutions):
+        raise UsageError("resolutions= of numbers above 0", f"{tuple(resolutions)}")
+    if method not in _OF_KNOWN and not (known is None and label_share is None):
+        expected = "method='few-labels' or 'propagate' for known= and label_share="
+        raise UsageError(expected, repr(method))
     n = check_matrix(embeddings).shape[0]
     if method == "labels":
         return classes_from_labels(n, labels, label_names)
@@ -132,7 +152,7 @@ def latent_classes(
         method = "graph" if n_classes is None else "kmeans"
     rows = prepare_rows(embeddings, whiten=whiten, metric=metric, seed=seed)
     names, levels = None, {}
-    if method in ("few-labels", "propagate"):
+    if method in _OF_KNOWN:
         few, values = (
             check_known(known, n, len(label_names))
             if label_share is None

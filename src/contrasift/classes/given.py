@@ -85,7 +85,7 @@ def draw_known(labels: object, n: int, share: float, seed: int) -> tuple[np.ndar
         DataError: labels of one class only.
     """
     if not 0 < share <= 1:
-        raise UsageError("a share of labels in (0, 1]", f"{share}", "One in a hundred is 0.01")
+        raise UsageError("a share of labels in (0, 1]", f"{share}")
     if labels is None:
         raise UsageError("labels to draw a share from", "a pool without any", "Give them as known=")
     codes, values = check_known(labels, n)

@@ -19,6 +19,7 @@ from numpy.lib.format import open_memmap
 
 from contrasift.errors import DataError, UsageError
 from contrasift.narration import Progress
+from contrasift.options.arguments import checked_arguments
 from contrasift.options.words import Layer
 from contrasift.results import Embeddings
 from contrasift.store.atomic import reserve, write_json
@@ -40,6 +41,7 @@ _EMBEDDING_EPOCH = -1
 _JOURNAL_SECONDS = 1.0
 
 
+@checked_arguments
 def embed(
     pool: ImagePool,
     positions: np.ndarray,

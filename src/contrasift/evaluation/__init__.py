@@ -16,6 +16,7 @@ from contrasift.evaluation.knn import knn_accuracy
 from contrasift.evaluation.linear import ProbeResult, linear_probe
 from contrasift.evaluation.means import mean_classifier
 from contrasift.evaluation.sgd import sgd_probe
+from contrasift.options.arguments import checked_arguments
 
 __all__ = [
     "METRICS",
@@ -67,6 +68,7 @@ class Evaluation:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+@checked_arguments
 def evaluate(
     train_x: object,
     train_y: object,
@@ -98,6 +100,8 @@ def evaluate(
     """
     if probe not in PROBES:
         raise UsageError(f"a probe: {' or '.join(PROBES)}", probe)
+    if seed < 0:
+        raise UsageError("seed= of at least 0", f"{seed}")
     given = {} if regularisation is None else {"regularisation": regularisation}
     if given and probe != "logistic":
         raise UsageError("the probe logistic for a regularisation", probe)

@@ -23,6 +23,7 @@ from contrasift.inference.apply import (
     judge_run,
     rule_of_run,
 )
+from contrasift.options.arguments import checked_arguments
 from contrasift.store.run import RunFolder
 from contrasift.store.selections import read_rule
 
@@ -64,6 +65,7 @@ class Sifter:
         threads: for judging; None for all processors.
     """
 
+    @checked_arguments
     def __init__(
         self,
         run: str | Path,
@@ -201,6 +203,7 @@ class Sifter:
             raise UsageError(f"a column `{name}`", f"a batch of {', '.join(batch)}")
 
 
+@checked_arguments
 def sift(
     stream: Iterable[Any],
     run: str | Path | Sifter,

@@ -18,6 +18,7 @@ from contrasift.matrices.places import Files, files_of
 from contrasift.matrices.readers import open_stored
 from contrasift.matrices.readers.arrow import open_frame, stored_rows
 from contrasift.narration import Progress
+from contrasift.options.arguments import checked_arguments
 from contrasift.store.atomic import read_json, sha256_of
 from contrasift.store.inputs import read_description
 from contrasift.store.made import is_there
@@ -29,6 +30,7 @@ from contrasift.store.tables import read_table
 Scale = float | int | tuple[float | int, float | int]
 
 
+@checked_arguments
 def open_embeddings(
     place: Any,
     *,

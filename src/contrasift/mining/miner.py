@@ -21,6 +21,7 @@ from contrasift.mining.pairs import check_positives, pairs_of
 from contrasift.mining.ranking import COPY_COSINE, packed_units
 from contrasift.mining.results import Mined
 from contrasift.negatives.policies import Policy, parse_policy
+from contrasift.options.arguments import checked_arguments
 from contrasift.options.mining import POLICY, MiningOptions
 from contrasift.options.words import Search
 from contrasift.results import LatentClasses
@@ -31,6 +32,7 @@ EXACT_PAIRS = 1 << 34
 PIECE, LARGE_PIECE = 8_192, 131_072
 
 
+@checked_arguments
 def mine(
     queries: Any,
     corpus: Any = None,

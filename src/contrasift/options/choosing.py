@@ -185,7 +185,7 @@ class ClassesOptions(Options):
         super().__post_init__()
         require(self.restarts >= 1, "restarts= of at least 1", self.restarts)
         require(self.iterations >= 1, "iterations= of at least 1", self.iterations)
-        require(self.whiten >= 0, "whiten= of at least 0", self.whiten)
+        require(self.whiten >= 0, "whiten= of at least 0 (0 for none)", self.whiten)
         require(
             self.max_class_size is None or self.max_class_size >= 1,
             "max_class_size= of at least 1",

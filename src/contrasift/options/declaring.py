@@ -80,27 +80,34 @@ def legal_words(group: type[Options]) -> dict[str, tuple[str, ...]]:
 
 def plain_kinds(hint: Any) -> tuple[type, ...]:
     """The types of an option's values: those of a union, and text for a list of words."""
-    if words_of(hint):
-        own = typing.get_args(hint)
-        return (str, type(None)) if type(None) in own else (str,)
-    return typing.get_args(hint) or (hint,)
+    if typing.get_origin(hint) is Literal:
+        return (str,)
+    return tuple(kind for part in typing.get_args(hint) for kind in plain_kinds(part)) or (hint,)
 
 
-def _typed(name: str, value: object, hint: Any) -> object:
-    """A given value as the option's type; `1` may stand for `1.0`, nothing else is converted."""
-    kinds = plain_kinds(hint)
+def typed(name: str, value: object, hint: Any) -> object:
+    """A given value as the type that is asked for; NumPy's numbers, of which grids of parameters are full, as Python's.
+
+    `1` may stand for `1.0`; nothing else is converted.
+
+    Raises:
+        UsageError: another type.
+    """
+    kinds, value = plain_kinds(hint), plain(value)
     if float in kinds and type(value) is int:
         return float(value)
+    others = tuple(kind for kind in kinds if kind not in (int, float, bool))
     wanted = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
-    require(type(value) in kinds, f"option {name} to be {wanted}", repr(value))
+    fits = type(value) in kinds or isinstance(value, others)
+    require(fits, f"{name}= to be {wanted}", repr(value))
     return value
 
 
 def plain(value: Any) -> Any:
-    """NumPy's numbers, of which grids of parameters are full, as Python's."""
-    if isinstance(value, Integral) and not isinstance(value, bool):
-        return int(value)
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else value
+    """NumPy's numbers as Python's; all else as it is."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return bool(value) if type(value).__name__ in ("bool", "bool_") else value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,9 @@ class Options:
     """Base of all option groups: legal values are checked on construction."""
 
     def __post_init__(self) -> None:
-        """Check every field that lists its choices, and that integers are of a machine's size."""
+        """Check every field's type and choices, and that integers are of a machine's size."""
+        for name, hint in _hints(type(self)).items():
+            object.__setattr__(self, name, typed(name, getattr(self, name), hint))
         for name, words in legal_words(type(self)).items():
             check_choice(f"{name}=", str(getattr(self, name)), words)
         for item in dataclasses.fields(self):
@@ -145,10 +154,10 @@ class Options:
             if key not in kinds:  # the nearest is only then looked for: it takes longest
                 known = ", ".join(kinds)
                 raise UsageError(f"one of the options {known}", key, nearest(str(key), kinds))
-        return cls(**{key: _typed(key, value, kinds[key]) for key, value in values.items()})
+        return cls(**{key: typed(key, value, kinds[key]) for key, value in values.items()})
 
     @classmethod
     def from_arguments(cls: type[OptionsT], arguments: Mapping[str, Any]) -> OptionsT:
-        """Build from a function's arguments, those that are options here; NumPy's numbers may be."""
+        """Build from a function's arguments, those that are options here."""
         names = [item.name for item in dataclasses.fields(cls)]
-        return cls.from_mapping({name: plain(arguments[name]) for name in names})
+        return cls.from_mapping({name: arguments[name] for name in names})

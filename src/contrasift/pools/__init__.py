@@ -12,6 +12,7 @@ import numpy as np
 from contrasift.catalogue import nearest
 from contrasift.errors import DataError, UsageError
 from contrasift.narration import Progress
+from contrasift.options.arguments import checked_arguments
 from contrasift.pools.arrays import array_pool, dataset_pool, file_pool
 from contrasift.pools.base import Pool, Whole
 from contrasift.pools.folder import FileSource, find_images, folder_pool
@@ -69,6 +70,7 @@ def named_pools() -> list[PoolInfo]:
     ]
 
 
+@checked_arguments
 def open_pool(
     source: Any,
     *,

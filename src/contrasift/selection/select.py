@@ -14,6 +14,7 @@ from contrasift.catalogue import OBJECTIVES, check_choice
 from contrasift.errors import WorseThanRandomWarning
 from contrasift.narration import Progress
 from contrasift.options import ChoiceOptions
+from contrasift.options.arguments import checked_arguments
 from contrasift.options.declaring import words_of
 from contrasift.options.words import (
     Allocation,
@@ -50,6 +51,7 @@ from contrasift.selection.whole_pool import (
 )
 
 
+@checked_arguments
 def select(
     embeddings: Any,
     classes: Any = None,

@@ -16,6 +16,7 @@ from contrasift.arrays import Columns, HeldColumns, column_blocks, forget_pages
 from contrasift.class_names import canonical_integer, plain_names
 from contrasift.errors import DataError, UsageError
 from contrasift.ids import are_numbers, as_ids, rows_of_ids
+from contrasift.options.arguments import checked_arguments
 from contrasift.reading import read_filled_lines, read_lines, read_text
 from contrasift.results import Embeddings
 from contrasift.store.atomic import load_array, read_json, sha256_of
@@ -89,6 +90,7 @@ def read_description(about: Path | str) -> dict[str, Any] | None:
     return found if says else None
 
 
+@checked_arguments
 def load_matrix(place: Path | str) -> np.ndarray:
     """A `.npy` file, memory-mapped; an object behind an address is copied into the cache first.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from contrasift.options.arguments import checked_arguments
 from contrasift.training.encoders import Encoder, read_encoder
 from contrasift.training.foreign import timm_encoder, torchvision_encoder
 from contrasift.training.sources import parse_source
 
 
+@checked_arguments
 def load_encoder(source: str | Path, channels: int = 3, image_size: int | None = None) -> Encoder:
     """Any encoder by its name, with the preprocessing that it was trained with.
 

@@ -22,6 +22,7 @@ from contrasift.errors import RunFolderError, UsageError
 from contrasift.fingerprints import array_sha256, json_fingerprint
 from contrasift.narration import Progress
 from contrasift.options import METHODS, TrainOptions, parse_epochs
+from contrasift.options.arguments import checked_arguments
 from contrasift.store.atomic import write_text
 from contrasift.training.batches import EpochBatches, ImagePool, check_positions
 from contrasift.training.choosing import PoolTags, required_tags
@@ -70,6 +71,7 @@ class TrainingResult:
     selections: list[dict[str, Any]] = field(default_factory=list)
 
 
+@checked_arguments
 def pretrain(
     pool: ImagePool,
     positions: np.ndarray,
@@ -147,6 +149,7 @@ def pretrain(
     return _finish(folder, encoder, run, history, selections)
 
 
+@checked_arguments
 def untrained_encoder(options: TrainOptions, channels: int, image_size: int, seed: int) -> Encoder:
     """The encoder that a training with these options and this seed begins with."""
     options = options.resolved()

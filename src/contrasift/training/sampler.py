@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset, Sampler
 from contrasift.errors import DataError, UsageError
 from contrasift.negatives.processes import n_processes
 from contrasift.negatives.processes import rank as process_rank
+from contrasift.options.arguments import checked_arguments
 from contrasift.training.batches import OrderedPasses, check_positions, spread_among
 
 
@@ -49,6 +50,7 @@ class SelectedSampler(Sampler[int]):
         size: rows of the data set.
     """
 
+    @checked_arguments
     def __init__(
         self,
         data: object,
@@ -66,12 +68,19 @@ class SelectedSampler(Sampler[int]):
             raise UsageError(
                 f"batch_size= between 1 and the {self.size} rows of the data set", f"{batch_size}"
             )
-        if self._replicas < 1 or batch_size % self._replicas:
+        if self._replicas < 1:
+            raise UsageError("num_replicas= of at least 1", f"{self._replicas}")
+        if batch_size % self._replicas:
             raise UsageError(
                 f"batch_size= as a multiple of the {self._replicas} processes", f"{batch_size}"
             )
+        if not 0 <= self._rank < self._replicas:
+            expected = f"rank= from 0 to below num_replicas={self._replicas}"
+            raise UsageError(expected, f"{self._rank}")
         if not 0 <= mix < 1:
             raise UsageError("mix= in [0, 1)", f"{mix}")
+        if seed < 0:
+            raise UsageError("seed= of at least 0", f"{seed}")
         self._batch_size, self._seed = batch_size, seed
         self._others = round(mix * batch_size)
         self._next_epoch, self._epoch, self._batch, self._resume = 0, 0, 0, 0
@@ -106,6 +115,14 @@ class SelectedSampler(Sampler[int]):
         chosen = _Rows(places[order], given)
         self._parts(chosen)  # what cannot fill a batch is told now
         self._chosen = chosen
+
+    def check_count(self, count: int) -> None:
+        """Whether so many rows can fill its batches.
+
+        Raises:
+            UsageError: they cannot.
+        """
+        self._parts(_Rows(np.arange(count)))
 
     def set_epoch(self, epoch: int) -> None:
         """Trainers call this before every epoch."""

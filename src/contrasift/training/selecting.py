@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -9,11 +11,16 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from contrasift.catalogue import check_choice, nearest
 from contrasift.classes.agreement import selection_overlap
 from contrasift.classes.find import latent_classes
 from contrasift.errors import DataError, UsageError
 from contrasift.negatives.processes import n_processes
+from contrasift.options.arguments import checked_arguments
+from contrasift.options.matrix import METHODS_OF_A_MATRIX
+from contrasift.options.selecting import ChoiceOptions
 from contrasift.results import Selection
+from contrasift.selection.budget import resolve_budget
 from contrasift.selection.select import select
 from contrasift.training.sampler import SelectedSampler
 from contrasift.training.untouched import untouched
@@ -42,13 +49,15 @@ class SelectWithin:
         options: further arguments of `contrasift.select`.
 
     Raises:
-        UsageError: numbers below 1, or neither a fraction nor a budget.
+        UsageError: numbers below 1, neither a fraction nor a budget, fewer rows than a batch takes,
+            or options that `contrasift.select` has not, or does not take.
 
     Attributes:
         selections: what was selected, by the number of epochs before it.
         overlaps: |A ∩ B| / max(|A|, |B|) of each selection with the one before it.
     """
 
+    @checked_arguments
     def __init__(
         self,
         sampler: SelectedSampler,
@@ -63,6 +72,8 @@ class SelectWithin:
     ):
         if after < 1 or (every is not None and every < 1):
             raise UsageError("after= and every= of at least 1", f"{after} and {every}")
+        if not isinstance(options, Mapping | None):
+            raise UsageError("options= as a mapping", repr(options))
         if not callable(embed):
             raise UsageError(
                 "embed= as a function from the model to a vector for every row",
@@ -71,10 +82,12 @@ class SelectWithin:
             )
         if fraction is None and budget is None:
             raise UsageError("fraction= or budget=", "neither", "A fifth is fraction=0.2")
+        check_choice("classes=", classes, METHODS_OF_A_MATRIX)
         self._sampler, self._embed = sampler, embed
         self._after, self._every = after, every
         self._classes = classes
         self._options = {"fraction": fraction, "budget": budget, **(options or {})}
+        sampler.check_count(_count(sampler.size, self._options))
         self.selections: dict[int, Selection] = {}
         self.overlaps: dict[int, float] = {}
 
@@ -189,6 +202,17 @@ class SelectWithin:
                     within._go_on(_load(_kept(args, state)), given["model"])
 
         return SelectsInTransformers()
+
+
+def _count(n: int, given: Mapping[str, Any]) -> int:
+    """How many of n rows are selected by these arguments of `select`: told now, not hours later."""
+    known = inspect.signature(select).parameters
+    for name in given:
+        if name not in known:
+            raise UsageError("options= that contrasift.select has", name, nearest(name, known))
+    own = {item.name for item in dataclasses.fields(ChoiceOptions)} - {"levels"}
+    ChoiceOptions.from_mapping({name: value for name, value in given.items() if name in own})
+    return resolve_budget(n, fraction=given["fraction"], budget=given["budget"])
 
 
 def _kept(args: Any, state: Any) -> Path:
