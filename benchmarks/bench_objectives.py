@@ -73,6 +73,7 @@ def threshold_cases(quick: bool) -> list[dict[str, Any]]:
 def bench_threshold(case: dict[str, Any]) -> dict[str, Any]:
     """Row sums, greedy, bound and mean under a threshold, against Z Zᵀ alone."""
     from contrasift.selection.objectives import threshold as th
+    from contrasift.selection.objectives import threshold_values
 
     settled = {"threshold": case["threshold"], "redundancy": case["redundancy"]}
     for n in (1000, 6000):  # compiles, for a pool of all rows and for one of some
@@ -97,8 +98,10 @@ def bench_threshold(case: dict[str, Any]) -> dict[str, Any]:
              "processor_ratio": (rows_cpu + greedy_cpu) / floor_cpu}
         )  # fmt: skip
     known = {"row_sums": sums, "threads": THREADS, **settled}
-    bound_s, _, bound = timed(lambda: th.upper_bound_thresholded(values, path.order, **known))
-    mean_s, _, mean = timed(lambda: th.mean_thresholded(values, case["k"], **known))
+    bound_s, _, bound = timed(
+        lambda: threshold_values.upper_bound_thresholded(values, path.order, **known)
+    )
+    mean_s, _, mean = timed(lambda: threshold_values.mean_thresholded(values, case["k"], **known))
     facts |= {name: float(np.median([r[name] for r in rounds])) for name in rounds[0]}
     return facts | {
         "bound_s": bound_s,
