@@ -207,7 +207,7 @@ def check_matrix(values: object, name: str = "embeddings") -> Rows:
     return array
 
 
-def _as_array(values: object, name: str) -> np.ndarray:
+def _as_array(values: Any, name: str) -> np.ndarray:
     """What is given as an array; what NumPy would make a wrong one of is refused."""
     wanted = f"{name} as a matrix with one row an example"
     if isinstance(values, str | os.PathLike):
