@@ -178,10 +178,11 @@ _AS_MOCO = {
 _RANDOM, _SAS, _FULL = "random per class", "SAS, graph", "full pool"
 # Those on which every method was run; the experiment declares more.
 _POOLS = {
-    "clean": "glyphs",
-    "half near-duplicates": "half near-duplicates",
-    "half junk": "half junk",
-    "long-tailed": "long tail",
+    ("clean", "simclr"): "glyphs",
+    ("clean", "moco"): "MoCo",
+    ("half near-duplicates", "simclr"): "half near-duplicates",
+    ("half junk", "simclr"): "half junk",
+    ("long-tailed", "simclr"): "long tail",
 }
 _CURATED = {
     "SAS": _SAS,
@@ -214,13 +215,14 @@ def _fraction(fraction: str, less: str) -> Place:
 
 def _curated(metric: str) -> DocTable:
     """What curators do, a method a row and a pool a column."""
-    fifth = {"fraction": "0.2", "method": "simclr"}
-    places = [("curators-glyphs", {**_GLYPHS, "pool is": kind, **fifth}) for kind in _POOLS]
+    settings = [
+        {**_GLYPHS, "pool is": kind, "fraction": "0.2", "method": method} for kind, method in _POOLS
+    ]
     return DocTable(
         (f"{METRICS[metric].name} less random, a fifth, points", *_POOLS.values()),
         (metric,),
         tuple(
-            (label, tuple(Place(name, setting, arm, "random") for name, setting in places))
+            (label, tuple(Place("curators-glyphs", one, arm, "random") for one in settings))
             for label, arm in _CURATED.items()
         ),
     )
@@ -230,8 +232,8 @@ def _whole(fraction: str, arm: str) -> Place:
     return Place("whole-pool", {"pool": "glyphs-many", "fraction": fraction}, arm, "random")
 
 
-def _within(fraction: str, less: str) -> Place:
-    setting = {**_GLYPHS, "method": "simclr"}
+def _within(fraction: str, less: str, method: str = "simclr") -> Place:
+    setting = {**_GLYPHS, "method": method}
     return Place("one-training", setting, f"SAS {fraction} within", less)
 
 
@@ -404,8 +406,12 @@ TABLES = {
         ("13 epochs, a selection after 5, points more than", *_FEW_HEAD),
         _FEW,
         tuple(
-            (f"{share}: {name}", (_within(fraction, less),))
-            for share, fraction in {"a fifth": ".2", "two fifths": ".4"}.items()
+            (f"{share}: {name}", (_within(fraction, less, method),))
+            for share, fraction, method in (
+                ("a fifth", ".2", "simclr"),
+                ("two fifths", ".4", "simclr"),
+                ("MoCo, a fifth", ".2", "moco"),
+            )
             for name, less in {
                 "everything, 14 epochs (equal seconds)": "full pool, 14 epochs",
                 "everything, 20 epochs": "full pool, 20 epochs",
