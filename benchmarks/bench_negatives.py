@@ -4,7 +4,9 @@ Forward and backward of 256 queries against a queue of 65,536 × 128 (MoCo's), a
 the inputs in copies of queries × queue. The reference is the usual code: concatenate the logits,
 `cross_entropy`. Methods take turns, and the least time of each counts: both are fair on a busy machine.
 
-    python benchmarks/bench_negatives.py [--json FILE] [--repeats N]
+    python benchmarks/bench_negatives.py [--json FILE] [--repeats N] [--again]
+
+A file that was measured at this commit is left as it is, but for `--again`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from contrasift.negatives import Debiased, HardnessWeighted, InfoNCE, difficulty, parse_policy
-from summary import about
+from resuming import about, measured_now
 
 QUERIES, QUEUE, DIM, TAU = 256, 65_536, 128, 0.2
 COPY = QUERIES * QUEUE * 4
@@ -89,10 +91,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json")
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--again", action="store_true", help="also what is measured at this commit")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory_of:
         measure_memory(arguments.memory_of)
+        return
+    file = Path(arguments.json) if arguments.json else None
+    if (
+        file
+        and file.exists()
+        and not arguments.again
+        and measured_now(json.loads(file.read_text()))
+    ):
+        print(f"{file}: measured at this commit")
         return
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     case, methods = inputs(), losses()
@@ -124,15 +136,15 @@ def main() -> None:
             f"{name:38}{row['milliseconds']:8.0f}{row['times_plain']:9.2f}"
             f"{row['cpu_milliseconds']:9.0f}{row['cpu_times_plain']:9.2f}{row['copies']:8.2f}{limit:>7}"
         )
-    if arguments.json:
+    if file:
         setting = {
             "queries": QUERIES,
             "queue": QUEUE,
             "dim": DIM,
             "threads": torch.get_num_threads(),
         }
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump({"about": about(), "setting": setting, "rows": rows}, file, indent=2)
+        found = {"about": about(), "setting": setting, "rows": rows}
+        file.write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@
     python benchmarks/bench_objectives.py --only threshold  # one part
     python benchmarks/bench_objectives.py --quick           # small sizes, for a look
 
+Stopped, it goes on where it was; a part that is measured at this commit is left (`--again` makes it
+anew). Each part says how long it took.
+
 Every case runs in a process of its own, one at a time, with the same number of threads. Times are of
 the choice alone, after the embeddings are in memory and a first small call has compiled what must be
 compiled. What is compared is timed in turn in the same process, round after round; a ratio is the
@@ -28,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from bench_selection import THREADS, _peak_bytes, _resident_bytes, clustered_rows
+from resuming import Unfinished, about, asked, finished
 
 CASE_LIMIT_SECONDS = 1800
 
@@ -69,6 +73,7 @@ def threshold_cases(quick: bool) -> list[dict[str, Any]]:
 def bench_threshold(case: dict[str, Any]) -> dict[str, Any]:
     """Row sums, greedy, bound and mean under a threshold, against Z Zᵀ alone."""
     from contrasift.selection.objectives import threshold as th
+    from contrasift.selection.objectives import threshold_values
 
     settled = {"threshold": case["threshold"], "redundancy": case["redundancy"]}
     for n in (1000, 6000):  # compiles, for a pool of all rows and for one of some
@@ -93,8 +98,10 @@ def bench_threshold(case: dict[str, Any]) -> dict[str, Any]:
              "processor_ratio": (rows_cpu + greedy_cpu) / floor_cpu}
         )  # fmt: skip
     known = {"row_sums": sums, "threads": THREADS, **settled}
-    bound_s, _, bound = timed(lambda: th.upper_bound_thresholded(values, path.order, **known))
-    mean_s, _, mean = timed(lambda: th.mean_thresholded(values, case["k"], **known))
+    bound_s, _, bound = timed(
+        lambda: threshold_values.upper_bound_thresholded(values, path.order, **known)
+    )
+    mean_s, _, mean = timed(lambda: threshold_values.mean_thresholded(values, case["k"], **known))
     facts |= {name: float(np.median([r[name] for r in rounds])) for name in rounds[0]}
     return facts | {
         "bound_s": bound_s,
@@ -332,21 +339,33 @@ def cell(content: object) -> str:
     return f"{content:,}" if isinstance(content, int) else str(content)
 
 
-def write_results(results: list[dict[str, Any]], folder: Path) -> None:
-    """One JSON and one table a part."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in dict.fromkeys(result["part"] for result in results):
-        mine = [result for result in results if result["part"] == part]
-        facts = {
-            "processor": platform.processor() or platform.machine(),
-            "threads": THREADS,
-            "versions": {name: version(name) for name in ("contrasift", "numpy", "numba")},
-            "results": mine,
-        }
-        stem = folder / f"objectives-{part}"
-        stem.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
-        stem.with_suffix(".md").write_text(show(mine) + "\n")
-        print(f"\n{show(mine)}\n\nwritten: {stem}.json, .md")
+def run_part(cases: list[dict[str, Any]], out: Path, again: bool) -> None:
+    """Measure a part, unless that is done: one JSON and one table."""
+    part = cases[0]["part"]
+    stem = out / f"objectives-{part}"
+    if not again and finished(stem, cases):
+        print(f"{part}: measured at this commit", flush=True)
+        return
+    begun = time.perf_counter()
+    held, results = Unfinished(stem, again=again), []
+    for case in cases:
+        result = held.result_of(case, functools.partial(run_case, case))
+        results.append(result)
+        print(f"{part}, {case['n']:,} × {case['d']}: {result.get('error', 'done')}", flush=True)
+    facts = {
+        "about": about(),
+        "asked": asked(cases),
+        "processor": platform.processor() or platform.machine(),
+        "threads": THREADS,
+        "versions": {name: version(name) for name in ("contrasift", "numpy", "numba")},
+        "results": results,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    stem.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+    stem.with_suffix(".md").write_text(show(results) + "\n")
+    held.done()
+    print(f"\n{show(results)}\n\nwritten: {stem}.json, .md")
+    print(f"{part}: {time.perf_counter() - begun:.0f} s in all", flush=True)
 
 
 def main() -> None:
@@ -356,19 +375,16 @@ def main() -> None:
     parser.add_argument("--only", choices=list(PARTS))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--again", action="store_true", help="also what is measured at this commit")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
         case = json.loads(arguments.case)
         print(json.dumps(BENCHES[case["part"]](case)))
         return
-    results = []
-    for part, cases in PARTS.items():
-        for case in cases(arguments.quick) if arguments.only in (None, part) else []:
-            result = run_case(case)
-            results.append(result)
-            print(f"{part}, {case['n']:,} × {case['d']}: {result.get('error', 'done')}", flush=True)
-    write_results(results, arguments.out)
+    for part, make in PARTS.items():
+        if arguments.only in (None, part):
+            run_part(make(arguments.quick), arguments.out, arguments.again)
 
 
 if __name__ == "__main__":

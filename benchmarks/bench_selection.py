@@ -1,11 +1,15 @@
 """The selection engine beside its peers and the hardware's limits, in one run.
 
-    python benchmarks/bench_selection.py                 # everything, about 20 minutes on two cores
+    python benchmarks/bench_selection.py                 # everything, most of an hour on two cores
     python benchmarks/bench_selection.py --only peers    # one part: peers, overlap, large, floors,
-                                                         # kinds (of rows), passes (beside Z·w),
-                                                         # fp16 (shards, 12.8 GB of disk)
+                                                         # passes (beside Z·w), steps (of greedy),
+                                                         # kinds (of rows), exact (these kinds, greedy
+                                                         # to the end), fp16 (shards, 12.8 GB of disk)
     python benchmarks/bench_selection.py --only fp16 --rows 10000000
     python benchmarks/bench_selection.py --quick         # small sizes, for a look
+
+Stopped, it goes on where it was; a part that is measured at this commit is left (`--again` makes it
+anew). Each part says how long it took.
 
 Every measurement runs in a process of its own, one at a time, with the same number of threads.
 Times are of the selection alone, after the embeddings are in memory (or mapped) and after a first
@@ -34,10 +38,11 @@ from typing import Any
 
 import numpy as np
 
-from summary import about
+from resuming import Unfinished, about, asked, finished
 
 THREADS = min(2, os.cpu_count() or 1)
 PEER_LIMIT_SECONDS = 60.0
+_WINDOW_ROWS = 16_384  # of greedy, at 128 columns
 _EXACT_LIMIT_SECONDS = 120  # greedy to the end of the ranking, whatever the rows are
 
 
@@ -104,6 +109,17 @@ def rows_of_kind(kind: str, n: int, d: int, seed: int = 0) -> np.ndarray:
     if kind == "heavy-tailed":
         values *= rng.pareto(1.5, (n, 1)).astype(np.float32) + np.float32(0.1)
     return np.ascontiguousarray(values, np.float32)
+
+
+def kept_rows(kind: str, n: int, d: int, folder: Path) -> np.ndarray:
+    """`rows_of_kind`, read again where the case before had them too."""
+    path = folder / f"{kind}-{n}-{d}.npy"
+    if not path.exists():
+        for other in folder.glob(f"*-{n}-{d}.npy"):  # of one kind at a time
+            if other.name.rsplit("-", 2)[0] in [*KINDS, "positive"]:
+                other.unlink()
+        np.save(path, rows_of_kind(kind, n, d))
+    return np.load(path, allow_pickle=False)
 
 
 def long_tailed_rows(n: int, d: int, rng: np.random.Generator) -> np.ndarray:
@@ -196,7 +212,7 @@ def kinds_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         how["redundancy"] = case["redundancy"]
     cs.select(rows_of_kind(case["kind"], 2000, case["d"]), None, budget=400, **how)  # compiles
     cs.select(rows_of_kind("isotropic", 40_000, case["d"]), None, budget=4, **how)
-    values = rows_of_kind(case["kind"], case["n"], case["d"])
+    values = kept_rows(case["kind"], case["n"], case["d"], folder)
     rng = np.random.default_rng(1)
     classes = rng.integers(0, case["classes"], case["n"]) if case["classes"] > 1 else None
     floor = one_pass_seconds(values)
@@ -215,6 +231,50 @@ def kinds_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         "share": chosen.certificate.share,
         "exact": 1 - sampled / case["k"],
         "threads": threads,
+    }
+
+
+def steps_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Where the time of greedy's steps goes: what it computes, times what that costs in this run."""
+    import contrasift.selection.optimizers.greedy as module
+    from contrasift.selection.kernels import dots
+
+    in_series, greedy, run_window = [0.0], module.greedy, module.run_window
+
+    def timed_window(*arguments: Any) -> Any:
+        once, result = timed(lambda: run_window(*arguments))
+        in_series[0] += once
+        return result
+
+    def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+        begun = time.process_time()
+        result = work()
+        return time.process_time() - begun, result
+
+    how = {"redundancy": 1.0, "threads": 1, "distinct": True}
+    greedy(rows_of_kind(case["kind"], 40_000, case["d"]), 400, **how)  # compiles
+    values = kept_rows(case["kind"], case["n"], case["d"], folder)
+    direction, window = np.ones(case["d"]), dots.embedding_rows(values[:_WINDOW_ROWS])
+    scores = np.empty(_WINDOW_ROWS)
+    module.run_window = timed_window
+    dots.scores_block(window, 0, _WINDOW_ROWS, direction, scores)  # compiles
+    floor, seconds, a_gain, series = np.inf, np.inf, np.inf, 1.0
+    for _ in range(3):
+        floor, in_series[0] = min(floor, one_pass_seconds(values)), 0.0
+        once, path = timed(lambda: greedy(values, case["k"], **how))
+        series = in_series[0] / once if once < seconds else series
+        seconds = min(seconds, once)
+        once, _ = timed(lambda: dots.scores_block(window, 0, _WINDOW_ROWS, direction, scores))
+        a_gain = min(a_gain, once / _WINDOW_ROWS)
+    return {
+        "seconds": seconds,
+        "passes": seconds / floor,
+        "step_ns": 1e9 * seconds / case["k"],
+        "gains_a_step": path.evaluations / case["k"],
+        "gain_ns": 1e9 * a_gain,
+        "series_share": series,
+        "two_threads_at_most": 2 / (1 + series),
+        "refreshes": path.refreshes,
     }
 
 
@@ -444,6 +504,7 @@ METHODS: dict[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {
     "published cost model": published_cost_case,
     "overlap": overlap_case,
     "by kind": kinds_case,
+    "steps": steps_case,
     "fp16 shards": fp16_case,
     "floor: Z Zᵀ": gemm_floor_case,
     "floor: one read": read_floor_case,
@@ -507,26 +568,19 @@ def large_cases(quick: bool) -> list[dict[str, Any]]:
 
 
 def kinds_cases(quick: bool) -> list[dict[str, Any]]:
+    base = _kinds_base(quick) | {"part": "kinds", "optimizer": "auto", "reach": "≤ 60 s"}
+    return [base | {"kind": kind, "classes": count} for kind in KINDS for count in (1, 1000)]
+
+
+def exact_cases(quick: bool) -> list[dict[str, Any]]:
+    base = _kinds_base(quick) | {"part": "exact", "optimizer": "greedy", "classes": 1}
+    base |= {"limit": _EXACT_LIMIT_SECONDS, "reach": f"stopped after {_EXACT_LIMIT_SECONDS} s"}
+    return [base | {"kind": kind} for kind in KINDS]
+
+
+def _kinds_base(quick: bool) -> dict[str, Any]:
     n = 100_000 if quick else 1_000_000
-    base = {
-        "d": 128,
-        "n": n,
-        "k": n // 5,
-        "part": "kinds",
-        "method": "by kind",
-        "optimizer": "auto",
-    }
-    exactly = {"optimizer": "greedy", "classes": 1, "limit": _EXACT_LIMIT_SECONDS}
-    exactly |= {"reach": f"stopped after {_EXACT_LIMIT_SECONDS} s"}
-    return [
-        base | {"kind": kind} | how
-        for kind in KINDS
-        for how in (
-            {"classes": 1, "reach": "≤ 60 s"},
-            {"classes": 1000, "reach": "≤ 60 s"},
-            exactly,
-        )
-    ]
+    return {"d": 128, "n": n, "k": n // 5, "method": "by kind"}
 
 
 def passes_cases(quick: bool) -> list[dict[str, Any]]:
@@ -540,6 +594,12 @@ def passes_cases(quick: bool) -> list[dict[str, Any]]:
         greedy | {"kind": "clustered", "reach": "≤ 60 passes"},
         greedy | {"optimizer": "relaxed", "reach": "≤ 12 passes"},
     ]
+
+
+def steps_cases(quick: bool) -> list[dict[str, Any]]:
+    base = _kinds_base(quick) | {"part": "steps", "method": "steps", "optimizer": "greedy"}
+    base |= {"classes": 1, "threads": 1}
+    return [base | {"kind": kind} for kind in ("positive", "clustered")]
 
 
 def fp16_cases(quick: bool) -> list[dict[str, Any]]:
@@ -565,8 +625,10 @@ PARTS: dict[str, Callable[[bool], list[dict[str, Any]]]] = {
     "overlap": overlap_cases,
     "large": large_cases,
     "floors": floor_cases,
-    "kinds": kinds_cases,
     "passes": passes_cases,
+    "steps": steps_cases,
+    "kinds": kinds_cases,
+    "exact": exact_cases,
     "fp16": fp16_cases,
 }
 
@@ -660,7 +722,30 @@ def show_shards(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def show_steps(results: list[dict[str, Any]]) -> str:
+    """Greedy on one thread: what a step computes, and which share of its time that is."""
+    lines = [
+        "| rows | n × d | k | seconds | passes Z·w | ns a step | gains a step | ns a gain in a window | "
+        "steps' share of the time | two threads at most | passes over all rows |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        shape = f"| {result['kind']} | {result['n']:,} × {result['d']} | {result['k']:,} "
+        if "error" in result:
+            lines.append(shape + f"| {result['error']} |||||||")
+            continue
+        lines.append(
+            shape
+            + f"| {result['seconds']:.2f} | {result['passes']:.1f} | {result['step_ns']:,.0f} | "
+            f"{result['gains_a_step']:.0f} | {result['gain_ns']:.0f} | {result['series_share']:.0%} | "
+            f"{result['two_threads_at_most']:.2f} × | {result['refreshes']} |"
+        )
+    return "\n".join(lines)
+
+
 def show(results: list[dict[str, Any]]) -> str:
+    if results[0]["part"] == "steps":
+        return show_steps(results)
     if "shards" in results[0]:
         return show_shards(results)
     if "kind" in results[0]:
@@ -747,6 +832,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, help="folder for mapped files; default: a temporary one"
     )
+    parser.add_argument("--again", action="store_true", help="also what is measured at this commit")
     parser.add_argument("--rows", type=int, help="of fp16; default: 100 million")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -754,56 +840,63 @@ def main() -> None:
         case = json.loads(arguments.case)
         print(json.dumps(METHODS[case["method"]](case, arguments.data)))
         return
-    cases = [
-        case
-        for name, make in PARTS.items()
-        if arguments.only in (None, name)
-        for case in make(arguments.quick)
-    ]
-    if arguments.rows:
-        own = {"n": arguments.rows, "k": arguments.rows // 5, "reach": ""}
-        cases = [case | own if case["part"] == "fp16" else case for case in cases]
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, make in PARTS.items():
+            if arguments.only in (None, name):
+                cases = make(arguments.quick)
+                if arguments.rows and name == "fp16":
+                    own = {"n": arguments.rows, "k": arguments.rows // 5, "reach": ""}
+                    cases = [case | own for case in cases]
+                run_part(cases, arguments.out, arguments.data or Path(temporary), arguments.again)
+
+
+def run_part(cases: list[dict[str, Any]], out: Path, folder: Path, again: bool) -> None:
+    """Measure a part, unless that is done."""
+    stem = out / f"selection-{cases[0]['part']}"
+    if not again and finished(stem, cases):
+        print(f"{cases[0]['part']}: measured at this commit", flush=True)
+        return
+    begun = time.perf_counter()
+    held = Unfinished(stem, again=again)
     results: list[dict[str, Any]] = []
     stopped: set[str] = set()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.data or Path(temporary)
-        for case in cases:
-            if case["part"] == "peers" and case["method"] in stopped:
-                continue
-            result = run_case(case, folder)
-            if case["part"] == "peers" and stops_a_peer(result):
-                stopped.add(case["method"])
-            results.append(result)
-            said = result.get("error") or f"{result['seconds']:.3f} s"
-            print(
-                f"{name_of(result)}, {case['n']:,} × {case['d']}, {case['classes']} class(es): {said}",
-                flush=True,
-            )
-    write_results(results, arguments.out)
+    for case in cases:
+        if case["part"] == "peers" and case["method"] in stopped:
+            continue
+        result = held.result_of(case, lambda case=case: run_case(case, folder))
+        if case["part"] == "peers" and stops_a_peer(result):
+            stopped.add(case["method"])
+        results.append(result)
+        said = result.get("error") or f"{result['seconds']:.3f} s"
+        print(
+            f"{name_of(result)}, {case['n']:,} × {case['d']}, {case['classes']} class(es): {said}",
+            flush=True,
+        )
+    write_part(results, stem, asked(cases))
+    held.done()
+    print(f"{cases[0]['part']}: {time.perf_counter() - begun:.0f} s in all", flush=True)
 
 
-def write_results(results: list[dict[str, Any]], folder: Path) -> None:
-    """One JSON and one table a part, and a plot of cost against n."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in dict.fromkeys(result["part"] for result in results):
-        mine = [result for result in results if result["part"] == part]
-        table = show(mine)
-        facts = {
-            "about": about(),
-            "processor": platform.processor() or platform.machine(),
-            "threads": THREADS,
-            "versions": {
-                name: _version(name)
-                for name in ("contrasift", "numpy", "numba", "submodlib-py", "apricot-select")
-            },
-            "results": [{k: v for k, v in result.items() if k != "rows"} for result in mine],
-        }
-        stem = folder / f"selection-{part}"
-        stem.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
-        stem.with_suffix(".md").write_text(table + "\n")
-        print(f"\n{table}\n\nwritten: {stem}.json, .md")
-    if any(result["part"] == "peers" for result in results):
-        plot(results, folder / "selection-peers.html")
+def write_part(results: list[dict[str, Any]], stem: Path, cases: str) -> None:
+    """One JSON and one table a part, and of peers a plot of cost against n."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    table = show(results)
+    facts = {
+        "about": about(),
+        "asked": cases,
+        "processor": platform.processor() or platform.machine(),
+        "threads": THREADS,
+        "versions": {
+            name: _version(name)
+            for name in ("contrasift", "numpy", "numba", "submodlib-py", "apricot-select")
+        },
+        "results": [{k: v for k, v in result.items() if k != "rows"} for result in results],
+    }
+    stem.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+    stem.with_suffix(".md").write_text(table + "\n")
+    print(f"\n{table}\n\nwritten: {stem}.json, .md")
+    if results[0]["part"] == "peers":
+        plot(results, stem.with_suffix(".html"))
 
 
 if __name__ == "__main__":

@@ -141,7 +141,8 @@ def named_rows(found: dict[str, Any]) -> Iterator[Row]:
 
 FILES: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     **dict.fromkeys(
-        (f"selection-{part}.json" for part in ("passes", "kinds", "large", "peers")), selection_rows
+        (f"selection-{part}.json" for part in ("passes", "kinds", "exact", "large", "peers")),
+        selection_rows,
     ),
     **dict.fromkeys(
         (f"objectives-{part}.json" for part in ("k-center", "threshold", "coverage")),
@@ -191,24 +192,6 @@ def table(folder: Path) -> str:
             ]
             lines.append("| " + " | ".join([*cells, at]) + " |")
     return "\n".join(lines) + "\n"
-
-
-def about() -> dict[str, str]:
-    """Machine, day and commit of what is being measured: a benchmark puts it into its file."""
-    import datetime
-    import platform
-
-    machine = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        named = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        if named:
-            machine = f"{named[0].split(':', 1)[1].strip()}, {len(named)} processors"
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
-    ).stdout.strip()  # fmt: skip
-    return {"machine": machine, "day": datetime.date.today().isoformat(), "commit": commit}
 
 
 def main() -> None:

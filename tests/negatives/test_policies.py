@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contrasift.errors import UsageError
+from contrasift.errors import DataError, UsageError
 from contrasift.negatives import (
     Candidates,
     Tags,
@@ -23,7 +23,7 @@ from contrasift.negatives import (
     same_class,
     same_latent_class,
 )
-from contrasift.negatives.ranks import band_counts, band_mask, hardest_columns
+from contrasift.negatives.ranks import _last_ranks, band_counts, band_mask, hardest_columns
 
 BANDS = [(0, 5), (0, 95), (95, 100), (99.9, 100), (0, 99.9), (85, 90), (33.3, 66.6), (0, 100)]
 
@@ -86,12 +86,40 @@ def test_the_few_hardest_columns_are_those_of_a_stable_sort(rng, k, distinct):
             assert count == 0 or 60 * count > k
             continue
         assert 60 * count <= k
+        np.testing.assert_array_equal(hardest_columns(values.astype(np.float64), percent), found)
         np.testing.assert_array_equal(
             found, np.argsort(values, axis=1, kind="stable")[:, k - count :]
         )
         tensor = hardest_columns(torch.from_numpy(values), percent)
         assert tensor is not None
         np.testing.assert_array_equal(tensor.numpy(), found)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([60, 61, 200, 523]), st.integers(1, 8),
+       st.sampled_from([0.0, 1.0, 8.0]))  # fmt: skip
+def test_the_few_hardest_of_any_spread(seed, k, count, spread):
+    # Numbers of many sizes: halving where a bound may lie ends before it is near.
+    rng = np.random.default_rng(seed)
+    values = (rng.standard_normal((2, k)) * 10 ** (spread * rng.standard_normal((2, k)))).round(2)
+    values[1, rng.integers(0, k)] = np.inf
+    if count * 60 <= k:
+        found = _last_ranks(values, count)
+        np.testing.assert_array_equal(
+            found, np.argsort(values, axis=1, kind="stable")[:, k - count :]
+        )
+
+
+@pytest.mark.parametrize("row", [0, 2])
+def test_the_hardest_of_what_is_no_number_are_refused(row):
+    values = np.zeros((3, 700), np.float32)
+    values[row] = np.nan
+    with pytest.raises(DataError, match="NaN"):
+        hardest_columns(values, 99.5)
+
+
+def test_half_precision_has_no_short_way():
+    assert hardest_columns(np.zeros((3, 700), np.float16), 99.5) is None
 
 
 def test_what_is_left_out_is_what_the_mask_lacks(rng):

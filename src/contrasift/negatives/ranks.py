@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from contrasift.errors import DataError
+
 # Rows are partitioned in blocks of about this many bytes, so that copies stay in the cache.
 _BLOCK_BYTES = 1 << 20
-# A row is cut into so many parts for every rank that is wanted of its end, each of at least so many
-# entries; else a partition of the whole row is as fast.
-_PARTS, _LEAST_PART = 15, 4
+# A row is cut into so many parts for every rank that is wanted of its end. Where it has fewer than so
+# many entries for each, a partition of the whole row is as fast.
+_PARTS, _FEW = 8, 60
 
 
 def band_counts(low: float | int, high: float | int, k: int) -> tuple[int, int]:
@@ -67,9 +69,6 @@ def band_mask(values: Any, low: float | int, high: float | int, reserve: int = 0
 def hardest_columns(values: Any, high: float | int) -> Any | None:
     """Columns of the ranks above `high` per cent, if they are few: what `band_mask(v, 0, high)` lacks.
 
-    The r-th largest maximum of disjoint parts of a row is at most its r-th largest entry. So only
-    entries from there on are ranked, a little more than r of them for r ≪ the number of parts.
-
     Args:
         values: [q, k], an array or a tensor; higher is harder.
         high: percentile above which they are.
@@ -89,29 +88,25 @@ def hardest_columns(values: Any, high: float | int) -> Any | None:
         return None if columns is None else from_numpy(columns)
     k = values.shape[1]
     count = k - band_counts(0, high, k)[1]
-    return _last_ranks(values, count) if _few(count, k) and len(values) else None
+    return _last_ranks(values, count) if _few(values, count) and len(values) else None
 
 
-def _few(count: int, k: int) -> bool:
-    return 0 < count * _PARTS * _LEAST_PART <= k
+def _few(values: np.ndarray, count: int) -> bool:
+    wide = values.dtype in (np.float32, np.float64)
+    return wide and 0 < count * _FEW <= values.shape[1]
 
 
 def _last_ranks(values: np.ndarray, count: int) -> np.ndarray:
     """Columns of the `count` last ranks in each row, ascending in rank, int64 [q, count]."""
-    n_rows, k = values.shape
-    columns = np.empty((n_rows, count), dtype=np.int64)
-    parts = _PARTS * count
+    # Imported where it is needed: numba takes a while.
+    from contrasift.negatives.last_ranks import last_ranks
+
+    columns = np.empty((values.shape[0], count), dtype=np.int64)
 
     def find(rows: slice) -> None:
         block = np.ascontiguousarray(values[rows])
-        # A part is every so-many-th column: the maximum of all parts is taken at once.
-        maxima = block[:, : k - k % parts].reshape(len(block), -1, parts).max(axis=1)
-        bound = np.partition(maxima, parts - count, axis=1)[:, parts - count, None]
-        places = np.flatnonzero(block >= bound)
-        of_row = places // k
-        order = np.lexsort((block.reshape(-1)[places], of_row))  # stable: later columns are harder
-        ends = np.searchsorted(of_row, np.arange(len(block)), side="right")[:, None]
-        columns[rows] = places[order[ends - count + np.arange(count)]] % k
+        if not last_ranks(block, _PARTS * count, columns[rows]):
+            raise DataError("similarities that are numbers", "NaN")
 
     _in_blocks(find, values)
     return columns
@@ -155,7 +150,7 @@ def _two_ranks_by_topk(values: Any, count: int) -> tuple[Any, Any]:
 
 def _two_ranks_by_partition(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     n_rows, k = values.shape
-    if _few(k - count + 1, k):
+    if _few(values, k - count + 1):
         two = _last_ranks(values, k - count + 1)[:, :2]
         both = np.take_along_axis(values, two, axis=1)
         return both[:, :1], both[:, 1:]

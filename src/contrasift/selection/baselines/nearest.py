@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from contrasift.selection.kernels.dots import compiled, row_dot
+from contrasift.selection.kernels.reaching import reached_columns
 
 _LOWEST = -3e38
 
@@ -76,25 +77,22 @@ def _rounded_down(limits: np.ndarray) -> np.ndarray:
 @compiled
 def _improve_rows(products, rows, values, others, offsets, slack, closest, widths, limits):
     """`improve`, row by row: most rows have no entry that reaches their limit."""
-    d = values.shape[1]
-    wide = np.empty(d)
+    wide = np.empty(values.shape[1])
+    near = np.empty(others.size, np.int64)
     for a in range(rows.size):
-        limit = limits[a]
-        hits = 0
-        for b in range(widths[a]):  # no branch: many entries at a time
-            hits += products[a, b] >= limit
-        if hits == 0:
+        count = reached_columns(products, a, widths[a], limits[a], near)
+        if count == 0:
             continue
-        near = np.float64(limit)
-        if hits > 2:
-            largest = products[a, 0]
-            for b in range(1, widths[a]):
-                largest = max(largest, products[a, b])
-            near = max(near, np.float64(largest) - 2.0 * slack)
+        limit = np.float64(limits[a])
+        if count > 2:
+            largest = products[a, near[0]]
+            for b in range(1, count):
+                largest = max(largest, products[a, near[b]])
+            limit = max(limit, np.float64(largest) - 2.0 * slack)
         i = rows[a]
-        for t in range(d):
+        for t in range(wide.size):
             wide[t] = values[i, t]
-        for b in range(widths[a]):
-            if products[a, b] >= near:
-                j = others[b]
+        for b in range(count):
+            if products[a, near[b]] >= limit:
+                j = others[near[b]]
                 closest[i] = max(closest[i], row_dot(values, j, wide) - offsets[j])
