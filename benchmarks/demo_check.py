@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from contrasift.cli.common import merge_options, start_run
+from contrasift.cli.common import How, merge_options
 from contrasift.pipeline.arms import comparison_arms
 from contrasift.pipeline.stages.classes import classes
 from contrasift.pipeline.stages.embed import embed
@@ -42,7 +42,7 @@ def run_demo(seed: int, folder: Path, whole: bool) -> dict[str, Any]:
     against = "random-per-class,full" if whole else "random-per-class"
     given = {"seed": seed, "first_seed": 1000 * seed, "against": against}
     begun, cpu = time.perf_counter(), time.process_time()
-    with start_run(folder, merge_options("demo", given), quiet=True) as run:
+    with How(quiet=True).new_run(folder, merge_options("demo", given)) as run:
         for stage in (scan, embed, classes, select):
             stage(run)
         for arm in comparison_arms(run):

@@ -230,7 +230,7 @@ def lists_of_ids(rng: np.random.Generator) -> Case:
 
 
 def scores_by_id(rng: np.random.Generator) -> Case:
-    from contrasift.store.inputs import read_scores
+    from contrasift.store.scores import read_scores
 
     n = int(rng.integers(1, 8))
     index, listed = np.sort(rng.choice(99, size=n, replace=False)), rng.random(n).round(3)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.cli.common import start_run
+from contrasift.cli.common import How
 from contrasift.options import (
     ClassesOptions,
     EmbedOptions,
@@ -112,7 +112,7 @@ def make_runs(arguments: argparse.Namespace, work: Path) -> dict[str, Path]:
             select=SelectOptions(fraction=arguments.fraction),
             train=TrainOptions(architecture=architecture, epochs=epochs, keep_epochs=keep),
         )
-        with start_run(folder, options) as run:
+        with How().new_run(folder, options) as run:
             stages: list[Callable[[Any], Any]] = [scan, embed]
             for stage in (*stages, clustering.classes, selecting.select):
                 stage(run)

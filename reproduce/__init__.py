@@ -12,7 +12,7 @@ Modules of the product that it uses; a test holds this list against the imports:
     options and messages: contrasift.catalogue, contrasift.errors, contrasift.options,
         contrasift.options.words
     images, and mixtures of them: contrasift.pools, contrasift.pools.base,
-        contrasift.pools.prepare
+        contrasift.pools.prepare, contrasift.pools.whole
     stages of a run: contrasift.pipeline.run, contrasift.pipeline.stages.classes,
         contrasift.pipeline.stages.embed, contrasift.pipeline.stages.proxy,
         contrasift.pipeline.stages.scan, contrasift.pipeline.stages.select,
@@ -27,7 +27,7 @@ Modules of the product that it uses; a test holds this list against the imports:
         contrasift.evaluation.softmax
     negatives and bounds: contrasift.negatives.class_pairs, contrasift.negatives.contrasts,
         contrasift.negatives.profiles, contrasift.negatives.wordnet, contrasift.text.options,
-        contrasift.theory.bounds, contrasift.theory.guarantees
+        contrasift.theory.guarantees, contrasift.theory.terms
     files and locks: contrasift.store.atomic, contrasift.store.lock, contrasift.store.provenance,
         contrasift.store.run, contrasift.store.tables
     the command line and pictures: contrasift.cli.common, contrasift.cli.console,

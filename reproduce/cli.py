@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -179,7 +178,7 @@ def reproduce_command(
 
 def _tell(text: str, result: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print_json(json.dumps(result, indent=2))
+        print_json(result)
     else:
         print(text)
 

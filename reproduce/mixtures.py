@@ -12,8 +12,9 @@ from PIL import Image, ImageFilter
 from contrasift.errors import DataError, UsageError
 from contrasift.options import Options, PoolOptions, option
 from contrasift.pools import Pool, open_pool
-from contrasift.pools.base import ImageSource, Whole, draw_holdout
+from contrasift.pools.base import ImageSource
 from contrasift.pools.prepare import ImageArray
+from contrasift.pools.whole import Whole, draw_holdout
 
 _SET_ASIDE = 0.2
 CLEAN, CORRUPTED, FOREIGN, COPY = range(4)

@@ -17,9 +17,9 @@ from contrasift.store.inputs import (
     load_indices_file,
     load_numbers_file,
     load_weights_file,
-    read_scores,
 )
 from contrasift.store.run import read_recipe_mapping
+from contrasift.store.scores import read_scores
 from contrasift.store.subsets import load_subset_file
 
 INDEX = np.arange(3)

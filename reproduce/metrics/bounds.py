@@ -52,7 +52,7 @@ def measure_bounds(subject: Subject) -> dict[str, float]:
         DataError: no labels, or nothing held out.
     """
     from contrasift.pipeline.studies.bounds import describe_terms, head_accuracy
-    from contrasift.theory.bounds import label_views, measure_terms, same_class_spread
+    from contrasift.theory.terms import label_views, measure_terms, same_class_spread
 
     train = subject.cell.options.train.resolved()
     positions, labels = subject.labelled(held_out=True)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; at run time `__getattr
     from contrasift.pools import Pool, open_pool
     from contrasift.results import Certificate, ClassSummary, Embeddings, LatentClasses, Selection
     from contrasift.selection.select import select  # with classes found by name: see `_HOME`
-    from contrasift.store.inputs import load_matrix
+    from contrasift.store.embeddings import load_matrix
     from contrasift.training.callbacks import NegativeStatistics
     from contrasift.training.encoders import Encoder
     from contrasift.training.loading import load_encoder
@@ -77,7 +77,7 @@ _HOME = {
     "evaluate": "contrasift.evaluation",
     "latent_classes": "contrasift.classes",
     "load_encoder": "contrasift.training.loading",
-    "load_matrix": "contrasift.store.inputs",
+    "load_matrix": "contrasift.store.embeddings",
     "mine": "contrasift.mining",
     "open_embeddings": "contrasift.matrices",
     "open_pool": "contrasift.pools",

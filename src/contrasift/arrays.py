@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -165,6 +165,13 @@ def forget_pages(*arrays: Rows) -> None:
         # Of a copy-on-write mapping this would discard what the caller wrote into it.
         if mapping is not None and advice is not None and getattr(array, "mode", "") in ("r", "r+"):
             mapping.madvise(advice)
+
+
+def read_blocks(values: Rows, blocks: Iterable[slice]) -> Iterator[np.ndarray]:
+    """The blocks of what may lie in mapped files, of which each is forgotten before the next."""
+    for block in blocks:
+        yield values[block]
+        forget_pages(values)
 
 
 def plain_tensor(values: Any) -> Any:

@@ -1,6 +1,8 @@
 """What can go wrong, said in one form: what was expected, what came, what to do."""
 
+import importlib
 import unicodedata
+from typing import Any
 
 # Control and format characters, halves of characters, and blanks that are no blank.
 _INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs")
@@ -84,6 +86,18 @@ class MissingExtraError(ContrasiftError, ImportError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:  # type: ignore[override]
         return type(self), (self.package, self.extra)
+
+
+def with_extra(package: str, extra: str) -> Any:
+    """A package that an extra brings, or a module of it, imported.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingExtraError(package.partition(".")[0], extra) from error
 
 
 # The packages that an extra brings, by the name under which they are imported.

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from contrasift.cli import app
 from contrasift.negatives import parse_policy
 from contrasift.negatives.wordnet import find_wordnet
-from contrasift.training.encoders import build_encoder, save_encoder
+from contrasift.training.encoder_files import save_encoder
+from contrasift.training.encoders import build_encoder
 
 SETTINGS = ["--queries", 30, "--negatives", 40, "--replicates", 3, "--device", "cpu", "--json"]
 

@@ -73,7 +73,8 @@ def test_a_second_selection_is_refused_and_one_that_fails_leaves_nothing(tmp_pat
 
 @pytest.mark.slow
 def test_a_run_is_the_same_to_the_byte(on_ray, rng, tmp_path):
-    from contrasift.training.encoders import build_encoder, save_encoder
+    from contrasift.training.encoder_files import save_encoder
+    from contrasift.training.encoders import build_encoder
 
     (tmp_path / "photos").mkdir()
     for number in range(24):

@@ -28,7 +28,8 @@ from contrasift.errors import ContrasiftError, DataError
 from contrasift.pools import open_pool
 from contrasift.results import Embeddings
 from contrasift.store.shards import ShardFolder
-from contrasift.training.encoders import build_encoder, save_encoder
+from contrasift.training.encoder_files import save_encoder
+from contrasift.training.encoders import build_encoder
 from contrasift.training.loading import load_encoder
 
 OPTIONS = {

@@ -22,7 +22,8 @@ from contrasift.engines.scanning import scan_on_cluster
 from contrasift.errors import ContrasiftError, DataError
 from contrasift.pools import open_pool, scan_pool
 from contrasift.store.shards import ShardFolder
-from contrasift.training.encoders import build_encoder, save_encoder
+from contrasift.training.encoder_files import save_encoder
+from contrasift.training.encoders import build_encoder
 from contrasift.training.loading import load_encoder
 
 COUNT, BROKEN = 22, 9

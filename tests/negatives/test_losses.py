@@ -20,6 +20,7 @@ from contrasift.negatives import (
     difficulty,
     duplicates,
     everything,
+    log_sums,
     random,
     same_class,
     same_latent_class,
@@ -159,7 +160,7 @@ POLICIES = [None, difficulty(60, 100), difficulty(60, 100) & ~same_class, ~same_
 @pytest.mark.parametrize("policy", POLICIES, ids=str)
 @pytest.mark.parametrize("form", ["batch", "one-sided", "queue", "queue both"])
 def test_losses_are_what_loops_say(monkeypatch, make, policy, form):
-    monkeypatch.setattr(losses_module, "_BLOCK_BYTES", 3 * 24 * 8)  # several blocks
+    monkeypatch.setattr(log_sums, "_BLOCK_BYTES", 3 * 24 * 8)  # several blocks
     symmetric = {"one-sided": False, "queue both": True}.get(form)
     loss = make(temperature=0.4, negatives=policy, symmetric=symmetric)
     query, key = draw(7, 4, seed=4), draw(7, 4, seed=5)
@@ -226,7 +227,8 @@ def test_a_device_without_float64_does_with_float32(monkeypatch, make, temperatu
     case = [part.float() for part in (draw(6, 8), draw(6, 8, seed=1), draw(40, 8, seed=2))]
     loss = make(tau_plus=0.1, temperature=temperature, negatives=difficulty(20, 100))
     expected = loss(*case)
-    monkeypatch.setattr(losses_module, "_wide", torch.Tensor.float)
+    for module in (log_sums, losses_module):
+        monkeypatch.setattr(module, "wide", torch.Tensor.float)
     assert float(loss(*case)) == pytest.approx(float(expected), rel=1e-4)
     assert loss.removed.share.dtype == torch.float32
 
@@ -256,7 +258,7 @@ def test_beta_zero_is_debiased():
 @pytest.mark.parametrize("policy", [None, difficulty(60, 100)], ids=str)
 @pytest.mark.parametrize("temperature", [0.4, 0.02])
 def test_gradients_in_a_batch(monkeypatch, make, policy, temperature):
-    monkeypatch.setattr(losses_module, "_BLOCK_BYTES", 2 * 10 * 8)
+    monkeypatch.setattr(log_sums, "_BLOCK_BYTES", 2 * 10 * 8)
     loss = make(temperature=temperature, negatives=policy)
     inputs = draw(5, 3).requires_grad_(), draw(5, 3, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(loss, inputs)

@@ -197,6 +197,6 @@ def test_dynamics_need_labels(contrasift, rng):
 
 def test_scores_are_a_table_that_others_can_write():
     write_table(Path("scores.parquet"), {"index": np.arange(3), "el2n": np.ones(3)})
-    from contrasift.store.inputs import read_scores
+    from contrasift.store.scores import read_scores
 
     assert read_scores(Path("scores.parquet"), np.arange(3), "el2n").tolist() == [1, 1, 1]

@@ -16,7 +16,7 @@ import contrasift as cs
 from contrasift.cli import app
 from contrasift.errors import DataError, UsageError
 from contrasift.pipeline.extend import objective_value
-from contrasift.store.inputs import load_embeddings_file
+from contrasift.store.embeddings import load_embeddings_file
 from contrasift.store.selections import read_rule, read_selection
 from contrasift.store.tables import read_table
 

@@ -13,7 +13,7 @@ from contrasift.errors import UsageError
 from contrasift.options import ClassesOptions, PoolOptions, RunOptions
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages import rounds as refining
-from contrasift.store.inputs import load_embeddings_file
+from contrasift.store.embeddings import load_embeddings_file
 from contrasift.store.run import RunFolder, StageRecord
 from contrasift.store.tables import read_table
 from tests.pipeline.conftest import TINY

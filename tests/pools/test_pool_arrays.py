@@ -8,8 +8,8 @@ from PIL import Image
 
 from contrasift.errors import DataError, UsageError
 from contrasift.pools import open_pool, scan_pool
-from contrasift.pools.base import draw_holdout, draw_positions
 from contrasift.pools.labels import encode_labels
+from contrasift.pools.whole import draw_holdout, draw_positions
 
 
 @pytest.fixture

@@ -33,7 +33,8 @@ from contrasift.training.callbacks import returned_pairs
 from contrasift.training.choosing import PoolTags, required_tags
 from contrasift.training.clip import load_clip
 from contrasift.training.devices import where_to_train
-from contrasift.training.encoders import build_encoder, check_architecture, save_encoder
+from contrasift.training.encoder_files import save_encoder
+from contrasift.training.encoders import build_encoder, check_architecture
 from contrasift.training.foreign import check_torchvision, read_weights, torchvision_encoder
 from contrasift.training.loading import load_encoder
 from contrasift.training.pretrain import pretrain

@@ -39,7 +39,7 @@ from contrasift.selection.objectives.threshold import check_threshold
 from contrasift.selection.rule import LinearRule
 from contrasift.store.pairs import read_pairs
 from contrasift.store.shards import ShardFolder
-from contrasift.theory import bounds, coupon
+from contrasift.theory import coupon, terms
 from contrasift.theory.guarantees import subset_class
 from contrasift.theory.urns import urn_from_counts, urn_from_priors
 from contrasift.training.sampler import SelectedSampler
@@ -579,21 +579,21 @@ WORDNET = {
 VIEWS = unit(2 * N).reshape(N, 2, 3)
 THEORY = {
     "features divided by their length": (
-        lambda: bounds.label_views(VIEWS * 2, LABELS),
+        lambda: terms.label_views(VIEWS * 2, LABELS),
         "Divide",
-        lambda: bounds.label_views(
+        lambda: terms.label_views(
             VIEWS * 2 / np.linalg.norm(VIEWS * 2, axis=2, keepdims=True), LABELS
         ),
     ),
     "examples with labels": (
-        lambda: bounds.label_views(VIEWS, [-1, *LABELS[1:]]),
+        lambda: terms.label_views(VIEWS, [-1, *LABELS[1:]]),
         "Leave these examples out",
-        lambda: bounds.label_views(VIEWS[1:], LABELS[1:]),
+        lambda: terms.label_views(VIEWS[1:], LABELS[1:]),
     ),
     "no gaps": (
-        lambda: bounds.label_views(VIEWS, np.array(LABELS) * 2),
+        lambda: terms.label_views(VIEWS, np.array(LABELS) * 2),
         "without gaps",
-        lambda: bounds.label_views(VIEWS, LABELS),
+        lambda: terms.label_views(VIEWS, LABELS),
     ),
     "shares as priors": (
         lambda: coupon.log_coverage_by_anchor(urn_from_counts([3, 5]), 3),

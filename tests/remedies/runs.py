@@ -20,7 +20,8 @@ import pytest
 from typer.testing import CliRunner
 
 from contrasift.inference.apply import encoders_of_run
-from contrasift.training.encoders import build_encoder, save_encoder
+from contrasift.training.encoder_files import save_encoder
+from contrasift.training.encoders import build_encoder
 from remedies.cases import Case, call, rows, steps, written
 
 TINY = "--architecture narrow:0.125 --epochs 1 --proxy-epochs 1 --views 1 --batch-size 16"

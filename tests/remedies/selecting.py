@@ -20,9 +20,9 @@ from contrasift.store.inputs import (
     load_few_labels_file,
     load_indices_file,
     load_weights_file,
-    read_scores,
 )
 from contrasift.store.run import RunFolder
+from contrasift.store.scores import read_scores
 from contrasift.store.subsets import load_subset_file
 from contrasift.text.words import build_vocabulary
 from contrasift.theory.urns import urn_from_counts, urn_from_priors

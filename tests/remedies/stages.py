@@ -261,7 +261,7 @@ def resnet_file() -> str:
 def to_output(stream: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", stream)
-        print_json("{}")
+        print_json({})
 
 
 def to_file() -> None:

@@ -28,8 +28,9 @@ from contrasift.pipeline.export.whole import whole_folder
 from contrasift.pools import open_pool
 from contrasift.store.atomic import load_array, write_text
 from contrasift.store.columns import MappedColumns
+from contrasift.store.embeddings import load_embeddings_file
 from contrasift.store.faults import REMEDIES
-from contrasift.store.inputs import load_classes_file, load_embeddings_file
+from contrasift.store.inputs import load_classes_file
 from contrasift.store.objects import RemoteFile
 from contrasift.store.remote import RemoteMatrix, local_file
 from contrasift.store.run import RunFolder

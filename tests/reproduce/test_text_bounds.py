@@ -13,7 +13,7 @@ from contrasift.errors import DataError
 from contrasift.evaluation import mean_and_interval
 from contrasift.pipeline.studies.bounds import describe_terms
 from contrasift.store.atomic import read_json, write_json
-from contrasift.theory.bounds import label_views, measure_terms
+from contrasift.theory.terms import label_views, measure_terms
 from reproduce.cell_store import CellStore
 from reproduce.declared.catalogue import EXPERIMENTS
 from reproduce.declared.texts import TEXT_BATCHES, TEXT_BOUNDS

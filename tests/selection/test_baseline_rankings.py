@@ -13,8 +13,7 @@ from contrasift.errors import DataError, UsageError
 from contrasift.selection.baselines import dedup
 from contrasift.selection.baselines import typicality as typicality_order
 from contrasift.selection.baselines.dedup import semantic_dedup
-from contrasift.selection.baselines.given import scores_order
-from contrasift.selection.baselines.prototypes import prototype_order
+from contrasift.selection.baselines.scored import prototype_order, scores_order
 
 SIZES = [0, 1, 2, 3, 40]
 EVERY = {

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from contrasift.errors import DataError, UsageError
-from contrasift.store.inputs import read_scores
+from contrasift.store.scores import read_scores
 
 INDEX = np.array([3, 7, 5], dtype=np.int64)
 

@@ -16,12 +16,8 @@ from contrasift.errors import ContrasiftError, DataError, UsageError
 from contrasift.matrices import open_embeddings
 from contrasift.store import objects as remote
 from contrasift.store.atomic import atomic_path, local_output
-from contrasift.store.inputs import (
-    load_classes_file,
-    load_embeddings_file,
-    load_indices_file,
-    load_matrix,
-)
+from contrasift.store.embeddings import load_embeddings_file, load_matrix
+from contrasift.store.inputs import load_classes_file, load_indices_file
 from contrasift.store.objects import RemoteFile, file_name, fixed_head, is_url, matching, shown
 from contrasift.store.remote import RemoteMatrix, beside, exists, local_file
 from web_server import served

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 from contrasift.errors import DataError, UsageError
-from contrasift.theory.bounds import (
+from contrasift.theory.bounds import lower_bounds, upper_bounds
+from contrasift.theory.terms import (
     LabelledViews,
     Terms,
     exact_terms,
     label_views,
-    lower_bounds,
     measure_terms,
     same_class_spread,
-    upper_bounds,
 )
 
 

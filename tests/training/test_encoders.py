@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from contrasift.errors import DataError, UsageError
-from contrasift.training.encoders import ARCHITECTURES, build_encoder, save_encoder, weights_sha256
+from contrasift.training.encoder_files import save_encoder
+from contrasift.training.encoders import ARCHITECTURES, build_encoder, weights_sha256
 from contrasift.training.loading import load_encoder
 
 

@@ -252,7 +252,8 @@ def test_files_without_a_state_dict_are_explained(tmp_path, content):
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 2.0])
 def test_a_narrower_proxy(tmp_path, share):
-    from contrasift.training.encoders import build_encoder, save_encoder
+    from contrasift.training.encoder_files import save_encoder
+    from contrasift.training.encoders import build_encoder
 
     encoder = build_encoder(f"narrow:{share}", 1, 28, 8, seed=0)
     assert encoder.feature_dim == int(128 * share)

@@ -7,13 +7,7 @@ from typing import Any
 import numpy as np
 
 from contrasift.arrays import row_blocks
-from contrasift.classes.graph import (
-    NeighbourGraph,
-    build_graph,
-    class_means,
-    propagate,
-    unit_means,
-)
+from contrasift.classes.graph import NeighbourGraph, build_graph, class_means, propagate, unit_means
 from contrasift.classes.neighbours import Searching, check_memory
 from contrasift.classes.rows import Rows
 from contrasift.evaluation.softmax import LinearFit, covariance_of, fit_softmax

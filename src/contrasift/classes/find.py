@@ -12,13 +12,7 @@ import numpy as np
 from contrasift.arrays import check_matrix
 from contrasift.classes.agreement import class_agreement, label_codes, renumber
 from contrasift.classes.few_labels import few_label_classes, propagate_classes
-from contrasift.classes.given import (
-    check_known,
-    classes_from_labels,
-    draw_known,
-    named,
-    one_class,
-)
+from contrasift.classes.given import check_known, classes_from_labels, draw_known, named, one_class
 from contrasift.classes.graph_classes import graph_classes
 from contrasift.classes.kmeans import Assigned, choose_n_classes, kmeans, split_large
 from contrasift.classes.neighbours import Searching

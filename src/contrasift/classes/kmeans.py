@@ -90,7 +90,7 @@ def kmeans(
 
 
 def choose_n_classes(
-    rows: Rows, lowest: int, highest: int, *, seed: int = 0, restarts: int = 2
+    rows: Rows, lowest: int, highest: int, *, seed: int = 0
 ) -> tuple[int, list[dict[str, Any]]]:
     """The number of classes in a range that cuts the fewest neighbours apart, as chance goes.
 
@@ -104,7 +104,6 @@ def choose_n_classes(
         lowest: first number of the range.
         highest: last number of the range.
         seed: of the starts and of the sample.
-        restarts: k-means starts at each number.
 
     Returns:
         The number, and one `{n_classes, modularity, silhouette}` for every number tried; the
@@ -124,7 +123,7 @@ def choose_n_classes(
     tried = np.unique(np.geomspace(lowest, highest, _CURVE_POINTS).round().astype(int))
     curve: list[dict[str, Any]] = []
     for number in tried.tolist():
-        centroids = _fit(some.values, number, seed, restarts, 25, rows.spherical)
+        centroids = _fit(some.values, number, seed, 2, 25, rows.spherical)
         codes, score, _ = assign(some, centroids)
         value = modularity(graph, codes)
         curve.append({"n_classes": number, "modularity": value, "silhouette": float(score.mean())})

@@ -30,102 +30,44 @@ _MOVED = {
 }
 
 
-# A command's module, and its first sentence for the list: `contrasift --help` imports none of them.
-COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+# Every command and its first sentence, by panel: `contrasift --help` imports none of them.
+COMMANDS: dict[str, dict[str, str]] = {
     "Begin here": {
-        "run": ("run:run_command", "Select a subset, show what it is worth, and write a report."),
-        "select": (
-            "select:select_command",
-            "Choose the part of a pool that is most worth training on, and certify how good it is.",
-        ),
-        "plan": (
-            "plan:plan_command",
-            "Show what every fraction reaches, and suggest the smallest that costs little accuracy.",
-        ),
+        "run": "Select a subset, show what it is worth, and write a report.",
+        "select": "Choose the part of a pool that is most worth training on, and certify how good it is.",
+        "plan": "Show what every fraction reaches, and suggest the smallest that costs little accuracy.",
     },
     "Stage by stage": {
-        "embed": (
-            "stages:embed_command",
-            "Embed every example: the mean of its unit-norm view embeddings.",
-        ),
-        "classes": (
-            "stages:classes_command",
-            "Find latent classes: communities of neighbours, k-means, from few labels or names, or given.",
-        ),
-        "train": (
-            "stages:train_command",
-            "Pre-train an encoder on the selection, a random subset of its size, a list, or everything.",
-        ),
-        "evaluate": (
-            "stages:evaluate_command",
-            "Linear probe, kNN and mean classifier of every encoder trained in a run, on held-out data.",
-        ),
-        "report": (
-            "stages:report_command",
-            "Write report.html from what the folder has so far: one page that opens without a network.",
-        ),
+        "embed": "Embed every example: the mean of its unit-norm view embeddings.",
+        "classes": "Find latent classes: communities of neighbours, k-means, from few labels or names, or given.",
+        "train": "Pre-train an encoder on the selection, a random subset of its size, a list, or everything.",
+        "evaluate": "Linear probe, kNN and mean classifier of every encoder trained in a run, on held-out data.",
+        "report": "Write report.html from what the folder has so far: one page that opens without a network.",
     },
     "Questions to a run": {
-        "explore": (
-            "explore:explore_command",
-            "Open the run's map in Embedding Atlas: zoom, search, and filter by class, rank or selection.",
-        ),
-        "compare": (
-            "compare:compare_command",
-            "Say how much runs of one pool agree: similarities, classes, ranks and selections.",
-        ),
-        "compare-selections": (
-            "compare_selections:compare_selections_command",
-            "Say what selections of one pool share, and what each is worth by every measure.",
-        ),
-        "dynamics": (
-            "dynamics:dynamics_command",
-            "Score every labelled example by the training of a supervised model.",
-        ),
+        "explore": "Open the run's map in Embedding Atlas: zoom, search, and filter by class, rank or selection.",
+        "compare": "Say how much runs of one pool agree: similarities, classes, ranks and selections.",
+        "compare-selections": "Say what selections of one pool share, and what each is worth by every measure.",
+        "dynamics": "Score every labelled example by the training of a supervised model.",
     },
     "Negatives and theory": {
-        "negatives": (
-            "negatives:negatives_command",
-            "Show which negatives an encoder finds hard, and estimate how many of them are false.",
-        ),
-        "mine": (
-            "mine:mine_command",
-            "Mine negatives for retrieval and embedding models, and say how many of them are false.",
-        ),
-        "bounds": (
-            "bounds:bounds_command",
-            "Say how many negatives are enough, or which bounds hold for the encoders of a run.",
-        ),
-        "text": (
-            "text:text_command",
-            "Learn embeddings of texts without labels, or hold the theory against them.",
-        ),
+        "negatives": "Show which negatives an encoder finds hard, and estimate how many of them are false.",
+        "mine": "Mine negatives for retrieval and embedding models, and say how many of them are false.",
+        "bounds": "Say how many negatives are enough, or which bounds hold for the encoders of a run.",
+        "text": "Learn embeddings of texts without labels, or hold the theory against them.",
     },
     "New examples, and handing on": {
-        "filter": (
-            "filter:filter_command",
-            "Judge new examples one by one by the rule of a selection, before they are ever stored.",
-        ),
-        "extend": (
-            "extend:extend_command",
-            "Add new images to a finished run: embedded alone, put into its classes, judged by its rule.",
-        ),
-        "export": (
-            "export:export_command",
-            "Hand the selection on: indices, ids, images, WebDataset shards, Hugging Face, FiftyOne.",
-        ),
+        "filter": "Judge new examples one by one by the rule of a selection, before they are ever stored.",
+        "extend": "Add new images to a finished run: embedded alone, put into its classes, judged by its rule.",
+        "export": "Hand the selection on: indices, ids, images, WebDataset shards, Hugging Face, FiftyOne.",
     },
     "Data, machine": {
-        "datasets": (
-            "stages:datasets_command",
-            "List the pools that have a name, and how to get those that are not here.",
-        ),
-        "doctor": (
-            "doctor:doctor_command",
-            "Say what is installed, what the machine has, and where data are.",
-        ),
+        "datasets": "List the pools that have a name, and how to get those that are not here.",
+        "doctor": "Say what is installed, what the machine has, and where data are.",
     },
 }
+# Those that are in `stages`; the others each have a module of their name.
+_STAGES = ("embed", "classes", "train", "report", "datasets")
 
 
 class _Group(TyperGroup):
@@ -139,8 +81,7 @@ class _Group(TyperGroup):
         """Enough of a command to list it."""
         for panel, commands in COMMANDS.items():
             if cmd_name in commands:
-                text = commands[cmd_name][1]
-                return TyperCommand(cmd_name, help=text, rich_help_panel=panel)
+                return TyperCommand(cmd_name, help=commands[cmd_name], rich_help_panel=panel)
         return super().get_command(ctx, cmd_name)
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -210,11 +151,10 @@ def _version(value: bool) -> bool:
 @functools.cache
 def load_command(name: str) -> Any:
     """A command with its flags."""
-    place = next(commands[name][0] for commands in COMMANDS.values() if name in commands)
-    module, function = place.split(":")
+    own = name.replace("-", "_")
+    module = importlib.import_module(f"contrasift.cli.{'stages' if name in _STAGES else own}")
     alone = typer.Typer(rich_markup_mode="markdown", add_completion=False)
-    callback = getattr(importlib.import_module(f"contrasift.cli.{module}"), function)
-    alone.command(name, cls=_Command)(callback)
+    alone.command(name, cls=_Command)(getattr(module, f"{own}_command"))
     return typer.main.get_command(alone)
 
 

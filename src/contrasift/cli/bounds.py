@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrasift.cli.common import Device, Json, PoolPlace, Quiet, Update, continue_run
-from contrasift.cli.console import print_json
+from contrasift.cli.common import How
+from contrasift.cli.console import plain_console, print_json
+from contrasift.cli.flags import with_options
 from contrasift.errors import UsageError
 from contrasift.narration import NO_NUMBER
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _SHOWN_CLASSES = 20
 
 
+@with_options(how=["moved_to", "device", "update"])
 def bounds_command(
     folder: Annotated[
         Path | None,
@@ -58,11 +59,8 @@ def bounds_command(
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Write the curves to this HTML file.")
     ] = None,
-    moved_to: PoolPlace = None,
-    device: Device = "auto",
-    update: Update = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    *,
+    how: How,
 ) -> None:
     """Say how many negatives are enough, or which bounds hold for the encoders of a run.
 
@@ -82,15 +80,15 @@ def bounds_command(
     """
     asked = [value for value in (classes, priors, counts) if value is not None]
     if folder is None:
-        if moved_to is not None:
+        if how.moved_to is not None:
             raise UsageError("a run folder for --pool", "none")
         if not asked:
             raise UsageError("--classes, --priors, --counts or a run folder", "none of them")
         if selection:
             raise UsageError("a run folder for --selection", "none")
         advice = _advise(_urn(classes, priors, counts), _negatives(negatives, batch_size), plot)
-        if as_json:
-            print_json(json.dumps(advice, indent=2))
+        if how.as_json:
+            print_json(advice)
         else:
             _show_advice(advice)
         return
@@ -100,15 +98,7 @@ def bounds_command(
             "both",
             "A run brings its own classes and gets its plots in bounds.html",
         )
-    _measure_run(
-        folder,
-        device,
-        selection,
-        update=update,
-        quiet=quiet,
-        as_json=as_json,
-        moved_to=moved_to,
-    )
+    _measure_run(folder, selection, how)
 
 
 def _urn(classes: int | None, priors: Path | None, counts: Path | None) -> Urn:
@@ -155,11 +145,9 @@ def _advise(urn: Urn, negatives: int, plot: Path | None) -> dict[str, Any]:
 
 
 def _show_advice(advice: dict[str, Any]) -> None:
-    from rich.console import Console
-
     from contrasift.theory.advice import in_words
 
-    console = Console(highlight=False, emoji=False)
+    console = plain_console()
     for paragraph in in_words(advice):
         console.print(paragraph, markup=False)
         console.print()
@@ -169,12 +157,11 @@ def _show_advice(advice: dict[str, Any]) -> None:
 
 def _show_bounds(result: dict[str, Any]) -> None:
     """One table an encoder: the loss, its lower bounds, and the upper bounds on L_sup."""
-    from rich.console import Console
     from rich.table import Table
 
     from contrasift.theory.advice import complement_text, probability_text
 
-    console = Console(highlight=False, emoji=False)
+    console = plain_console()
     for encoder in result["encoders"]:
         accuracy = encoder["accuracy"]
         table = Table(
@@ -214,20 +201,8 @@ def _bound_text(bound: dict[str, Any]) -> str:
     return text + (" v" if bound["vacuous"] else "")
 
 
-def _measure_run(
-    folder: Path,
-    device: str,
-    selection: bool,
-    *,
-    update: bool,
-    quiet: bool,
-    as_json: bool,
-    moved_to: str | None,
-) -> None:
-    hushed = quiet or as_json
-    with continue_run(
-        folder, {}, device=device, update=update, quiet=hushed, moved_to=moved_to
-    ) as run:
+def _measure_run(folder: Path, selection: bool, how: How) -> None:
+    with how.run(folder) as run:
         if selection:
             from contrasift.pipeline.studies.guarantees import guarantee_run
 
@@ -236,9 +211,9 @@ def _measure_run(
             from contrasift.pipeline.studies.bounds import bound_run
 
             result = bound_run(run)
-    if as_json:
+    if how.as_json:
         name = "guarantee.json" if selection else "bounds.json"
-        print_json((folder / name).read_text(encoding="utf-8").rstrip())
+        print((folder / name).read_text(encoding="utf-8").rstrip())
     elif selection:
         _show_guarantee(result)
     else:
@@ -247,10 +222,9 @@ def _measure_run(
 
 def _show_guarantee(result: dict[str, Any]) -> None:
     """The constants and verdicts of every encoder, and which way each constant errs."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, emoji=False)
+    console = plain_console()
     table = Table(title="Latent classes, in the proxy's space", title_justify="left")
     for name in ("class", "examples", "kept", "ν_align / η", "ν_div", "‖μ − μ^S‖"):
         table.add_column(name, justify="right")

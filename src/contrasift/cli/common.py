@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from contrasift.catalogue import nearest
 from contrasift.cli.console import ConsoleNarrator, print_json
+from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
 from contrasift.cli.flags import HOW, pick
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.options.words import RunClassMethod
@@ -106,38 +109,74 @@ def classes_given(given: Mapping[str, Any]) -> dict[str, Any]:
     return flags | {"classes": "labels", "classes_file": word}
 
 
-@contextlib.contextmanager
-def start_run(
-    folder: Path,
-    options: RunOptions,
-    *,
-    device: str = "auto",
-    update: bool = False,
-    quiet: bool = False,
-    connect: Connect | None = None,
-) -> Iterator[Run]:
-    """Lock the folder, refuse another run's, keep the options, and hand out the run."""
-    from contrasift.pipeline.run import Run
-    from contrasift.store.run import RunFolder
-    from contrasift.store.selections import refuse_sampled
+@dataclass(frozen=True)
+class How:
+    """How a command runs, which no result depends on; its fields are flags.
 
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError("a folder for --out", f"{folder}, a file")
-    run_folder = RunFolder(folder)
-    if not run_folder.options_path.exists() and run_folder.holds_other_files:
-        raise RunFolderError(
-            "an empty folder, or one that holds a run",
-            f"{folder}, which holds other files",
-            "Choose another --out",
-        )
-    narrator = ConsoleNarrator(quiet=quiet)
-    with run_folder.locked(narrator.say):
-        if run_folder.options_path.exists():
-            options = _named_as_there(run_folder, options)
-            _refuse_other_options(run_folder, options, update=update)
-            refuse_sampled(folder, options.select.optimizer)
-        run_folder.write_options(options)
-        yield Run(run_folder, options, narrator, device=device, update=update, connect=connect)
+    Attributes:
+        moved_to: where the run's pool is now.
+        device: where networks run.
+        engine: what runs the work.
+        address: of the cluster.
+        update: do stages again in place.
+        quiet: say nothing but results.
+        as_json: results as JSON.
+    """
+
+    moved_to: PoolPlace = None
+    device: Device = "auto"
+    engine: EngineFlag = EngineName.local
+    address: Address = None
+    update: Update = False
+    quiet: Quiet = False
+    as_json: Json = False
+
+    @cached_property
+    def narrator(self) -> ConsoleNarrator:
+        """Who tells of it: nobody beside JSON."""
+        return ConsoleNarrator(quiet=self.quiet or self.as_json)
+
+    def reached(self) -> contextlib.AbstractContextManager[Connect | None]:
+        """What connects to the cluster, or None: see `reached`."""
+        return reached(self.engine, self.address, self.narrator.say)
+
+    @contextlib.contextmanager
+    def new_run(self, folder: Path, options: RunOptions) -> Iterator[Run]:
+        """Lock the folder, refuse another run's, keep the options, and hand out the run."""
+        from contrasift.pipeline.run import Run
+        from contrasift.store.run import RunFolder
+        from contrasift.store.selections import refuse_sampled
+
+        if folder.exists() and not folder.is_dir():
+            raise RunFolderError("a folder for --out", f"{folder}, a file")
+        there = RunFolder(folder)
+        if not there.options_path.exists() and there.holds_other_files:
+            raise RunFolderError(
+                "an empty folder, or one that holds a run",
+                f"{folder}, which holds other files",
+                "Choose another --out",
+            )
+        narrator = self.narrator
+        with self.reached() as connect, there.locked(narrator.say):
+            if there.options_path.exists():
+                options = _named_as_there(there, options)
+                _refuse_other_options(there, options, update=self.update)
+                refuse_sampled(folder, options.select.optimizer)
+            there.write_options(options)
+            yield Run(there, options, narrator, self.device, self.update, connect)
+
+    def run(
+        self, folder: Path, given: Mapping[str, Any] = MappingProxyType({})
+    ) -> contextlib.AbstractContextManager[Run]:
+        """Open an existing run with some options changed by flags, its pool perhaps at another place."""
+        from contrasift.store.run import RunFolder
+
+        if self.moved_to is not None:
+            from contrasift.pipeline.pool_of_run import move_pool
+
+            move_pool(folder, self.moved_to, self.narrator.say)
+        base = RunFolder.existing(folder).read_options()
+        return self.new_run(folder, merge_options(None, given, base))
 
 
 # The stages that depend on each group of options.
@@ -185,32 +224,6 @@ def _refuse_other_options(folder: Any, options: RunOptions, *, update: bool) -> 
         )
 
 
-@contextlib.contextmanager
-def continue_run(
-    folder: Path,
-    given: Mapping[str, Any],
-    *,
-    device: str = "auto",
-    update: bool = False,
-    quiet: bool = False,
-    connect: Connect | None = None,
-    moved_to: str | None = None,
-) -> Iterator[Run]:
-    """Open an existing run with some options changed by flags, its pool perhaps at another place."""
-    from contrasift.store.run import RunFolder
-
-    if moved_to is not None:
-        from contrasift.pipeline.pool_of_run import move_pool
-
-        move_pool(folder, moved_to, ConsoleNarrator(quiet=quiet).say)
-    base = RunFolder.existing(folder).read_options()
-    options = merge_options(None, given, base)
-    with start_run(
-        folder, options, device=device, update=update, quiet=quiet, connect=connect
-    ) as run:
-        yield run
-
-
 def print_stage(folder: Path, stage: str, record: StageRecord, **more: Any) -> None:
     """A finished stage as JSON: seconds, files, facts, and what else belongs to it."""
     result = {
@@ -220,4 +233,4 @@ def print_stage(folder: Path, stage: str, record: StageRecord, **more: Any) -> N
         "files": [str(folder / name) for name in record.files],
         "facts": dict(record.facts),
     }
-    print_json(json.dumps({**result, **more}, indent=2))
+    print_json({**result, **more})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from contrasift.cli.common import Json
-from contrasift.cli.console import print_json
+from contrasift.cli.console import plain_console, print_json
 from contrasift.errors import UsageError
 from contrasift.narration import NO_NUMBER
 
@@ -53,17 +52,16 @@ def compare_command(
 
         write_figures(plot, "How much runs agree", comparison_figures(runs, found))
     if as_json:
-        print_json(json.dumps(result, indent=2))
+        print_json(result)
     else:
         _show(result, plot)
 
 
 def _show(result: dict[str, Any], plot: Path | None) -> None:
     """One table: the runs, and a column of agreement for each but the first."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, emoji=False)
+    console = plain_console()
     paths = [run["run"] for run in result["runs"]]
     names = [Path(path).name for path in paths]
     if len(set(names)) < len(set(paths)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,7 +70,7 @@ def compare_selections_command(
         out=out,
     )
     if as_json:
-        print_json(json.dumps(result, indent=2))
+        print_json(result)
         return
     _show(result)
     if out is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from contrasift.errors import ContrasiftError, UsageError, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+    from rich.table import Table
 
 _PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
 
@@ -129,10 +131,26 @@ def _line_callback(say: Callable[[str], None], title: str, unit: str) -> narrati
     return update
 
 
-def print_json(text: str) -> None:
+def print_json(value: Mapping[str, Any], indent: int | None = 2) -> None:
     """Machine-readable output goes to standard output alone."""
     check_output()
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(json.dumps(value, indent=indent) + "\n")
+
+
+def plain_console() -> Console:
+    """Standard output as text: no numbers in colour, no names of pictures made pictures."""
+    return Console(highlight=False, emoji=False)
+
+
+def plain_table(first: str, *numbers: str, title: str | None = None) -> Table:
+    """A table without lines: a column of names, then columns of numbers."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column(first, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 def check_output() -> None:

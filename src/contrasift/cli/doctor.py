@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import json
 import os
 import platform
 import re
@@ -71,7 +70,7 @@ def doctor_command(as_json: Json = False) -> None:
     ConsoleNarrator(quiet=as_json).say("importing what is installed ...")
     found = examine()
     if as_json:
-        print_json(json.dumps(found, indent=2))
+        print_json(found)
     else:
         _show(found)
     if found["broken"]:

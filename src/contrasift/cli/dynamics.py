@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from contrasift.cli.common import (
-    Device,
-    Json,
-    PoolPlace,
-    Quiet,
-    Update,
-    continue_run,
-    merge_options,
-    start_run,
-)
-from contrasift.cli.console import print_json
+from contrasift.cli.common import How, merge_options
+from contrasift.cli.console import plain_console, plain_table, print_json
 from contrasift.cli.flags import pick, with_options
 from contrasift.errors import UsageError
 from contrasift.narration import NO_NUMBER, shown
 from contrasift.options import DynamicsOptions, PoolOptions
 
 
-@with_options(DynamicsOptions, PoolOptions, hide=["pool"], first=["epochs"])
+@with_options(
+    *(DynamicsOptions, PoolOptions),
+    hide=["pool"],
+    first=["epochs"],
+    how=["moved_to", "device", "update"],
+)
 def dynamics_command(
     source: Annotated[
         str,
@@ -35,12 +30,8 @@ def dynamics_command(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder to begin, for a pool.")
     ] = None,
-    moved_to: PoolPlace = None,
-    device: Device = "auto",
-    update: Update = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
     *,
+    how: How,
     given: dict[str, Any],
 ) -> None:
     """Score every labelled example by the training of a supervised model.
@@ -58,15 +49,12 @@ def dynamics_command(
     options = DynamicsOptions.from_mapping(pick(given, DynamicsOptions))
     pool = pick(given, PoolOptions)
     folder = Path(source)
-    hushed = quiet or as_json
     if (folder / "options.yaml").exists():
         if out is not None:
             raise UsageError("a run or --out, not both", f"{source} and --out {out}")
-        opened = continue_run(
-            folder, pool, device=device, update=update, quiet=hushed, moved_to=moved_to
-        )
+        opened = how.run(folder, pool)
     else:
-        if moved_to is not None:
+        if how.moved_to is not None:
             raise UsageError("a run folder for --pool", source)
         if out is None:
             raise UsageError(
@@ -75,36 +63,24 @@ def dynamics_command(
                 "Name the run folder to begin: --out DIR",
             )
         folder = out
-        opened = start_run(
-            out,
-            merge_options(None, pool | {"pool": source}),
-            device=device,
-            update=update,
-            quiet=hushed,
-        )
+        opened = how.new_run(out, merge_options(None, pool | {"pool": source}))
     with opened as run:
         from contrasift.pipeline.stages.scan import scan
         from contrasift.pipeline.studies.dynamics import score_dynamics
 
         scan(run)
         facts = score_dynamics(run, options)
-    if as_json:
-        print_json(json.dumps({**facts, "scores": str(folder / "scores.parquet")}, indent=2))
+    if how.as_json:
+        print_json({**facts, "scores": str(folder / "scores.parquet")})
         return
     _show(facts, folder)
 
 
 def _show(facts: Mapping[str, Any], folder: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, emoji=False)
+    console = plain_console()
     chosen = facts.get("selection")
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("score", no_wrap=True)
     columns = ["mean"] if chosen is None else ["selected", "rest", "rank correlation"]
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
+    table = plain_table("score", *columns)
     for name, mean in facts["means"].items():
         if chosen is None:
             table.add_row(name, f"{mean:.3f}")

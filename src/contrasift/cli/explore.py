@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import shutil
 import subprocess
@@ -13,13 +12,15 @@ from typing import Annotated
 
 import typer
 
-from contrasift.cli.common import Json, PoolPlace, Quiet, RunArgument, continue_run
+from contrasift.cli.common import How, RunArgument
 from contrasift.cli.console import print_json
+from contrasift.cli.flags import with_options
 from contrasift.errors import MissingExtraError
 
 _PROGRAM = "embedding-atlas"
 
 
+@with_options(how=["moved_to"])
 def explore_command(
     folder: RunArgument,
     only_write: Annotated[
@@ -34,9 +35,8 @@ def explore_command(
     port: Annotated[
         int, typer.Option("--port", help="Where Embedding Atlas listens.", min=1, max=65535)
     ] = 5055,
-    moved_to: PoolPlace = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    *,
+    how: How,
 ) -> None:
     """Open the run's map in Embedding Atlas: zoom, search, and filter by class, rank or selection.
 
@@ -50,15 +50,14 @@ def explore_command(
 
         contrasift explore runs/photos --no-open
     """
-    program = None if only_write or as_json else _program()  # before any work
-    with continue_run(folder, {}, quiet=quiet or as_json, moved_to=moved_to) as run:
+    program = None if only_write or how.as_json else _program()  # before any work
+    with how.run(folder) as run:
         from contrasift.pipeline.studies.explore import write_explore_table
 
         path, n = write_explore_table(run, side)
     arguments = [str(path), "--x", "x", "--y", "y", "--image", "image", "--port", str(port)]
-    if as_json:
-        command = [_PROGRAM, *arguments]
-        print_json(json.dumps({"file": str(path), "points": n, "command": command}, indent=2))
+    if how.as_json:
+        print_json({"file": str(path), "points": n, "command": [_PROGRAM, *arguments]})
     elif program is None:
         print(shlex.join([_PROGRAM, *arguments]))
     else:

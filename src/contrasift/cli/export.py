@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from contrasift.cli.common import Json, PoolPlace, Quiet, RunArgument
-from contrasift.cli.console import ConsoleNarrator
+from contrasift.cli.common import How, RunArgument
+from contrasift.cli.console import print_json
+from contrasift.cli.flags import with_options
 
 
 class Form(StrEnum):
@@ -39,6 +40,7 @@ class Link(StrEnum):
     copy = "copy"
 
 
+@with_options(how=["moved_to"])
 def export_command(
     folder: RunArgument,
     out: Annotated[
@@ -78,9 +80,8 @@ def export_command(
             help="Of mined negatives: the texts that were named when they were mined, not ids.",
         ),
     ] = False,
-    moved_to: PoolPlace = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    *,
+    how: How,
 ) -> None:
     """Hand the selection on: indices, ids, images, WebDataset shards, Hugging Face, FiftyOne.
 
@@ -104,17 +105,17 @@ def export_command(
         raise UsageError("--shard-size with --to webdataset", f"--to {to}")
     if texts and to not in _OF_MINED:
         raise UsageError(f"texts=True with to= one of {', '.join(_OF_MINED)}", to.value)
-    narrator = ConsoleNarrator(quiet=quiet or as_json)
+    narrator = how.narrator
     if to in _OF_MINED:
         from contrasift.pipeline.export.mined import export_mined
 
         count = export_mined(folder, to.value, out, texts=texts, say=narrator.say)
-        _show(count, to, out, as_json=as_json)
+        _show(count, to, out, as_json=how.as_json)
         return
-    if moved_to is not None:
+    if how.moved_to is not None:
         from contrasift.pipeline.pool_of_run import move_pool
 
-        move_pool(folder, moved_to, narrator.say)
+        move_pool(folder, how.moved_to, narrator.say)
     with narrator.progress("exporting") as progress:
         count = export(
             folder,
@@ -125,15 +126,11 @@ def export_command(
             say=narrator.say,
             progress=progress,
         )
-    _show(count, to, out, as_json=as_json)
+    _show(count, to, out, as_json=how.as_json)
 
 
 def _show(count: int, to: Form, out: Path, *, as_json: bool) -> None:
     if as_json:
-        import json
-
-        from contrasift.cli.console import print_json
-
-        print_json(json.dumps({"examples": count, "to": to.value, "out": str(out)}))
+        print_json({"examples": count, "to": to.value, "out": str(out)}, indent=None)
     else:
         print(f"{count:,} examples -> {out}")

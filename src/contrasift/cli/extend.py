@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from contrasift.cli.common import Device, Json, Quiet, Update
-from contrasift.cli.console import ConsoleNarrator, print_json
+from contrasift.cli.common import How
+from contrasift.cli.console import print_json
+from contrasift.cli.flags import with_options
 from contrasift.errors import RunFolderError
 
 
+@with_options(how=["device", "update"])
 def extend_command(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="A run folder, or an extension of one.")
@@ -35,10 +36,8 @@ def extend_command(
             "that is no file.",
         ),
     ] = "",
-    device: Device = "auto",
-    update: Update = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    *,
+    how: How,
 ) -> None:
     """Add new images to a finished run: embedded alone, put into its classes, judged by its rule.
 
@@ -64,7 +63,7 @@ def extend_command(
             f"{out}, which holds other files",
             "Choose another --out",
         )
-    narrator = ConsoleNarrator(quiet=quiet or as_json)
+    narrator = how.narrator
     with folder.locked(narrator.say):
         facts = extend(
             run,
@@ -72,12 +71,12 @@ def extend_command(
             out,
             labels=labels,
             reselect=reselect,
-            device=device,
-            update=update,
+            device=how.device,
+            update=how.update,
             narrator=narrator,
         )
-    if as_json:
-        print_json(json.dumps(facts, indent=2))
+    if how.as_json:
+        print_json(facts)
         return
     kept = f", {facts['kept']:,} kept" if "kept" in facts else ""
     print(f"{facts['n']:,} new examples from index {facts['first_index']:,} on{kept} -> {out}")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from contrasift.cli.common import Device, Json, Quiet
-from contrasift.cli.console import ConsoleNarrator, print_json
+from contrasift.cli.common import How
+from contrasift.cli.console import print_json
 from contrasift.cli.flags import with_options
 from contrasift.errors import RunFolderError, UsageError
 from contrasift.options import MatrixReading
 
 
-@with_options(MatrixReading, hide=["skip_bad"])
+@with_options(MatrixReading, hide=["skip_bad"], how=["device"])
 def filter_command(
     new: Annotated[
         str,
@@ -49,10 +48,8 @@ def filter_command(
     threads: Annotated[
         int | None, typer.Option("--threads", help="Default: all processors.", min=1)
     ] = None,
-    device: Device = "auto",
-    quiet: Quiet = False,
-    as_json: Json = False,
     *,
+    how: How,
     given: dict[str, Any],
 ) -> None:
     """Judge new examples one by one by the rule of a selection, before they are ever stored.
@@ -70,7 +67,7 @@ def filter_command(
         raise UsageError("one of --rule and --run", "none" if rule is None else "both")
     if out.is_dir():
         raise RunFolderError("a .parquet file for --out", f"{out}, a folder")
-    narrator = ConsoleNarrator(quiet=quiet or as_json)
+    narrator = how.narrator
     reading = MatrixReading(**given)
     from contrasift.pipeline.filter import is_matrix, judged_images, judged_rows, write_judgements
 
@@ -83,7 +80,7 @@ def filter_command(
             )
         with narrator.progress("judging") as progress:
             blocks = judged_images(
-                run, new, narrator, device=device, threads=threads, progress=progress
+                run, new, narrator, device=how.device, threads=threads, progress=progress
             )
             n, kept = write_judgements(out, blocks)
         is_pool = False
@@ -94,9 +91,9 @@ def filter_command(
                 progress=progress,
             )  # fmt: skip
             n, kept = write_judgements(out, blocks)
-    if as_json:
+    if how.as_json:
         summary = {"n": n, "kept": kept, "is_pool": is_pool, "file": str(out)}
-        print_json(json.dumps(summary, indent=2))
+        print_json(summary)
     else:
         share = f" ({kept / n:.2%})" if n else ""
         print(f"{kept:,} of {n:,} examples kept{share} -> {out}")

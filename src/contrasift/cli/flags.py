@@ -19,42 +19,46 @@ import typer
 
 from contrasift.options.declaring import Options, plain_kinds, words_of
 
-# The last panel of every --help.
+# The last panel of every --help, and what of it every command has that takes any.
 HOW = "How it runs"
+_ALWAYS = ("quiet", "as_json")
 
 
 def with_options(
-    *groups: type[Options], hide: Iterable[str] = (), first: Iterable[str] = ()
+    *groups: type[Options],
+    hide: Iterable[str] = (),
+    first: Iterable[str] = (),
+    how: Iterable[str] = (),
 ) -> Callable[..., Callable[..., None]]:
-    """Give a command one flag for every field of the option groups.
+    """Give a command one flag for every field of the option groups, and those of how it runs.
 
     The command's own function gets the flags that the user really gave as a mapping in its
     keyword `given` (field name to value): what is absent keeps its default, or a recipe's value.
-    Its help begins with its own flags and those named `first`; then come the groups, each under
-    its own heading, and what stands in the panel `HOW`.
+    Its keyword `how` is of a dataclass whose fields are flags; it has those that are named here, and
+    what every command has. Its help begins with its own flags and those named `first`; then come
+    the groups, each under its own heading, and last the panel `HOW`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [
-            p
-            for p in inspect.signature(command, eval_str=True).parameters.values()
-            if p.name != "given"
-        ]
+        own = dict(inspect.signature(command, eval_str=True).parameters)
+        own.pop("given", None)
+        kind = own.pop("how").annotation if "how" in own else None
+        runs = [] if kind is None else _how_flags(kind, {*how, *_ALWAYS})
         # Groups may share an option (the seed): it is one flag.
-        flags = list(
-            {
-                flag.name: flag for group in groups for flag in _flags(group, set(hide), set(first))
-            }.values()
-        )
+        flags = {
+            flag.name: flag for group in groups for flag in _flags(group, set(hide), set(first))
+        }
 
         @functools.wraps(command)
         def wrapper(**values: Any) -> None:
-            given = {flag.name: values.pop(flag.name) for flag in flags}
-            command(
-                given={name: value for name, value in given.items() if value is not None}, **values
-            )
+            given = {name: values.pop(name) for name in flags}
+            if groups:
+                values["given"] = {name: one for name, one in given.items() if one is not None}
+            if kind is not None:
+                values["how"] = kind(**{flag.name: values.pop(flag.name) for flag in runs})
+            command(**values)
 
-        shown = _how_it_runs_last(own, flags)
+        shown = [*own.values(), *flags.values(), *runs]
         wrapper.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in shown}
         return wrapper
@@ -62,17 +66,18 @@ def with_options(
     return decorate
 
 
-def _how_it_runs_last(
-    own: list[inspect.Parameter], flags: list[inspect.Parameter]
-) -> list[inspect.Parameter]:
-    how = [one for one in own if _panel(one) == HOW]
-    last = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in how]
-    return [one for one in own if one not in how] + flags + last
-
-
-def _panel(flag: inspect.Parameter) -> str | None:
-    about = getattr(flag.annotation, "__metadata__", ())
-    return next((getattr(one, "rich_help_panel", None) for one in about), None)
+def _how_flags(kind: Any, names: set[str]) -> list[inspect.Parameter]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(
+            item.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=item.default,
+            annotation=hints[item.name],
+        )
+        for item in dataclasses.fields(kind)
+        if item.name in names
+    ]
 
 
 def _flags(group: type[Options], hidden: set[str], first: set[str]) -> list[inspect.Parameter]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from contrasift.cli.common import Json, Quiet, Update
-from contrasift.cli.console import ConsoleNarrator, print_json
+from contrasift.cli.common import How
+from contrasift.cli.console import print_json
 from contrasift.cli.flags import pick, with_options
 from contrasift.options.mining import MiningFiles, MiningOptions
 
 
-@with_options(MiningOptions, MiningFiles)
+@with_options(MiningOptions, MiningFiles, how=["update"])
 def mine_command(
     queries: Annotated[
         str,
@@ -32,10 +31,8 @@ def mine_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the result.")] = Path(
         "mined"
     ),
-    update: Update = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
     *,
+    how: How,
     given: dict[str, Any],
 ) -> None:
     """Mine negatives for retrieval and embedding models, and say how many of them are false.
@@ -51,12 +48,13 @@ def mine_command(
     """
     from contrasift.pipeline.studies.mine import mine_files
 
-    narrator = ConsoleNarrator(quiet=quiet or as_json)
     options = MiningOptions(**pick(given, MiningOptions))
     files = MiningFiles(**pick(given, MiningFiles))
-    result = mine_files(queries, corpus, out, options, files, narrator=narrator, update=update)
-    if as_json:
-        print_json(json.dumps(result, indent=2))
+    result = mine_files(
+        queries, corpus, out, options, files, narrator=how.narrator, update=how.update
+    )
+    if how.as_json:
+        print_json(result)
         return
     _show(result, out)
 

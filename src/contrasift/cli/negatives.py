@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from contrasift.cli.common import Device, Json, PoolPlace, Quiet, RunArgument, Update, continue_run
+from contrasift.cli.common import How, RunArgument
 from contrasift.cli.console import print_json
 from contrasift.cli.flags import with_options
 from contrasift.options.negatives import NegativesRequest
 
 
-@with_options(NegativesRequest, first=["arm", "encoder"])
+@with_options(NegativesRequest, first=["arm", "encoder"], how=["moved_to", "device", "update"])
 def negatives_command(
     folder: RunArgument,
-    moved_to: PoolPlace = None,
-    device: Device = "auto",
-    update: Update = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
     *,
+    how: How,
     given: dict[str, Any],
 ) -> None:
     """Show which negatives an encoder finds hard, and estimate how many of them are false.
@@ -35,14 +30,12 @@ def negatives_command(
     from contrasift.store.atomic import read_json
 
     request = NegativesRequest(**given)
-    with continue_run(
-        folder, {}, device=device, update=update, quiet=quiet or as_json, moved_to=moved_to
-    ) as run:
+    with how.run(folder) as run:
         _, path = analyse_negatives(run, request)
     result = read_json(path)
     page = path.with_suffix(".html")
-    if as_json:
-        print_json(json.dumps({**result, "page": str(page)}, indent=2))
+    if how.as_json:
+        print_json({**result, "page": str(page)})
         return
     for sentence in [*result["sentences"], *result["notes"]]:
         print(sentence)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from contrasift.cli.common import Device, Json, PoolPlace, Quiet, Update, continue_run
-from contrasift.cli.console import ConsoleNarrator, print_json
+from contrasift.cli.common import How
+from contrasift.cli.console import print_json
 from contrasift.cli.flags import pick, with_options
 from contrasift.errors import UsageError
 from contrasift.options import MatrixOptions, MatrixReading, SelectOptions
 from contrasift.options.plan import PlanRequest
 
 
-@with_options(PlanRequest, MatrixReading, first=["accuracy", "metric", "fractions"])
+@with_options(
+    *(PlanRequest, MatrixReading),
+    first=["accuracy", "metric", "fractions"],
+    how=["moved_to", "device", "update"],
+)
 def plan_command(
     place: Annotated[
         str,
@@ -31,12 +34,8 @@ def plan_command(
             "--out", "-o", help="Of embeddings: folder for their classes, selection and plan."
         ),
     ] = None,
-    moved_to: PoolPlace = None,
-    device: Device = "auto",
-    update: Update = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
     *,
+    how: How,
     given: dict[str, Any],
 ) -> None:
     """Show what every fraction reaches, and suggest the smallest that costs little accuracy.
@@ -55,30 +54,28 @@ def plan_command(
     """
     request = PlanRequest(**pick(given, PlanRequest))
     reading = MatrixReading(**pick(given, MatrixReading))
-    folder, narrator = Path(place), ConsoleNarrator(quiet=quiet or as_json)
+    folder = Path(place)
     if (folder / "options.yaml").exists() or (
         folder.is_dir() and (folder / "stages.json").exists()
     ):
         _refuse(out, reading, f"{folder}, a run")
-        with continue_run(
-            folder, {}, device=device, update=update, quiet=quiet or as_json, moved_to=moved_to
-        ) as run:
+        with how.run(folder) as run:
             from contrasift.pipeline.studies.plan import plan
 
             result = plan(run, request)
     else:
         from contrasift.pipeline.studies.plan import plan_selection
 
-        if moved_to is not None:
+        if how.moved_to is not None:
             raise UsageError("a run folder for pool=", place)
         if (folder / "selection.json").exists():
             _refuse(out, reading, f"{folder}, a selection")
         else:
-            folder = _select_a_fifth(place, out, reading, narrator, request, update=update)
-        result = plan_selection(folder, request, narrator)
+            folder = _select_a_fifth(place, out, reading, request, how)
+        result = plan_selection(folder, request, how.narrator)
     page = folder / "plan.html"
-    if as_json:
-        print_json(json.dumps({**result, "page": str(page)}, indent=2))
+    if how.as_json:
+        print_json({**result, "page": str(page)})
         return
     for sentence in result["sentences"]:
         print(sentence)
@@ -94,13 +91,7 @@ def _refuse(out: Path | None, reading: MatrixReading, what: str) -> None:
 
 
 def _select_a_fifth(
-    place: str,
-    out: Path | None,
-    reading: MatrixReading,
-    narrator: ConsoleNarrator,
-    request: PlanRequest,
-    *,
-    update: bool,
+    place: str, out: Path | None, reading: MatrixReading, request: PlanRequest, how: How
 ) -> Path:
     """A ranking of bare embeddings, kept in `out`."""
     from contrasift.pipeline.stages.select_matrix import select_from_matrix
@@ -110,9 +101,9 @@ def _select_a_fifth(
     if out is None:
         from contrasift.pipeline.stages.matrix_rows import opened
 
-        opened(place, reading, narrator)  # what is not there at all is said first
+        opened(place, reading, how.narrator)  # what is not there at all is said first
         raise UsageError("out= for a plan of embeddings", "none")
     options = SelectOptions(fraction=0.2, seed=request.seed)
     beside = MatrixOptions(**reading.as_dict())
-    select_from_matrix(place, out, options, beside, narrator=narrator, update=update)
+    select_from_matrix(place, out, options, beside, narrator=how.narrator, update=how.update)
     return out

@@ -9,9 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from contrasift.cli.common import Device, Json, Quiet, Update, merge_options, start_run
-from contrasift.cli.console import ConsoleNarrator
-from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
+from contrasift.cli.common import How, merge_options
 from contrasift.cli.flags import with_options
 from contrasift.cli.tables import show_comparison
 from contrasift.errors import UsageError
@@ -37,6 +35,7 @@ from contrasift.options import (
     CompareOptions,
     hide=["pool"],
     first=["fraction", "encoder", "epochs"],
+    how=["device", "engine", "address", "update"],
 )
 def run_command(
     pool: Annotated[
@@ -56,13 +55,8 @@ def run_command(
             help="YAML with options, or one that comes with the package: demo, mnist, fashion-mnist, cifar10, cifar100, stl10, tiny-imagenet, imagenet; flags win over it.",
         ),
     ] = None,
-    device: Device = "auto",
-    engine: EngineFlag = EngineName.local,
-    address: Address = None,
-    update: Update = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
     *,
+    how: How,
     given: dict[str, Any],
 ) -> None:
     """Select a subset, show what it is worth, and write a report.
@@ -91,14 +85,8 @@ def run_command(
             "a pool", "none", "Name one: contrasift run letters, or see `contrasift datasets`"
         )
     folder = out or Path("runs") / _run_name(options)
-    quiet = quiet or as_json
     begun = time.perf_counter()
-    with (
-        reached(engine, address, ConsoleNarrator(quiet=quiet).say) as connect,
-        start_run(
-            folder, options, device=device, update=update, quiet=quiet, connect=connect
-        ) as run,
-    ):
+    with how.new_run(folder, options) as run:
         from contrasift.pipeline.full import run_all
 
         summary = run_all(run)
@@ -107,7 +95,7 @@ def run_command(
             f"{took:.1f} s in all: {run.stage_seconds:.1f} s in stages, "
             f"{took - run.stage_seconds:.1f} s for loading libraries, opening the pool and checks"
         )
-    show_comparison(summary, folder, as_json=as_json)
+    show_comparison(summary, folder, as_json=how.as_json)
 
 
 def _run_name(options: RunOptions) -> str:

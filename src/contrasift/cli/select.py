@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from contrasift.catalogue import OBJECTIVES
-from contrasift.cli.common import Json, Quiet, Update, continue_run
-from contrasift.cli.console import ConsoleNarrator, print_json
-from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
+from contrasift.cli.common import How
+from contrasift.cli.console import plain_console, print_json
 from contrasift.cli.flags import as_flags, pick, with_options
 from contrasift.errors import UsageError, visible
 from contrasift.options import MatrixOptions, SelectOptions
@@ -20,7 +18,11 @@ from contrasift.options import MatrixOptions, SelectOptions
 _SHOWN_CLASSES = 8
 
 
-@with_options(SelectOptions, MatrixOptions, first=["fraction", "classes"])
+@with_options(
+    *(SelectOptions, MatrixOptions),
+    first=["fraction", "classes"],
+    how=["engine", "address", "update"],
+)
 def select_command(
     embeddings: Annotated[
         str,
@@ -38,12 +40,8 @@ def select_command(
             "--out", "-o", help="Folder for the result; default, for a run folder: that folder."
         ),
     ] = None,
-    engine: EngineFlag = EngineName.local,
-    address: Address = None,
-    update: Update = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
     *,
+    how: How,
     given: dict[str, Any],
 ) -> None:
     """Choose the part of a pool that is most worth training on, and certify how good it is.
@@ -66,21 +64,18 @@ def select_command(
 
         contrasift select embeddings.npy --fraction 0.2 --engine ray --out chosen/
     """
-    narrator = ConsoleNarrator(quiet=quiet or as_json)
     options = SelectOptions(**pick(given, SelectOptions))
     beside = MatrixOptions(**pick(given, MatrixOptions))
     if out is None:
         folder = Path(embeddings)
         _refuse_outside_of_run(folder, beside)
-    with reached(engine, address, narrator.say) as connect:
-        if out is None:
-            with continue_run(
-                folder, given, update=update, quiet=quiet or as_json, connect=connect
-            ) as run:
-                from contrasift.pipeline.stages.select import select
+        with how.run(folder, given) as run:
+            from contrasift.pipeline.stages.select import select
 
-                select(run)
-        else:
+            select(run)
+    else:
+        folder = out
+        with how.reached() as connect:
             from contrasift.pipeline.stages.select_matrix import select_from_matrix
 
             select_from_matrix(
@@ -88,11 +83,11 @@ def select_command(
                 out,
                 options,
                 beside,
-                narrator=narrator,
+                narrator=how.narrator,
                 connect=connect,
-                update=update,
+                update=how.update,
             )
-    _show(out or folder, as_json=as_json)
+    _show(folder, as_json=how.as_json)
 
 
 def _refuse_outside_of_run(folder: Path, beside: MatrixOptions) -> None:
@@ -118,14 +113,13 @@ def _show(out: Path, *, as_json: bool) -> None:
     names = ("selection.parquet", "selection.json", "ranking.npy", "rule.npz", "selection.md")
     written = [str(out / name) for name in names if (out / name).exists()]
     if as_json:
-        print_json(json.dumps({**facts, "files": written, "sha256": digest}, indent=2))
+        print_json({**facts, "files": written, "sha256": digest})
         return
 
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False, emoji=False)
+    console = plain_console()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, text in _summary(facts):
         table.add_row(f"[bold]{name}[/]", escape(visible(text)))

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from contrasift.cli.common import (
-    Device,
-    Json,
-    PoolPlace,
-    Quiet,
-    RunArgument,
-    Update,
-    classes_given,
-    continue_run,
-    merge_options,
-    print_stage,
-    start_run,
-)
-from contrasift.cli.console import ConsoleNarrator, print_json
-from contrasift.cli.engine import Address, EngineFlag, EngineName, reached
+from contrasift.cli.common import How, Json, RunArgument, classes_given, merge_options, print_stage
+from contrasift.cli.console import print_json
 from contrasift.cli.flags import pick, with_options
 from contrasift.cli.tables import show_pools
 from contrasift.errors import UsageError
@@ -37,11 +22,13 @@ from contrasift.options import (
     TrainOptions,
 )
 
-if TYPE_CHECKING:
-    from contrasift.cli.engine import Connect
 
-
-@with_options(PoolOptions, EmbedOptions, TrainOptions, hide=["pool"], first=["encoder", "views"])
+@with_options(
+    *(PoolOptions, EmbedOptions, TrainOptions),
+    hide=["pool"],
+    first=["encoder", "views"],
+    how=["device", "engine", "address", "update"],
+)
 def embed_command(
     pool: Annotated[
         str,
@@ -51,13 +38,8 @@ def embed_command(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder.")],
-    device: Device = "auto",
-    engine: EngineFlag = EngineName.local,
-    address: Address = None,
-    update: Update = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
     *,
+    how: How,
     given: dict[str, Any],
 ) -> None:
     """Embed every example: the mean of its unit-norm view embeddings.
@@ -72,21 +54,21 @@ def embed_command(
     folder = RunFolder(out)
     base = folder.read_options() if folder.options_path.exists() else None
     options = merge_options(None, given | {"pool": pool}, base)
-    quiet = quiet or as_json
-    with (
-        reached(engine, address, ConsoleNarrator(quiet=quiet).say) as connect,
-        start_run(out, options, device=device, update=update, quiet=quiet, connect=connect) as run,
-    ):
+    with how.new_run(out, options) as run:
         from contrasift.pipeline.stages.embed import embed
         from contrasift.pipeline.stages.scan import scan
 
         scan(run)
         record = embed(run)
-    if as_json:
+    if how.as_json:
         print_stage(out, "embed", record)
 
 
-@with_options(ClassesOptions, MatrixReading, first=["classes"])
+@with_options(
+    *(ClassesOptions, MatrixReading),
+    first=["classes"],
+    how=["device", "engine", "address", "update"],
+)
 def classes_command(
     place: Annotated[
         str,
@@ -99,13 +81,8 @@ def classes_command(
         Path | None,
         typer.Option("--out", "-o", help="For embeddings: the folder for classes.parquet."),
     ] = None,
-    device: Device = "auto",
-    engine: EngineFlag = EngineName.local,
-    address: Address = None,
-    update: Update = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
     *,
+    how: How,
     given: dict[str, Any],
 ) -> None:
     """Find latent classes: communities of neighbours, k-means, from few labels or names, or given.
@@ -123,12 +100,8 @@ def classes_command(
 
         contrasift classes runs/photos --classes few-labels --few-labels labels.csv
     """
-    quiet = quiet or as_json
     if out is not None:
-        with reached(engine, address, ConsoleNarrator(quiet=quiet).say) as connect:
-            _classes_of_matrix(
-                place, out, given, connect, update=update, quiet=quiet, as_json=as_json
-            )
+        _classes_of_matrix(place, out, how, given)
         return
     folder = Path(place)
     if folder.exists() and not (folder / "options.yaml").exists():
@@ -140,52 +113,44 @@ def classes_command(
     reading = pick(given, MatrixReading)
     if reading:
         raise UsageError("out= beside " + " and ".join(f"{name}=" for name in reading), "none")
-    with (
-        reached(engine, address, ConsoleNarrator(quiet=quiet).say) as connect,
-        continue_run(
-            folder, given, device=device, update=update, quiet=quiet, connect=connect
-        ) as run,
-    ):
+    with how.run(folder, given) as run:
         from contrasift.pipeline.stages.classes import classes
 
         record = classes(run)
-    if as_json:
+    if how.as_json:
         from contrasift.store.atomic import read_json
 
         print_stage(folder, "classes", record, classes=read_json(folder / "classes.json"))
 
 
-def _classes_of_matrix(
-    place: str,
-    out: Path,
-    given: dict[str, Any],
-    connect: Connect | None,
-    *,
-    update: bool,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def _classes_of_matrix(place: str, out: Path, how: How, given: dict[str, Any]) -> None:
     from contrasift.pipeline.stages.matrix_classes import classes_from_matrix
     from contrasift.store.atomic import read_json
 
-    classes_from_matrix(
-        place,
-        out,
-        ClassesOptions(**classes_given(given)),
-        MatrixReading(**pick(given, MatrixReading)),
-        narrator=ConsoleNarrator(quiet=quiet),
-        connect=connect,
-        update=update,
-    )
+    with how.reached() as connect:
+        classes_from_matrix(
+            place,
+            out,
+            ClassesOptions(**classes_given(given)),
+            MatrixReading(**pick(given, MatrixReading)),
+            narrator=how.narrator,
+            connect=connect,
+            update=how.update,
+        )
     table, facts = out / "classes.parquet", read_json(out / "classes.json")
-    if as_json:
+    if how.as_json:
         files = [str(table), str(out / "classes.json")]
-        print_json(json.dumps({"files": files, "classes": facts}, indent=2))
+        print_json({"files": files, "classes": facts})
         return
     print(f"{facts['n_classes']:,} classes by {facts['method']} -> {table}")
 
 
-@with_options(TrainOptions, SwitchOptions, CompareOptions, hide=["seeds", "jobs"], first=["epochs"])
+@with_options(
+    *(TrainOptions, SwitchOptions, CompareOptions),
+    hide=["seeds", "jobs"],
+    first=["epochs"],
+    how=["moved_to", "device", "update"],
+)
 def train_command(
     folder: RunArgument,
     subset: Annotated[
@@ -199,12 +164,8 @@ def train_command(
         ),
     ] = "selected",
     seed: Annotated[int, typer.Option("--seed", help="Seed of weights, batches and views.")] = 0,
-    moved_to: PoolPlace = None,
-    device: Device = "auto",
-    update: Update = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
     *,
+    how: How,
     given: dict[str, Any],
 ) -> None:
     """Pre-train an encoder on the selection, a random subset of its size, a list, or everything.
@@ -214,104 +175,17 @@ def train_command(
 
         contrasift train runs/photos --subset mine.txt --match steps
     """
-    with continue_run(
-        folder, given, device=device, update=update, quiet=quiet or as_json, moved_to=moved_to
-    ) as run:
+    with how.run(folder, given) as run:
         from contrasift.pipeline.arms import parse_arm
         from contrasift.pipeline.stages.train import train
 
         arm = parse_arm(subset, seed)
         record = train(run, arm)
-    if as_json:
+    if how.as_json:
         print_stage(folder, f"train {arm.name}", record)
 
 
-class Layer(StrEnum):
-    """What of an encoder is evaluated."""
-
-    backbone = "backbone"
-    head = "head"
-    both = "both"
-
-
-class Probe(StrEnum):
-    """How the linear classifier is trained."""
-
-    logistic = "logistic"
-    sgd = "sgd"
-
-
-@with_options(PoolOptions, hide=["pool"])
-def evaluate_command(
-    folder: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN|POOL", help="The run folder; with --encoder also a pool, as for `embed`."
-        ),
-    ],
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder", help="Evaluate this encoder instead, named as for `contrasift embed`."
-        ),
-    ] = None,
-    layer: Annotated[
-        Layer, typer.Option("--layer", help="Before (`backbone`) or after the projection `head`.")
-    ] = Layer.backbone,
-    probe: Annotated[
-        Probe,
-        typer.Option(
-            "--probe", help="`logistic` regression, or MoCo's protocol of 100 epochs of `sgd`."
-        ),
-    ] = Probe.logistic,
-    moved_to: PoolPlace = None,
-    device: Device = "auto",
-    update: Update = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
-    *,
-    given: dict[str, Any],
-) -> None:
-    """Linear probe, kNN and mean classifier of every encoder trained in a run, on held-out data.
-
-    The untrained encoder is evaluated beside them, so that one sees what is worth how much. Any
-    other encoder can be evaluated on the data of a run, or of a pool without a run.
-
-    Examples:
-        contrasift evaluate runs/photos --layer both
-
-        contrasift evaluate fashion-mnist --encoder resnet18 --limit 5000
-    """
-    from contrasift.cli.evaluation import evaluate_in_run, evaluate_on_pool
-
-    layers = ["backbone", "head"] if layer is Layer.both else [layer.value]
-    if encoder is not None and not (Path(folder) / "options.yaml").exists():
-        if moved_to is not None:
-            raise UsageError("a run folder for --pool", folder)
-        evaluate_on_pool(
-            given | {"pool": folder},
-            encoder,
-            layers,
-            probe.value,
-            device=device,
-            quiet=quiet,
-            as_json=as_json,
-        )
-        return
-    evaluate_in_run(
-        Path(folder),
-        given,
-        encoder,
-        layers,
-        probe.value,
-        device=device,
-        update=update,
-        quiet=quiet,
-        as_json=as_json,
-        moved_to=moved_to,
-    )
-
-
+@with_options(how=["moved_to"])
 def report_command(
     folder: Annotated[
         Path,
@@ -327,9 +201,8 @@ def report_command(
             show_default=False,
         ),
     ] = None,
-    moved_to: PoolPlace = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    *,
+    how: How,
 ) -> None:
     """Write report.html from what the folder has so far: one page that opens without a network.
 
@@ -343,7 +216,7 @@ def report_command(
     if (folder / "options.yaml").exists():
         if images is not None:
             raise UsageError("the folder of a selection for images=", f"{folder}")
-        with continue_run(folder, {}, quiet=quiet or as_json, moved_to=moved_to) as run:
+        with how.run(folder) as run:
             from contrasift.pipeline.stages.map import make_map
             from contrasift.pipeline.stages.report import report
 
@@ -353,11 +226,11 @@ def report_command(
     else:
         from contrasift.pipeline.stages.selection_report import report_selection
 
-        if moved_to is not None:
+        if how.moved_to is not None:
             raise UsageError("a run folder for pool=", f"{folder}, a selection")
-        page = report_selection(folder, ConsoleNarrator(quiet=quiet or as_json), images)
-    if as_json:
-        print_json(json.dumps({"run": str(folder), "report": str(page)}))
+        page = report_selection(folder, how.narrator, images)
+    if how.as_json:
+        print_json({"run": str(folder), "report": str(page)}, indent=None)
     else:
         print(page)
 

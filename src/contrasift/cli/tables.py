@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from contrasift.cli.console import print_json
+from contrasift.cli.console import plain_console, plain_table, print_json
 from contrasift.narration import NO_NUMBER, shown
 
 _NAMES = {"random-per-class": "random per class", "full": "full pool"}
@@ -20,22 +19,17 @@ def show_comparison(summary: Mapping[str, Any], folder: Path, *, as_json: bool =
     """The table of what each subset is worth and costs."""
     report = folder / "report.html"
     if as_json:
-        print_json(json.dumps({**summary, "report": str(report)}, indent=2))
+        print_json({**summary, "report": str(report)})
         return
     from contrasift.report.verdict import verdict
 
     console = Console(soft_wrap=False, highlight=False, emoji=False)
     for sentence in verdict(summary):
         console.print(sentence)
-    table = Table(
+    table = plain_table(  # fits 80 columns
+        *("trained on", "examples", "steps", *_judges(summary), "seconds*"),
         title=f"What the selection is worth (equal {summary['match']})",
-        title_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),  # fits 80 columns
     )
-    table.add_column("trained on", no_wrap=True)
-    for name in ("examples", "steps", *_judges(summary), "seconds*"):
-        table.add_column(name, justify="right", no_wrap=True)
     for row in summary["table"]:
         table.add_row(
             _name(row["subset"]),
@@ -77,10 +71,7 @@ _PROBES = {"logistic": "logistic regression", "sgd": "MoCo's SGD protocol"}
 def _show_reading(console: Console, summary: Mapping[str, Any], reading: Mapping[str, Any]) -> None:
     """The accuracies at another layer, or by another probe."""
     console.print(f"{_LAYERS[reading['layer']].capitalize()}, {_PROBES[reading['probe']]}:")
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("trained on", no_wrap=True)
-    for name in _judges(summary):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = plain_table("trained on", *_judges(summary))
     for row in reading["table"]:
         accuracies = (_accuracy(row.get(metric)) for metric in _JUDGES)
         table.add_row(_name(row["subset"]), *accuracies)
@@ -102,7 +93,7 @@ def show_accuracies(source: str, results: Mapping[str, Any]) -> None:
                 f"{100 * getattr(result, metric):.1f}",
                 shown(None if top5 is None else 100 * top5, ".1f"),
             )
-    console = Console(highlight=False, emoji=False)
+    console = plain_console()
     console.print(table)
     console.print("Accuracy on held-out data in %; top-5 with more than five classes.")
 
@@ -148,7 +139,7 @@ def show_pools(*, as_json: bool = False) -> None:
             }
             for pool in pools
         }
-        print_json(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     table = Table(box=None, padding=(0, 2, 0, 0), highlight=False)
     for name in ("name", "here", "what it is"):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from contrasift.cli.common import Json, Quiet
-from contrasift.cli.console import ConsoleNarrator, print_json
+from contrasift.cli.common import How
+from contrasift.cli.console import print_json
 from contrasift.cli.flags import pick, with_options
 from contrasift.errors import UsageError
+from contrasift.options.declaring import numbers_of
 from contrasift.text.options import TextOptions, TextPoolOptions
 
 
@@ -34,9 +34,8 @@ def text_command(
         ),
     ] = "",
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings for every K+1.", min=1)] = 2,
-    quiet: Quiet = False,
-    as_json: Json = False,
     *,
+    how: How,
     given: dict[str, Any],
 ) -> None:
     """Learn embeddings of texts without labels, or hold the theory against them.
@@ -55,7 +54,7 @@ def text_command(
     from contrasift.pipeline.studies.text import bound_texts, embed_texts
     from contrasift.text.collection import open_texts
 
-    narrator = ConsoleNarrator(quiet=quiet or as_json)
+    narrator = how.narrator
     pool = TextPoolOptions(**pick(given, TextPoolOptions))
     options = TextOptions(**pick(given, TextOptions))
     draws = _draws(bounds)
@@ -76,8 +75,8 @@ def text_command(
         )
     else:
         result = embed_texts(texts, options, out, seed=pool.seed, progress=progress)
-    if as_json:
-        print_json(json.dumps(result, indent=2))
+    if how.as_json:
+        print_json(result)
     elif draws:
         print((out / "bounds.md").read_text(encoding="utf-8"))
         print(out / "bounds.html")
@@ -90,7 +89,7 @@ def text_command(
 
 
 def _draws(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")] if text.strip() else []
-    except ValueError:
-        raise UsageError("--bounds as whole numbers, 16,32,64", repr(text)) from None
+    found = numbers_of(text, int)
+    if found is None:
+        raise UsageError("--bounds as whole numbers, 16,32,64", repr(text))
+    return found

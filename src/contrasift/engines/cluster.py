@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import Any
 
-from contrasift.errors import ContrasiftError, MissingExtraError, UsageError, first_line
+from contrasift.errors import ContrasiftError, UsageError, first_line, with_extra
 
 # Ray itself waits for minutes for an address that does not answer.
 _ANSWER_SECONDS = 8.0
@@ -183,11 +183,7 @@ def _own_error(error: BaseException | None) -> ContrasiftError | None:
 
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("ray", "ray") from error
-    return ray
+    return with_extra("ray", "ray")
 
 
 def _init(ray: Any, address: str | None, cpus: int | None) -> None:

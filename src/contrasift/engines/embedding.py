@@ -25,7 +25,7 @@ from contrasift.narration import Progress
 from contrasift.pools import UnreadableExample
 from contrasift.pools.scan import unreadable
 from contrasift.results import Embeddings
-from contrasift.store.atomic import atomic_path, load_array
+from contrasift.store.atomic import load_array, write_array, write_rows
 from contrasift.store.shards import ShardFolder
 
 _VALUES = "values.npy"
@@ -115,8 +115,7 @@ def write_embedded(folder: ShardFolder, shard: int, embeddings: Embeddings) -> N
     Raises:
         ContrasiftError: the folder cannot be written.
     """
-    with atomic_path(folder.file(shard, _VALUES)) as temporary, open(temporary, "wb") as file:
-        np.save(file, embeddings.values, allow_pickle=False)
+    write_array(folder.file(shard, _VALUES), np.asarray(embeddings.values))
     folder.finish(shard, (_VALUES,), description=dict(embeddings.description))
 
 
@@ -204,29 +203,26 @@ def merge_embedded(folder: ShardFolder, rows: list[int], path: Path) -> np.ndarr
         DataError: a shard is missing, damaged, empty, or of another width or length than the others.
         ContrasiftError: the file cannot be written.
     """
-    width = None
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+
+    def stored(shard: int) -> np.ndarray:
+        folder.entry(shard)
+        return load_array(folder.file(shard, _VALUES), memory_map=False)
+
+    width = stored(0).shape[1:] if rows else (0,)
+
+    def shards() -> Iterator[np.ndarray]:
         for shard, wanted in enumerate(rows):
-            folder.entry(shard)
-            name = folder.file(shard, _VALUES)
-            values = load_array(name, memory_map=False)
-            if width is None and values.ndim == 2:
-                width = values.shape[1]
-                _write_header(file, sum(rows), width)
-            if values.dtype != np.float32 or values.shape != (wanted, width):
+            values, name = stored(shard), folder.file(shard, _VALUES)
+            if values.dtype != np.float32 or values.shape != (wanted, *width):
                 raise DataError(
-                    f"{wanted} rows of {width} float32 numbers in {name}, as its place wants it",
+                    f"{wanted} rows of {width[0] if width else 0} float32 numbers in {name}, as its place wants it",
                     f"{values.dtype} of shape {values.shape}",
                     f"Delete {folder.path} and repeat the same command",
                 )
-            file.write(np.ascontiguousarray(values).data)
+            yield values
+
+    write_rows(path, (sum(rows), *width), np.float32, shards())
     return load_array(path)
-
-
-def _write_header(file: Any, rows: int, width: int) -> None:
-    kind = np.lib.format.dtype_to_descr(np.dtype(np.float32))
-    header = {"descr": kind, "fortran_order": False, "shape": (rows, width)}
-    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _embedded(

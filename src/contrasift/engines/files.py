@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.arrays import Rows, column_blocks, forget_pages, row_blocks
-from contrasift.store.atomic import atomic_path, load_array, sha256_of
+from contrasift.arrays import Rows, column_blocks, read_blocks, row_blocks
+from contrasift.store.atomic import load_array, sha256_of, write_array, write_rows
 from contrasift.store.objects import RemoteFile
 from contrasift.store.remote import RemoteMatrix
 
@@ -67,21 +67,12 @@ def shared_matrix(values: Rows, folder: Path) -> SharedMatrix:
         if same:
             return SharedMatrix(path)
     path = Path(folder).resolve() / "matrix.npy"
-    with atomic_path(path) as temporary, open(temporary, "wb") as target:
-        if isinstance(values, np.ndarray):
-            np.save(target, values, allow_pickle=False)
-        else:
-            _save_blocks(target, values)
+    if isinstance(values, np.ndarray):
+        write_array(path, values)
+    else:
+        blocks = row_blocks(values.shape[0], values.shape[1] * values.dtype.itemsize)
+        write_rows(path, values.shape, values.dtype, read_blocks(values, blocks))
     return SharedMatrix(path)
-
-
-def _save_blocks(target: Any, values: Rows) -> None:
-    """Rows that lie in several files, as `numpy.save` writes them, block by block."""
-    header = {"descr": values.dtype.str, "fortran_order": False, "shape": values.shape}
-    np.lib.format.write_array_header_1_0(target, header)
-    for block in row_blocks(values.shape[0], values.shape[1] * values.dtype.itemsize):
-        target.write(np.ascontiguousarray(values[block]).tobytes())
-        forget_pages(values)
 
 
 @dataclass(frozen=True)
@@ -131,9 +122,5 @@ def shared_rows(rows: np.ndarray, folder: Path) -> SharedRows:
         ContrasiftError: the folder cannot be written.
     """
     path = Path(folder).resolve() / "rows.npy"
-    with atomic_path(path) as temporary, open(temporary, "wb") as target:
-        np.lib.format.write_array_header_1_0(target, np.lib.format.header_data_from_array_1_0(rows))
-        for block in column_blocks(rows.size):
-            target.write(rows[block].tobytes())
-            forget_pages(rows)
+    write_rows(path, rows.shape, rows.dtype, read_blocks(rows, column_blocks(rows.size)))
     return SharedRows(path, 0, rows.size)

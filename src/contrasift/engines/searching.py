@@ -14,7 +14,7 @@ from contrasift.engines.cluster import Cluster, check_versions, versions_here
 from contrasift.engines.tasks import in_tasks
 from contrasift.errors import DataError
 from contrasift.selection.kernels.nearest_rows import Frame, PackedColumns
-from contrasift.store.atomic import atomic_path
+from contrasift.store.atomic import write_array
 
 _PIECES_A_TASK = 4
 _ARRAYS = ("points", "packed", "halves", "names", "centroids", "order", "starts", "panels")
@@ -46,8 +46,7 @@ class SharedLists:
             lists.centroids, lists.order, lists.starts, lists.panels,
         )  # fmt: skip
         for name, values in zip(_ARRAYS, parts, strict=True):
-            with atomic_path(folder / f"{name}.npy") as part, part.open("wb") as file:
-                np.save(file, values, allow_pickle=False)
+            write_array(folder / f"{name}.npy", values)
         return cls(folder, lists.frame)
 
     def open(self) -> tuple[np.ndarray, Lists]:

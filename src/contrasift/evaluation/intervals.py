@@ -66,9 +66,6 @@ def paired_difference(
         first: one number a seed.
         second: one number a seed, in the same order.
 
-    Returns:
-        The interval of the difference.
-
     Raises:
         DataError: different lengths, no value, or one that is not finite.
     """

@@ -20,8 +20,8 @@ from contrasift.classes.assign import Assigner, fit_assigner
 from contrasift.errors import ContrasiftError, DataError, RunFolderError, UsageError
 from contrasift.results import Embeddings, Selection
 from contrasift.selection.rule import Judged, LinearRule, rule_of_selection
-from contrasift.store.atomic import atomic_path, read_json
-from contrasift.store.inputs import load_embeddings_file
+from contrasift.store.atomic import read_json, write_array
+from contrasift.store.embeddings import load_embeddings_file
 from contrasift.store.run import RunFolder
 from contrasift.store.selections import read_rule, read_selection
 from contrasift.store.tables import read_latent_classes, read_table
@@ -247,8 +247,7 @@ class RunEncoder:
         ]
         values = np.concatenate([part.values for part in parts], axis=1)
         if path is not None:
-            with atomic_path(path) as temporary, open(temporary, "wb") as file:
-                np.save(file, values, allow_pickle=False)
+            write_array(path, values)
         about = {"side_by_side": [dict(part.description) for part in parts]}
         return Embeddings(values, parts[0].index, about)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from contrasift.errors import ContrasiftError, DataError
 from contrasift.matrices.matrix import Matrix
 from contrasift.matrices.parts import MappedPart
-from contrasift.store.atomic import atomic_path, load_array
+from contrasift.store.atomic import load_array, write_rows
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -47,7 +47,7 @@ def mapped_copy(
             say(
                 f"{matrix.nbytes / 1e6:,.0f} MB are written to {path}, once: rows are read from there"
             )
-        _write(matrix, path, progress)
+        write_rows(path, matrix.shape, matrix.dtype, _blocks(matrix, progress))
         part = load_array(path)
     return matrix.reading([MappedPart(str(path), part)])
 
@@ -73,11 +73,8 @@ def _check_room(path: Path, matrix: Matrix) -> None:
         )
 
 
-def _write(matrix: Matrix, path: Path, progress: Progress | None) -> None:
-    header = {"descr": matrix.dtype.str, "fortran_order": False, "shape": matrix.shape}
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for begin, block in matrix.blocks():
-            file.write(np.ascontiguousarray(block, dtype=matrix.dtype).data)
-            if progress is not None:
-                progress(begin + len(block), len(matrix))
+def _blocks(matrix: Matrix, progress: Progress | None) -> Iterator[np.ndarray]:
+    for begin, block in matrix.blocks():
+        yield block
+        if progress is not None:
+            progress(begin + len(block), len(matrix))

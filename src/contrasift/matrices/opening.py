@@ -20,7 +20,7 @@ from contrasift.matrices.readers.arrow import open_frame, stored_rows
 from contrasift.narration import Progress
 from contrasift.options.arguments import checked_arguments
 from contrasift.store.atomic import read_json, sha256_of
-from contrasift.store.inputs import read_description
+from contrasift.store.embeddings import read_description
 from contrasift.store.made import is_there
 from contrasift.store.objects import RemoteFile, file_name, is_url
 from contrasift.store.remote import RemoteMatrix, beside, exists, local_file

@@ -7,6 +7,7 @@ rows are read in place; else they are decoded in the pieces that the format has.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,50 +39,39 @@ class IdColumns(Protocol):
         ...
 
 
-@runtime_checkable
-class Part(Protocol):
-    """One stored array."""
+class Part(ABC):
+    """One stored array.
 
-    @property
-    def name(self) -> str:
-        """Of the file, for messages."""
-        ...
+    Attributes:
+        name: of the file, for messages.
+        shape: rows and width.
+        dtype: of the entries, as `read` hands them out.
+        mapped: the array itself where it can be read in place, without a copy.
+        in_place: whether any rows can be read at once, without decoding others.
+    """
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and width."""
-        ...
+    name: str
+    shape: tuple[int, int]
+    dtype: np.dtype
+    mapped: Rows | None = None
+    in_place: bool = False
 
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the entries, as `read` hands them out."""
-        ...
-
-    @property
-    def mapped(self) -> Rows | None:
-        """The array itself where it can be read in place, without a copy."""
-        ...
-
-    @property
-    def in_place(self) -> bool:
-        """Whether any rows can be read at once, without decoding others."""
-        ...
-
+    @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows start … stop − 1."""
-        ...
 
+    @abstractmethod
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Some rows, by ascending numbers."""
-        ...
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All rows in order, in pieces that the format has."""
-        ...
+        for block in row_blocks(self.shape[0], self.shape[1] * self.dtype.itemsize):
+            yield self.read(block.start, block.stop)
+            self.forget()
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # noqa: B027  most keep nothing
         """Let go of what reading left in memory."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -125,7 +115,7 @@ Decode = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
-class MappedPart:
+class MappedPart(Part):
     """Rows that lie in memory or in a mapped file as they are, or but for a number's encoding.
 
     Attributes:
@@ -140,25 +130,13 @@ class MappedPart:
     decode: Decode | None = None
     held: Any = field(default=None, repr=False)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and width."""
-        return self.values.shape[0], self.values.shape[1]
+    in_place = True
 
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the entries."""
-        return self.values.dtype if self.decode is None else np.dtype(np.float32)
-
-    @property
-    def mapped(self) -> Rows | None:
-        """The array, unless its entries are to be decoded."""
-        return self.values if self.decode is None else None
-
-    @property
-    def in_place(self) -> bool:
-        """Always."""
-        return True
+    def __post_init__(self) -> None:
+        self.shape = self.values.shape[0], self.values.shape[1]
+        plain = self.decode is None
+        self.dtype = self.values.dtype if plain else np.dtype(np.float32)
+        self.mapped = self.values if plain else None
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows start … stop − 1."""
@@ -170,19 +148,13 @@ class MappedPart:
         found = self.values[rows]
         return found if self.decode is None else self.decode(found)
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        """All rows in order."""
-        for block in row_blocks(self.shape[0], self.shape[1] * self.dtype.itemsize):
-            yield self.read(block.start, block.stop)
-            self.forget()
-
     def forget(self) -> None:
         """Let the system take back the pages."""
         forget_pages(self.values)
 
 
 @dataclass
-class StreamedPart:
+class StreamedPart(Part):
     """Rows that are decoded piece by piece: a row group, a chunk, a batch.
 
     Attributes:
@@ -208,16 +180,6 @@ class StreamedPart:
         """int64 [pieces + 1]; the row at which each piece begins."""
         return self.bounds() if callable(self.bounds) else self.bounds
 
-    @property
-    def mapped(self) -> None:
-        """Nothing is."""
-        return None
-
-    @property
-    def in_place(self) -> bool:
-        """Never: a row costs its whole piece."""
-        return False
-
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows start … stop − 1, from the pieces that hold them."""
         if stop <= start:
@@ -240,7 +202,7 @@ class StreamedPart:
         return out
 
     def _decoded(self, number: int) -> np.ndarray:
-        """A piece; the last one is kept, since neighbours are asked for one after the other."""
+        """A piece; the last one is kept, also by `forget`: its neighbours are asked for next."""
         if self._kept is None or self._kept[0] != number:
             self._kept = None  # before the next is made: two are never held
             self._kept = number, self.piece(number)
@@ -254,12 +216,9 @@ class StreamedPart:
         for number in range(self.starts.size - 1):
             yield self.piece(number)
 
-    def forget(self) -> None:
-        """Nothing: the piece that was decoded last is most likely asked for again."""
-
 
 @dataclass
-class ScaledPart:
+class ScaledPart(Part):
     """8-bit rows as the numbers that they stand for: (entry − zero) · scale, in float32.
 
     Attributes:
@@ -272,30 +231,10 @@ class ScaledPart:
     scale: float
     zero: float = 0.0
 
-    @property
-    def name(self) -> str:
-        """Of the file."""
-        return self.inner.name
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and width."""
-        return self.inner.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """float32."""
-        return np.dtype(np.float32)
-
-    @property
-    def mapped(self) -> None:
-        """Nothing is: the entries are to be decoded."""
-        return None
-
-    @property
-    def in_place(self) -> bool:
-        """As the stored entries."""
-        return self.inner.in_place
+    def __post_init__(self) -> None:
+        self.name, self.shape = self.inner.name, self.inner.shape
+        self.dtype = np.dtype(np.float32)
+        self.in_place = self.inner.in_place
 
     def _real(self, stored: np.ndarray) -> np.ndarray:
         rows = stored.astype(np.float32)
@@ -320,7 +259,7 @@ class ScaledPart:
         self.inner.forget()
 
 
-class SideBySide:
+class SideBySide(Part):
     """Two towers: the rows of several matrices beside each other, image and text of a pair.
 
     Attributes:
@@ -333,16 +272,7 @@ class SideBySide:
         self.dtype: np.dtype = np.result_type(*(tower.dtype for tower in towers))
         self.shape: tuple[int, int] = (len(towers[0]), sum(tower.shape[1] for tower in towers))
         self.name: str = " + ".join(str(tower.source.get("place")) for tower in towers)
-
-    @property
-    def mapped(self) -> None:
-        """Nothing is: a row lies in several places."""
-        return None
-
-    @property
-    def in_place(self) -> bool:
-        """Whether all towers are."""
-        return all(tower.in_place for tower in self.towers)
+        self.in_place: bool = all(tower.in_place for tower in towers)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows start … stop − 1."""
@@ -351,12 +281,6 @@ class SideBySide:
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Some rows, by ascending numbers."""
         return np.hstack([tower[rows] for tower in self.towers])
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """All rows in order."""
-        for block in row_blocks(self.shape[0], self.shape[1] * self.dtype.itemsize):
-            yield self.read(block.start, block.stop)
-            self.forget()
 
     def forget(self) -> None:
         """Let go of what reading left in memory."""

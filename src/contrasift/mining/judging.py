@@ -129,12 +129,13 @@ def _quantiles(values: np.ndarray) -> list[float]:
     return [float(one) for one in np.quantile(values, [0.1, 0.5, 0.9])] if values.size else []
 
 
-def likeliest_false(mined: Mined, count: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs that are most probably false: by probability, then by similarity to the query.
+def likeliest_false(mined: Mined) -> tuple[np.ndarray, np.ndarray]:
+    """The 24 pairs that are most probably false: by probability, then by similarity to the query.
+
+    Each query is in one of them at most.
 
     Args:
         mined: judged.
-        count: at most; each query is in one of them.
 
     Returns:
         Queries and the column of each one's negative, int64 [m].
@@ -146,6 +147,6 @@ def likeliest_false(mined: Mined, count: int = 24) -> tuple[np.ndarray, np.ndarr
         score = score + 4 * np.nan_to_num(mined.false_probability)
     column = score.argmax(axis=1)
     best = score[np.arange(column.size), column]
-    order = np.argsort(-best, kind="stable")[:count]
+    order = np.argsort(-best, kind="stable")[:24]
     order = order[best[order] > -5]
     return order, column[order]

@@ -20,7 +20,8 @@ from contrasift.mining.listed import Known
 from contrasift.mining.pairs import check_positives, pairs_of
 from contrasift.mining.ranking import COPY_COSINE, packed_units
 from contrasift.mining.results import Mined
-from contrasift.negatives.policies import Policy, parse_policy
+from contrasift.negatives.parsing import parse_policy
+from contrasift.negatives.policies import Policy
 from contrasift.options.arguments import checked_arguments
 from contrasift.options.mining import POLICY, MiningOptions
 from contrasift.options.words import Search

@@ -68,7 +68,8 @@ def hardest(similar: np.ndarray, n: int, depth: int) -> tuple[np.ndarray, np.nda
     least = np.partition(largest, lanes - depth, axis=1)[:, lanes - depth]
     keys = np.zeros((similar.shape[0], 2 * depth + _BLOCK), dtype=np.uint64)
     full = np.zeros(similar.shape[0], dtype=np.bool_)
-    _collect(similar, n, least, keys, full)
+    counts = np.zeros(similar.shape[0], dtype=np.int64)
+    _collect(similar, n, 0, least, keys, counts, full)
     columns, values = _from_keys(keys, similar, depth)
     if full.any():  # too many are equal
         columns[full], values[full] = _all_sorted(similar[full, :n], depth)
@@ -110,33 +111,34 @@ def _lanes(similar, n, largest):
 
 
 @compiled
-def _collect(similar, n, least, keys, full):
-    """Keys of the entries from `least` on, as many as there is room for; who had too little."""
+def _collect(similar, columns, first, limits, keys, counts, full):
+    """Keys of the entries from each row's limit on, as many as there is room for; who had too little."""
     room = keys.shape[1]
     for r in range(similar.shape[0]):
         row = similar[r]
         bits = row.view(np.uint32)
-        limit = least[r]
-        count = 0
-        for start in range(0, n, _BLOCK):
-            if start + _BLOCK <= n:
-                largest = row[start : start + _BLOCK]
+        limit = limits[r]
+        count = counts[r]
+        for start in range(0, columns, _BLOCK):
+            if start + _BLOCK <= columns:
+                some = row[start : start + _BLOCK]
                 hopeful = False
                 for c in range(_BLOCK):
-                    hopeful |= largest[c] >= limit
+                    hopeful |= some[c] >= limit
                 if not hopeful:
                     continue
-            for c in range(start, min(start + _BLOCK, n)):
+            for c in range(start, min(start + _BLOCK, columns)):
                 value = row[c]
                 if value >= limit and value > _NONE:
                     if count == room:
                         full[r] = True
                         break
                     high = np.uint64(_ordered(value, bits[c])) << np.uint64(32)
-                    keys[r, count] = high | np.uint64(c)
+                    keys[r, count] = high | np.uint64(first + c)
                     count += 1
             if full[r]:
                 break
+        counts[r] = count
 
 
 @compiled
@@ -166,10 +168,12 @@ class Hardest:
         self.keys: np.ndarray = np.zeros((b, 2 * depth + _BLOCK + group), dtype=np.uint64)
         self.counts: np.ndarray = np.zeros(b, dtype=np.int64)
         self.limits: np.ndarray = np.full(b, _NONE, dtype=np.float32)
+        self._full = np.zeros(b, dtype=np.bool_)
 
     def look(self, similar: np.ndarray, columns: int, first: int) -> None:
         """Look at the first `columns` of a group, which are `first` and so on among all."""
-        _append(similar, columns, first, self.limits, self.keys, self.counts)
+        # There is room for all of a group.
+        _collect(similar, columns, first, self.limits, self.keys, self.counts, self._full)
         if self.counts.max() > 2 * self.depth + _BLOCK:
             self._compact()
 
@@ -203,31 +207,6 @@ def _values_of(keys: np.ndarray) -> np.ndarray:
     ordered = (keys >> np.uint64(32)).astype(np.uint32)
     bits = np.where(ordered >> np.uint32(31), ordered ^ np.uint32(1 << 31), ~ordered)
     return bits.view(np.float32)
-
-
-@compiled
-def _append(similar, columns, first, limits, keys, counts):
-    """Keys of the entries from each row's limit on; there is room for all of a group."""
-    for r in range(similar.shape[0]):
-        row = similar[r]
-        bits = row.view(np.uint32)
-        limit = limits[r]
-        count = counts[r]
-        for start in range(0, columns, _BLOCK):
-            if start + _BLOCK <= columns:
-                some = row[start : start + _BLOCK]
-                hopeful = False
-                for c in range(_BLOCK):
-                    hopeful |= some[c] >= limit
-                if not hopeful:
-                    continue
-            for c in range(start, min(start + _BLOCK, columns)):
-                value = row[c]
-                if value >= limit and value > _NONE:
-                    high = np.uint64(_ordered(value, bits[c])) << np.uint64(32)
-                    keys[r, count] = high | np.uint64(first + c)
-                    count += 1
-        counts[r] = count
 
 
 @compiled

@@ -12,10 +12,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from contrasift.negatives.parsing import Schedule, parse_policy, parse_schedule
 from contrasift.negatives.policies import (
     Candidates,
     Policy,
-    Schedule,
     Tags,
     above,
     above_positive,
@@ -23,8 +23,6 @@ from contrasift.negatives.policies import (
     duplicates,
     everything,
     margin,
-    parse_policy,
-    parse_schedule,
     random,
     relevant,
     same_class,

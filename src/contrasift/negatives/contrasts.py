@@ -52,9 +52,6 @@ def contrast(
         draws: of the bootstrap.
         seed: of the bootstrap.
 
-    Returns:
-        Both tests.
-
     Raises:
         UsageError: no replicates.
     """

@@ -173,9 +173,6 @@ def likeliest_false_negatives(
         negatives: real [n, d]; scaled to length one.
         same: the same latent class; None: any.
         count: pairs at most; each query and each negative is in one of them.
-
-    Returns:
-        The pairs.
     """
     first, second = unit_vectors(queries, negatives)
     column, value = np.zeros(len(first), dtype=np.int64), np.empty(len(first))

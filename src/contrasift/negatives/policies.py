@@ -14,19 +14,19 @@ They work on NumPy arrays and on torch tensors alike; torch is never imported he
 
 from __future__ import annotations
 
-import ast
-import bisect
 import functools
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from contrasift.errors import UsageError
 from contrasift.negatives.ranks import band_counts, band_mask, hardest_columns
+from contrasift.options.declaring import within
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,9 @@ class Policy(ABC):
     @property
     def least_share(self) -> float:
         """The least share of negatives that one of its random parts names; 1 without any."""
-        return min((leaf.share for leaf in self.leaves() if isinstance(leaf, _Random)), default=1.0)
+        return min(
+            (leaf.number for leaf in self.leaves() if isinstance(leaf, _Random)), default=1.0
+        )
 
     def compares(self, part: str) -> bool:
         """Whether it compares these tags: `labels`, `latent_classes` or `examples`."""
@@ -237,92 +239,66 @@ class _Difficulty(Policy):
 
 
 @dataclass(frozen=True)
-class _Above(Policy):
+class _OfOneNumber(Policy):
+    """A policy with one number; its class says which, in the words of the message."""
+
+    number: float
+
+    expects = ""
+    remedy = ""
+
+    def __post_init__(self) -> None:
+        """Check the number."""
+        if not within(self.number, self.expects[self.expects.rindex("in ") :]):
+            raise UsageError(self.expects, _number(self.number), self.remedy)
+
+    @property
+    def text(self) -> str:
+        return f"{self.expects.partition('(')[0]}({_number(self.number)})"
+
+
+class _Above(_OfOneNumber):
     """See `above`."""
 
-    cosine: float
-
-    def __post_init__(self) -> None:
-        """Check that the threshold is a cosine."""
-        if not -1 <= self.cosine <= 1:
-            raise UsageError("above(cosine) with a cosine in [-1, 1]", _number(self.cosine))
-
-    @property
-    def text(self) -> str:
-        return f"above({_number(self.cosine)})"
+    expects = "above(cosine) with a cosine in [-1, 1]"
 
     def mask(self, candidates: Candidates) -> Any:
-        return candidates.similarity > self.cosine
+        return candidates.similarity > self.number
 
     def floor(self, positive: Any) -> Any:
-        return 0 * positive + self.cosine
+        return 0 * positive + self.number
 
 
-@dataclass(frozen=True)
-class _Random(Policy):
+class _Random(_OfOneNumber):
     """See `random`."""
 
-    share: float
-
-    def __post_init__(self) -> None:
-        """Check the share."""
-        if not 0 < self.share <= 1:
-            raise UsageError("random(share) with a share in (0, 1]", _number(self.share))
-
-    @property
-    def text(self) -> str:
-        return f"random({_number(self.share)})"
+    expects = "random(share) with a share in (0, 1]"
 
     def mask(self, candidates: Candidates) -> Any:
-        return candidates.drawn(self.share)
+        return candidates.drawn(self.number)
 
 
-@dataclass(frozen=True)
-class _AbovePositive(Policy):
+class _AbovePositive(_OfOneNumber):
     """See `above_positive`."""
 
-    share: float
-
-    def __post_init__(self) -> None:
-        """Check the share."""
-        if not 0 < self.share <= 2:
-            raise UsageError(
-                "above_positive(share) with a share of the positive's score in (0, 2]",
-                _number(self.share),
-                "above_positive(0.95) names negatives that score above 95 % of the positive",
-            )
-
-    @property
-    def text(self) -> str:
-        return f"above_positive({_number(self.share)})"
+    expects = "above_positive(share) with a share of the positive's score in (0, 2]"
+    remedy = "above_positive(0.95) names negatives that score above 95 % of the positive"
 
     def mask(self, candidates: Candidates) -> Any:
         return candidates.similarity > self.floor(candidates.beside_positive(self.text))
 
     def floor(self, positive: Any) -> Any:
-        return positive - (1 - self.share) * abs(positive)
+        return positive - (1 - self.number) * abs(positive)
 
 
-@dataclass(frozen=True)
-class _Margin(Policy):
+class _Margin(_AbovePositive):
     """See `margin`."""
 
-    width: float
-
-    def __post_init__(self) -> None:
-        """Check that the margin is a difference of cosines."""
-        if not -2 <= self.width <= 2:
-            raise UsageError("margin(width) with a width in [-2, 2]", _number(self.width))
-
-    @property
-    def text(self) -> str:
-        return f"margin({_number(self.width)})"
-
-    def mask(self, candidates: Candidates) -> Any:
-        return candidates.similarity > self.floor(candidates.beside_positive(self.text))
+    expects = "margin(width) with a width in [-2, 2]"
+    remedy = ""
 
     def floor(self, positive: Any) -> Any:
-        return positive - self.width
+        return positive - self.number
 
 
 @dataclass(frozen=True)
@@ -362,7 +338,8 @@ class _Composed(Policy):
 
     parts: tuple[Policy, ...]
 
-    sign = ""
+    sign: ClassVar[str]
+    join: ClassVar[Callable[[Any, Any], Any]]
 
     @property
     def text(self) -> str:
@@ -372,6 +349,9 @@ class _Composed(Policy):
             for part in self.parts
         )
 
+    def mask(self, candidates: Candidates) -> Any:
+        return functools.reduce(type(self).join, (part.mask(candidates) for part in self.parts))
+
     def leaves(self) -> tuple[Policy, ...]:
         return tuple(leaf for part in self.parts for leaf in part.leaves())
 
@@ -380,7 +360,7 @@ class _Composed(Policy):
 class _All(_Composed):
     """Negatives that every part names."""
 
-    sign = "&"
+    sign, join = "&", operator.and_
 
     def places(self, k: int) -> tuple[int, int]:
         inside = [part.places(k) for part in self.parts]
@@ -391,28 +371,16 @@ class _All(_Composed):
         known = [one for part in self.parts if (one := part.ceiling(positive)) is not None]
         return functools.reduce(np.minimum, known) if known else None
 
-    def mask(self, candidates: Candidates) -> Any:
-        mask = self.parts[0].mask(candidates)
-        for part in self.parts[1:]:
-            mask = mask & part.mask(candidates)
-        return mask
-
 
 @dataclass(frozen=True)
 class _Any(_Composed):
     """Negatives that at least one part names."""
 
-    sign = "|"
+    sign, join = "|", operator.or_
 
     def places(self, k: int) -> tuple[int, int]:
         inside = [part.places(k) for part in self.parts]
         return min(begin for begin, _ in inside), max(end for _, end in inside)
-
-    def mask(self, candidates: Candidates) -> Any:
-        mask = self.parts[0].mask(candidates)
-        for part in self.parts[1:]:
-            mask = mask | part.mask(candidates)
-        return mask
 
 
 @dataclass(frozen=True)
@@ -469,9 +437,6 @@ def difficulty(low: float | int, high: float | int) -> Policy:
     Args:
         low: where the band begins, excluded.
         high: where it ends, included.
-
-    Returns:
-        The policy.
 
     Raises:
         UsageError: percentiles out of order or outside [0, 100].
@@ -538,128 +503,6 @@ relevant: Policy = _Relevant()
 
 everything: Policy = _Everything()
 """All negatives, as a loss without a policy uses them; written `all`."""
-
-_FUNCTIONS: dict[str, tuple[Callable[..., Policy], int]] = {
-    "difficulty": (difficulty, 2),
-    "above": (above, 1),
-    "above_positive": (above_positive, 1),
-    "margin": (margin, 1),
-    "random": (random, 1),
-}
-_NAMES: dict[str, Policy] = {
-    policy.text: policy
-    for policy in (same_class, same_latent_class, duplicates, relevant, everything)
-}
-_FORMS = (
-    "difficulty(LOW,HIGH), above(COSINE), above_positive(SHARE), margin(WIDTH), random(SHARE), "
-    + ", ".join(_NAMES)
-)
-
-
-def parse_policy(text: str) -> Policy:
-    """A policy from its text; `~` binds stronger than `&`, and `&` stronger than `|`.
-
-    Args:
-        text: for example `difficulty(95,100) & ~same_class`.
-
-    Returns:
-        The policy; its own `text` is the canonical one.
-
-    Raises:
-        UsageError: no such policy, or bad numbers.
-    """
-    try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise _unknown(text, text) from None
-    return _policy_of(tree.body, text)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Which policy holds from which epoch on.
-
-    Attributes:
-        starts: epochs, ascending; the first is 0.
-        policies: as many; None: all negatives, as a loss without a policy uses them.
-    """
-
-    starts: tuple[int, ...]
-    policies: tuple[Policy | None, ...]
-
-    def at(self, epoch: int) -> Policy | None:
-        """The policy of an epoch."""
-        return self.policies[bisect.bisect_right(self.starts, epoch) - 1]
-
-    def compares(self, part: str) -> bool:
-        """Whether any of them compares these tags."""
-        return any(policy.compares(part) for policy in self.policies if policy)
-
-    @property
-    def chooses(self) -> bool:
-        """Whether there is a policy at all."""
-        return any(self.policies)
-
-
-def parse_schedule(first: str, later: str = "") -> Schedule:
-    """A policy for the beginning and others from later epochs on.
-
-    Args:
-        first: text of a policy; empty: all negatives.
-        later: `EPOCH: POLICY; EPOCH: POLICY`, ascending epochs of at least 1; may be empty.
-
-    Returns:
-        The schedule.
-
-    Raises:
-        UsageError: no policy, or epochs that are no numbers or out of order.
-    """
-    starts, policies = [0], [parse_policy(first) if first.strip() else None]
-    for part in later.split(";") if later.strip() else []:
-        epoch, colon, text = part.partition(":")
-        if not colon or not epoch.strip().isdecimal() or int(epoch) <= starts[-1]:
-            raise UsageError(
-                "a schedule `EPOCH: POLICY; EPOCH: POLICY` with ascending epochs from 1 on",
-                repr(part.strip()),
-                'For example: negatives_schedule="10: difficulty(50,100); 20: difficulty(95,100)"',
-            )
-        starts.append(int(epoch))
-        policies.append(parse_policy(text))
-    return Schedule(tuple(starts), tuple(policies))
-
-
-def _policy_of(node: ast.expr, text: str) -> Policy:
-    match node:
-        case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
-            return _policy_of(left, text) & _policy_of(right, text)
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _policy_of(left, text) | _policy_of(right, text)
-        case ast.UnaryOp(op=ast.Invert(), operand=operand):
-            return ~_policy_of(operand, text)
-        case ast.Name(id=name) if name in _NAMES:
-            return _NAMES[name]
-        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
-            make, count = _FUNCTIONS[name]
-            if len(arguments) == count:
-                return make(*(_value_of(argument, text) for argument in arguments))
-    raise _unknown(ast.unparse(node), text)
-
-
-def _value_of(node: ast.expr, text: str) -> float:
-    match node:
-        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-            return float(value)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value_of(operand, text)
-    raise _unknown(ast.unparse(node), text)
-
-
-def _unknown(part: str, text: str) -> UsageError:
-    return UsageError(
-        f"a policy made of {_FORMS}, joined by & | ~ and parentheses",
-        f"{part!r}" + (f" in {text!r}" if part != text else ""),
-        "For example: 'difficulty(95,100) & ~same_class'",
-    )
 
 
 def _number(value: float) -> str:

@@ -97,9 +97,6 @@ def difficulty_profile(
         bins: percentile bins; at most n are made.
         seed: of the shuffled baseline.
 
-    Returns:
-        The profile.
-
     Raises:
         DataError: vectors that are not finite, zero or of different widths; relations that do not
             fit them.

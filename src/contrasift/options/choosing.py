@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from contrasift.options.declaring import Options, option, require
+from contrasift.options.declaring import Options, numbers_of, option, require, within
 from contrasift.options.training import METHODS
 from contrasift.options.words import GraphKind, Layer, Metric, RunClassMethod
 
@@ -18,30 +18,24 @@ class PoolOptions(Options):
         "",
         "A named set (see `contrasift datasets`), a folder of images, tar or Parquet shards (a folder, a file, a pattern like 'shards/*.tar', or their address, s3://…), a Hugging Face data set (hf:NAME or hf:NAME:SPLIT), or a .npy/.npz file.",
     )
-    limit: int | None = option(None, "Use only N examples of the pool, drawn with the seed.")
+    limit: int | None = option(
+        None, "Use only N examples of the pool, drawn with the seed.", legal="of at least 1"
+    )
     image_size: int | None = option(
         None,
         "Side in pixels that images are brought to; default: the pool's own, or 64 for folders.",
+        legal="of at least 8",
     )
     labels: str = option(
         "auto",
         "Where labels come from: `auto` (what the pool has; folders of images have none), `folders` (class sub-folders), `none`, or a file: one label a line, or a table of ids and labels (CSV, TSV, Parquet).",
     )
     holdout: float = option(
-        0.2, "Share of a labelled pool without a test set that is held out for evaluation."
+        0.2,
+        "Share of a labelled pool without a test set that is held out for evaluation.",
+        legal="in (0, 1)",
     )
     seed: int = option(0, "Seed of everything random.")
-
-    def __post_init__(self) -> None:
-        """Check counts and shares."""
-        super().__post_init__()
-        require(self.limit is None or self.limit >= 1, "limit= of at least 1", self.limit)
-        require(
-            self.image_size is None or self.image_size >= 8,
-            "image_size= of at least 8",
-            self.image_size,
-        )
-        require(0 < self.holdout < 1, "holdout= in (0, 1)", self.holdout)
 
 
 @dataclass(frozen=True)
@@ -58,10 +52,12 @@ class EmbedOptions(Options):
     )
     classes_layer: Layer = option("backbone", "Layer of --classes-encoder.")
     classes_views: int = option(
-        0, "Augmented views for --classes-encoder besides the image as it is."
+        0,
+        "Augmented views for --classes-encoder besides the image as it is.",
+        legal="of at least 0",
     )
     proxy_epochs: int | None = option(
-        None, "Epochs of the proxy trained here; default: half of --epochs."
+        None, "Epochs of the proxy trained here; default: half of --epochs.", legal="of at least 1"
     )
     proxy_method: str = option(
         "", "How the proxy learns; default: as --method.", choices=("", *METHODS)
@@ -73,26 +69,20 @@ class EmbedOptions(Options):
         "head",
         "Embed with the encoder's `backbone` or with the projection `head` (encoders without one: backbone).",
     )
-    views: int = option(4, "Augmented views an example; their unit embeddings are averaged.")
+    views: int = option(
+        4, "Augmented views an example; their unit embeddings are averaged.", legal="of at least 0"
+    )
     plain_view: bool = option(False, "Average in the un-augmented view as well.")
-    embed_batch_size: int = option(256, "Examples embedded at a time.", argument="batch_size")
+    embed_batch_size: int = option(
+        256, "Examples embedded at a time.", argument="batch_size", legal="of at least 1"
+    )
     seed: int = option(0, "Seed of everything random.")
 
     def __post_init__(self) -> None:
         """Check that there is at least one view."""
         super().__post_init__()
-        require(self.views >= 0, "views= of at least 0", self.views)
-        require(self.classes_views >= 0, "classes_views= of at least 0", self.classes_views)
         require(
             self.views > 0 or self.plain_view, "at least one view", "views=0 and plain_view=False"
-        )
-        require(
-            self.embed_batch_size >= 1, "embed_batch_size= of at least 1", self.embed_batch_size
-        )
-        require(
-            self.proxy_epochs is None or self.proxy_epochs >= 1,
-            "proxy_epochs= of at least 1",
-            self.proxy_epochs,
         )
 
 
@@ -121,17 +111,19 @@ class ClassesOptions(Options):
         None,
         "kmeans: a number, a range such as 50:400 or `auto` (√n / 10 to 2 √n): chosen by how few neighbours are cut apart; default: as many as the pool has labels, else `auto`.",
     )
-    restarts: int = option(5, "k-means restarts; the best is kept.")
-    iterations: int = option(25, "k-means steps a restart.", later=True)
+    restarts: int = option(5, "k-means restarts; the best is kept.", legal="of at least 1")
+    iterations: int = option(25, "k-means steps a restart.", later=True, legal="of at least 1")
     metric: Metric = option(
         "spherical",
         "Without --whiten: examples are compared by direction (`spherical`) or as points (`euclidean`).",
     )
     whiten: int = option(
-        128, "Find classes in so many leading components, brought to equal variance; 0: not."
+        128,
+        "Find classes in so many leading components, brought to equal variance; 0: not.",
+        legal="of at least 0 (0 for none)",
     )
     max_class_size: int | None = option(
-        None, "kmeans, graph: split larger classes by k-means within them."
+        None, "kmeans, graph: split larger classes by k-means within them.", legal="of at least 1"
     )
     graph_neighbours: str | int = option(
         10,
@@ -158,7 +150,10 @@ class ClassesOptions(Options):
         later=True,
     )
     label_share: float | None = option(
-        None, "few-labels, propagate: share of the pool's own labels to use, e.g. 0.01."
+        None,
+        "few-labels, propagate: share of the pool's own labels to use, e.g. 0.01.",
+        legal="in (0, 1]",
+        remedy="One in a hundred is 0.01",
     )
     few_labels: str = option(
         "",
@@ -173,30 +168,18 @@ class ClassesOptions(Options):
     stability: int | None = option(
         None,
         "Seeds whose classes and selections are held against each other; default: 2 up to 20,000 examples, else none.",
+        legal="of at least 0",
     )
     rounds: int = option(
         0,
         "Refine in up to so many rounds: select, train the proxy anew on the selection, embed, find classes again; ends early when classes agree no better with those of the round before than these did.",
+        legal="of at least 0",
     )
     seed: int = option(0, "Seed of everything random.")
 
     def __post_init__(self) -> None:
-        """Check counts."""
+        """Check that the method has what it needs, and nothing that it does not take."""
         super().__post_init__()
-        require(self.restarts >= 1, "restarts= of at least 1", self.restarts)
-        require(self.iterations >= 1, "iterations= of at least 1", self.iterations)
-        require(self.whiten >= 0, "whiten= of at least 0 (0 for none)", self.whiten)
-        require(
-            self.max_class_size is None or self.max_class_size >= 1,
-            "max_class_size= of at least 1",
-            self.max_class_size,
-        )
-        require(
-            self.stability is None or self.stability >= 0,
-            "stability= of at least 0",
-            self.stability,
-        )
-        require(self.rounds >= 0, "rounds= of at least 0", self.rounds)
         require(
             self.rounds == 0 or self.classes not in ("labels", "zero-shot", "none"),
             "rounds= with classes that are found in embeddings",
@@ -226,18 +209,13 @@ class ClassesOptions(Options):
         Raises:
             UsageError: they are none above 0.
         """
-        try:
-            found = (
-                [float(part) for part in self.resolutions.split(",")] if self.resolutions else []
-            )
-        except ValueError:
-            found = [0.0]
+        found = numbers_of(self.resolutions)
         require(
-            all(0 < number < float("inf") for number in found),
+            found is not None and all(within(number, "above 0") for number in found),
             "resolutions= above 0, separated by commas, e.g. 0.5,1,8",
             self.resolutions,
         )
-        return found
+        return found or []
 
     def arguments(self) -> dict[str, Any]:
         """What `contrasift.latent_classes` takes of these, but the seed and how it is worked."""
@@ -278,16 +256,13 @@ class ClassesOptions(Options):
         )
         if self.resolution in ("auto", "consensus"):
             return
-        try:
-            value = float(self.resolution)
-        except ValueError:
-            value = 0.0
+        number = numbers_of(str(self.resolution)) or [0.0]
         require(
-            0 < value < float("inf"),
+            len(number) == 1 and within(number[0], "above 0"),
             "resolution= above 0, auto or consensus",
             repr(self.resolution),
         )
-        object.__setattr__(self, "resolution", f"{value:g}")
+        object.__setattr__(self, "resolution", f"{number[0]:g}")
 
     def _check_n_classes(self) -> None:
         if self.n_classes in (None, "auto"):
@@ -302,12 +277,6 @@ class ClassesOptions(Options):
 
     def _check_few_labels(self) -> None:
         few = self.classes in ("few-labels", "propagate")
-        require(
-            self.label_share is None or 0 < self.label_share <= 1,
-            "label_share= in (0, 1]",
-            self.label_share,
-            "One in a hundred is 0.01",
-        )
         require(
             few == ((self.label_share is not None) or bool(self.few_labels))
             and not (self.label_share is not None and self.few_labels),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal, TypeVar
@@ -15,15 +17,21 @@ from contrasift.errors import UsageError
 
 OptionsT = TypeVar("OptionsT", bound="Options")
 
+# The words in which the bounds of a number are declared, and its mistakes told.
+_BOUNDS = re.compile(
+    r"(of at least |above |in \[|in \()([-+.\de]+)(?:(?: and at most |, )([-+.\de]+))?(\))?"
+)
+
 
 def option(
     default: Any,
     help: str,
     choices: Sequence[str] = (),
-    short: str = "",
     metavar: str = "",
     later: bool = False,
     argument: str = "",
+    legal: str = "",
+    remedy: str = "",
 ) -> Any:
     """A dataclass field that carries what its flag, its recipe key and its check need.
 
@@ -31,9 +39,10 @@ def option(
         default: what holds where nothing is given.
         help: of the flag.
         choices: the legal words, where they are not those of a `Literal` type.
-        short: a one-letter flag.
         metavar: what the flag takes, e.g. `FILE`.
         argument: its name in the Python function, where that is another.
+        legal: which numbers it takes, in the words of the message: see `within`.
+        remedy: what is advised where a number is not one of them.
         later: it came after runs had been made without it: at its default it is in no fingerprint.
     """
     return dataclasses.field(
@@ -41,10 +50,11 @@ def option(
         metadata={
             "help": help,
             "choices": tuple(choices),
-            "short": short,
             "metavar": metavar,
             "later": later,
             "argument": argument,
+            "legal": legal,
+            "remedy": remedy,
         },
     )
 
@@ -53,6 +63,29 @@ def require(condition: bool, expected: str, got: object, remedy: str = "") -> No
     """Raise a UsageError unless a condition holds."""
     if not condition:
         raise UsageError(expected, str(got), remedy)
+
+
+def within(value: float | int, legal: str) -> bool:
+    """Whether a number is one of those that the words name.
+
+    `of at least 1` and `above 0`, both finite; `of at least 0 and at most 2`; `in [0, 1)`. More words
+    may follow. NaN is none of them.
+    """
+    bounds = _BOUNDS.match(legal)
+    assert bounds is not None, legal
+    begins, low, high, ends = bounds.groups()
+    above = value > float(low) if begins in ("above ", "in (") else value >= float(low)
+    if high is None:
+        return above and value < math.inf
+    return above and (value < float(high) if ends else value <= float(high))
+
+
+def numbers_of(text: str, kind: Callable[[str], Any] = float) -> list[Any] | None:
+    """The numbers of a list with commas; none of an empty text, None where something is no number."""
+    try:
+        return [kind(part) for part in text.split(",")] if text.strip() else []
+    except ValueError:
+        return None
 
 
 def words_of(hint: Any) -> tuple[str, ...]:
@@ -115,7 +148,7 @@ class Options:
     """Base of all option groups: legal values are checked on construction."""
 
     def __post_init__(self) -> None:
-        """Check every field's type and choices, and that integers are of a machine's size."""
+        """Check types, choices and bounds as declared; integers are of a machine's size."""
         for name, hint in _hints(type(self)).items():
             object.__setattr__(self, name, typed(name, getattr(self, name), hint))
         for name, words in legal_words(type(self)).items():
@@ -124,6 +157,10 @@ class Options:
             value = getattr(self, item.name)
             if isinstance(value, int):
                 require(abs(value) < 2**63, f"{item.name}= within int64", value)
+            if (legal := item.metadata.get("legal")) and value is not None:
+                require(
+                    within(value, legal), f"{item.name}= {legal}", value, item.metadata["remedy"]
+                )
         seed = getattr(self, "seed", 0)
         require(seed >= 0, "seed= of at least 0", seed)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from contrasift.catalogue import nearest
 from contrasift.errors import UsageError
-from contrasift.options.declaring import Options, option, require
+from contrasift.options.declaring import Options, numbers_of, option, require
 from contrasift.options.words import Scaling
 
 # Ways to classes that need embeddings alone.
@@ -88,6 +88,7 @@ class MatrixOptions(MatrixReading):
         None,
         "First drop every example that is more similar than 1 − ε to one that stays in its class (the most central; with --scores the best); says how many, and how many have another within other ε.",
         metavar="EPSILON",
+        legal="in [0, 2], the range of 1 − similarity",
     )
     class_weights: str = option(
         "",
@@ -98,18 +99,12 @@ class MatrixOptions(MatrixReading):
         "auto",
         "`rows`: scale rows to length one; `none`: they are mean view embeddings; `auto`: none beside an embeddings.json, else rows.",
     )
-    threads: int | None = option(None, "Default: all processors.")
+    threads: int | None = option(None, "Default: all processors.", legal="of at least 1")
     memory_limit: str = option("", "Stay below it, e.g. 2GB.", metavar="SIZE")
 
     def __post_init__(self) -> None:
-        """Check the fractions and the threads."""
+        """Check the classes and the fractions."""
         super().__post_init__()
-        require(self.threads is None or self.threads >= 1, "threads= of at least 1", self.threads)
-        require(
-            self.drop_duplicates is None or 0 <= self.drop_duplicates <= 2,
-            "drop_duplicates= in [0, 2], the range of 1 − similarity",
-            self.drop_duplicates,
-        )
         meant = nearest(self.classes, METHODS_OF_A_MATRIX)
         require(
             not meant or self.classes in METHODS_OF_A_MATRIX or Path(self.classes).exists(),
@@ -137,9 +132,7 @@ class MatrixOptions(MatrixReading):
         Raises:
             UsageError: they are none.
         """
-        try:
-            return [float(part) for part in self.fractions.split(",")] if self.fractions else []
-        except ValueError:
-            raise UsageError(
-                "fractions= separated by commas, e.g. 0.1,0.2", self.fractions
-            ) from None
+        found = numbers_of(self.fractions)
+        if found is None:
+            raise UsageError("fractions= separated by commas, e.g. 0.1,0.2", self.fractions)
+        return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from contrasift.options.declaring import Options, option, require
+from contrasift.options.declaring import Options, option
 from contrasift.options.words import Search
 
 POLICY = "~duplicates & ~above_positive(0.95)"
@@ -23,7 +23,7 @@ class MiningOptions(Options):
         "Which candidates may be negatives: `difficulty(LOW,HIGH)` (percentiles of a query's candidates), `above(COSINE)`, `above_positive(SHARE)`, `margin(WIDTH)`, `same_latent_class`, `same_class`, `duplicates`, `relevant`, `random(SHARE)`, joined by & | ~. All name negatives that are used; ~ leaves them out.",
         metavar="POLICY",
     )
-    per_query: int = option(8, "Negatives a query.")
+    per_query: int = option(8, "Negatives a query.", legal="of at least 1")
     draw: str = option(
         "hardest",
         "How to draw among them: `hardest`; `sample(top=K)`: at random from the K hardest; `random(K)`: K from all of them; `hardest + random(2)`.",
@@ -33,17 +33,13 @@ class MiningOptions(Options):
         "auto",
         "`exact` compares every pair; `approximate` those of near lists, its recall measured and told; `auto`: exact up to 17 billion pairs.",
     )
-    recall: float = option(0.95, "Share of the true candidates that an approximate search finds.")
+    recall: float = option(
+        0.95, "Share of the true candidates that an approximate search finds.", legal="in (0, 1]"
+    )
     allow_fewer: bool = option(
         False, "Keep queries that have fewer negatives than asked for; else they are left out."
     )
     seed: int = option(0, "Seed of random draws, and of the search.")
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        require(self.per_query >= 1, "per_query= of at least 1", self.per_query)
-        require(0 < self.recall <= 1, "recall= in (0, 1]", self.recall)
 
 
 @dataclass(frozen=True)
@@ -90,9 +86,4 @@ class MiningFiles(Options):
         False,
         "List rows with NaN, infinity, nulls or nothing but zeros, and queries that lose all their positives with them, in skipped.parquet, and leave them out.",
     )
-    threads: int | None = option(None, "Default: all processors.")
-
-    def __post_init__(self) -> None:
-        """Check the threads."""
-        super().__post_init__()
-        require(self.threads is None or self.threads >= 1, "threads= of at least 1", self.threads)
+    threads: int | None = option(None, "Default: all processors.", legal="of at least 1")

@@ -25,9 +25,9 @@ class NegativesRequest(Options):
         "Latent classes for the estimate without labels: `own` (k-means on these vectors) or `run` (classes.parquet). Where they come from two encoders, the estimate is what both say.",
         choices=("own", "run"),
     )
-    queries: int = option(2000, "Queries a draw.")
-    negatives: int = option(2000, "Negatives a draw.")
-    replicates: int = option(5, "Draws; intervals are over them.")
+    queries: int = option(2000, "Queries a draw.", legal="of at least 1")
+    negatives: int = option(2000, "Negatives a draw.", legal="of at least 1")
+    replicates: int = option(5, "Draws; intervals are over them.", legal="of at least 1")
     seed: int = option(0, "Seed of the draws.")
     wordnet: str = option("", "WordNet's data.noun; default: the machine's.")
     synsets: str = option(
@@ -36,10 +36,7 @@ class NegativesRequest(Options):
     )
 
     def __post_init__(self) -> None:
-        """Check counts and choices."""
+        """Check that one encoder is named."""
         super().__post_init__()
         if self.arm and self.encoder:
             raise UsageError("arm= or encoder=", "both", "Give only one of them")
-        for name in ("queries", "negatives", "replicates"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}= of at least 1", str(getattr(self, name)))

@@ -21,7 +21,9 @@ from contrasift.options.words import Matched
 class CompareOptions(Options):
     """What the selection is held against."""
 
-    seeds: int = option(3, "Number of training seeds for every arm of the comparison.")
+    seeds: int = option(
+        3, "Number of training seeds for every arm of the comparison.", legal="of at least 1"
+    )
     match: Matched = option(
         "epochs",
         "Subsets are trained for as many `epochs` as the full pool, or for as many optimiser `steps`.",
@@ -30,13 +32,17 @@ class CompareOptions(Options):
         10,
         "Labels a class of the probe that knows few of them (mean of five draws); 0: none.",
         later=True,
+        legal="of at least 0",
     )
     regularisation: float | None = option(
         None,
         "λ of the linear probe with all labels; default: chosen on a fifth of them, which takes most of its time.",
         later=True,
+        legal="above 0",
     )
-    first_seed: int = option(0, "Training seeds count from here.", later=True)
+    first_seed: int = option(
+        0, "Training seeds count from here.", later=True, legal="of at least 0"
+    )
     against: str = option(
         "random-per-class,full",
         "What is trained beside the selection: of `random-per-class`, `random` and `full`, with commas.",
@@ -47,20 +53,12 @@ class CompareOptions(Options):
         1,
         "Trainings at a time, each a process with its share of the cores: for networks that one core holds.",
         later=True,
+        legal="of at least 1",
     )
 
     def __post_init__(self) -> None:
         """Check that something is compared."""
         super().__post_init__()
-        for name in ("seeds", "jobs"):
-            require(getattr(self, name) >= 1, f"{name}= of at least 1", getattr(self, name))
-        for name in ("labels_per_class", "first_seed"):
-            require(getattr(self, name) >= 0, f"{name}= of at least 0", getattr(self, name))
-        require(
-            self.regularisation is None or self.regularisation > 0,
-            "regularisation= above 0",
-            self.regularisation,
-        )
         known = ("random-per-class", "random", "full")
         unknown = [name for name in self.subsets[1:] if name not in known]
         require(not unknown, f"against= with some of {', '.join(known)}", self.against)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from operator import lt
 from typing import Any
 
 from contrasift.catalogue import OBJECTIVES, refuse_unused
 from contrasift.errors import UsageError
-from contrasift.options.declaring import Options, option, require
+from contrasift.options.declaring import Options, numbers_of, option, require
 from contrasift.options.words import (
     Allocation,
     Copies,
@@ -31,8 +32,15 @@ MOST_REDUNDANCY = 1e9
 class ChoiceOptions(Options):
     """How a part of a pool is chosen."""
 
-    fraction: float | None = option(None, "Share of the pool to keep, in (0, 1].")
-    budget: int | None = option(None, "Number of examples to keep (instead of --fraction).")
+    fraction: float | None = option(
+        None,
+        "Share of the pool to keep, in (0, 1].",
+        legal="in (0, 1]",
+        remedy="A fifth of the pool is 0.2",
+    )
+    budget: int | None = option(
+        None, "Number of examples to keep (instead of --fraction).", legal="of at least 0"
+    )
     objective: ObjectiveName = option(
         "sas",
         "What is kept: "
@@ -42,12 +50,18 @@ class ChoiceOptions(Options):
     redundancy: float | None = option(
         None,
         "λ of F_λ: how much similarity among the selected counts against them; default: min(1, 1 / (4·fraction)).",
+        legal=f"of at least 0 and at most {MOST_REDUNDANCY:g}",
     )
     optimizer: Optimizer = option(
         "auto",
         "`greedy` (nested ranking, exact however long it takes); `auto`: greedy, but for sas in classes where it would take very long, as where rows are centred, the rest of the ranking by stochastic greedy, and says so; for sas also `relaxed` (Frank–Wolfe: fastest, streams, leaves a linear rule); for coverage also `stochastic` (greedy over a random part of the candidates each time).",
     )
-    steps: int = option(20, "Passes over the rows that --optimizer relaxed may make.", later=True)
+    steps: int = option(
+        20,
+        "Passes over the rows that --optimizer relaxed may make.",
+        later=True,
+        legal="of at least 1",
+    )
     refine: Refinement = option(
         "none",
         "After greedy: `swaps` (same size), or the paper's `double-greedy` or `double-greedy-random` (both may shrink the set).",
@@ -57,20 +71,33 @@ class ChoiceOptions(Options):
         "How the budget is shared among classes: `proportional`, `equal`, `density-quota` (more to wide classes far from others), or `global` (one objective over the whole pool).",
     )
     quota_temperature: float = option(
-        0.1, "τ of density-quota: shares are as exp(complexity / τ).", later=True
+        0.1, "τ of density-quota: shares are as exp(complexity / τ).", later=True, legal="above 0"
     )
-    min_per_class: int = option(0, "At least this many from every class that has them.")
+    min_per_class: int = option(
+        0, "At least this many from every class that has them.", legal="of at least 0"
+    )
     threshold: float | None = option(
         None,
         "τ: averaged similarities below it count zero; for sas and published (the papers' experiments used 0 and 0.5). Where no similarity can be below it the linear path runs.",
+        legal="in [-1, 1], a cosine",
     )
-    coverage_weight: float = option(1.0, "Weight of coverage in coverage-centre.")
-    centre_weight: float = option(1.0, "Weight of centre in coverage-centre.")
+    coverage_weight: float = option(
+        1.0,
+        "Weight of coverage in coverage-centre.",
+        legal="above 0",
+        remedy="objective='centre' has none",
+    )
+    centre_weight: float = option(
+        1.0, "Weight of centre in coverage-centre.", legal="of at least 0"
+    )
     epsilon: float | None = option(
         None,
         "semantic-dedup: two examples whose similarity exceeds 1 − ε are one, and how many are distinct is told (the budget decides what is kept). --optimizer stochastic: the part of the optimum that chance may cost (0.1).",
+        legal="in [0, 2]",
     )
-    neighbours: int = option(20, "typicality: how many nearest neighbours tell the density.")
+    neighbours: int = option(
+        20, "typicality: how many nearest neighbours tell the density.", legal="of at least 1"
+    )
     scores_keep: ScoresEnd = option("high", "Which scores are kept.")
     levels: str = option(
         "",
@@ -82,6 +109,7 @@ class ChoiceOptions(Options):
         0.0,
         "sas: weight of the mean similarity to --target beside that to the class.",
         later=True,
+        legal=f"of at least 0 and at most {MOST_REDUNDANCY:g}",
     )
     copies: Copies = option(
         "one",
@@ -93,8 +121,8 @@ class ChoiceOptions(Options):
     def __post_init__(self) -> None:
         """Check every number, and that the choices go together."""
         super().__post_init__()
-        self._check_budget()
-        self._check_numbers()
+        if self.fraction is not None and self.budget is not None:
+            raise UsageError("fraction= or budget=", "both", "Give only one of them")
         self.check_places()
         self.level_counts()
         require(
@@ -117,54 +145,6 @@ class ChoiceOptions(Options):
         """Whether ranks are greedy's, all of them or as far as its work is bounded."""
         return self.optimizer in ("auto", "greedy")
 
-    def _check_budget(self) -> None:
-        if self.fraction is not None and self.budget is not None:
-            raise UsageError("fraction= or budget=", "both", "Give only one of them")
-        require(
-            self.fraction is None or 0 < self.fraction <= 1,
-            "fraction= in (0, 1]",
-            self.fraction,
-            "A fifth of the pool is 0.2",
-        )
-        require(self.budget is None or self.budget >= 0, "budget= of at least 0", self.budget)
-
-    def _check_numbers(self) -> None:
-        require(
-            self.redundancy is None or 0 <= self.redundancy <= MOST_REDUNDANCY,
-            f"redundancy= of at least 0 and at most {MOST_REDUNDANCY:g}",
-            self.redundancy,
-        )
-        require(self.steps >= 1, "steps= of at least 1", self.steps)
-        require(self.min_per_class >= 0, "min_per_class= of at least 0", self.min_per_class)
-        require(
-            self.threshold is None or -1 <= self.threshold <= 1,
-            "threshold= in [-1, 1], a cosine",
-            self.threshold,
-        )
-        require(
-            0 < self.coverage_weight < float("inf"),
-            "coverage_weight= above 0",
-            self.coverage_weight,
-            "objective='centre' has none",
-        )
-        require(
-            0 <= self.centre_weight < float("inf"),
-            "centre_weight= of at least 0",
-            self.centre_weight,
-        )
-        require(self.epsilon is None or 0 <= self.epsilon <= 2, "epsilon= in [0, 2]", self.epsilon)
-        require(self.neighbours >= 1, "neighbours= of at least 1", self.neighbours)
-        require(
-            0 < self.quota_temperature < float("inf"),
-            "quota_temperature= above 0",
-            self.quota_temperature,
-        )
-        require(
-            0 <= self.target_weight <= MOST_REDUNDANCY,
-            f"target_weight= of at least 0 and at most {MOST_REDUNDANCY:g}",
-            self.target_weight,
-        )
-
     def level_counts(self) -> list[int]:
         """Clusters of every level of `balanced`, coarse to fine; none where the rule decides.
 
@@ -172,13 +152,10 @@ class ChoiceOptions(Options):
             UsageError: no numbers, or none that grow.
         """
         expected = "levels= as numbers that grow, coarse to fine, e.g. 10,100,1000"
-        try:
-            counts = [int(part) for part in self.levels.split(",")] if self.levels else []
-        except ValueError:
-            raise UsageError(expected, self.levels) from None
-        grow = all(a < b for a, b in zip([0, *counts], counts, strict=False))
+        counts = numbers_of(self.levels, int)
+        grow = counts is not None and all(map(lt, [0, *counts], counts))
         require(grow, expected, self.levels)
-        return counts
+        return counts or []
 
     def check_places(self, *, weighted: bool = False) -> None:
         """Budgets by class must go with the objective and the allocation.

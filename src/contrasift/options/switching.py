@@ -17,16 +17,19 @@ class SwitchOptions(Options):
     select_after: int | None = option(
         None,
         "Epochs on the whole pool, after which the encoder that is being trained selects, and the training goes on with the selection: no proxy. An epoch stays as many steps as a pass over the pool.",
+        legal="of at least 1",
     )
     reselect_every: int | None = option(
-        None, "Select anew after so many further epochs each; default: once."
+        None, "Select anew after so many further epochs each; default: once.", legal="of at least 1"
     )
     fraction_schedule: str = option(
         "",
         "Fractions of the selections in turn, `0.6,0.3`, the last for all that follow; default: --fraction.",
     )
     mix: float = option(
-        0.0, "Share of every batch drawn from the examples that are not selected, in [0, 1)."
+        0.0,
+        "Share of every batch drawn from the examples that are not selected, in [0, 1).",
+        legal="in [0, 1)",
     )
     select_with: SelectWith = option(
         "encoder",
@@ -36,10 +39,6 @@ class SwitchOptions(Options):
     def __post_init__(self) -> None:
         """Check that all of it can be done."""
         super().__post_init__()
-        for name in ("select_after", "reselect_every"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"{name}= of at least 1", value)
-        require(0 <= self.mix < 1, "mix= in [0, 1)", self.mix)
         fractions = self.fractions
         require(
             len(fractions) <= 1 or self.reselect_every is not None,

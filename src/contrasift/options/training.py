@@ -7,13 +7,7 @@ import math
 from dataclasses import dataclass
 
 from contrasift.options.declaring import Options, option, require
-from contrasift.options.words import (
-    AugmentationName,
-    Precision,
-    Schedule,
-    StepRule,
-    TrainingMethod,
-)
+from contrasift.options.words import AugmentationName, Precision, Schedule, StepRule, TrainingMethod
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,7 @@ class TrainOptions(Options):
         "narrow",
         "Encoder: `narrow` (for CPUs; `narrow:0.5` is half as wide), `resnet10`, `resnet18`, `resnet50`, or any timm name.",
     )
-    epochs: int = option(20, "Passes over the training examples.")
+    epochs: int = option(20, "Passes over the training examples.", legal="of at least 1")
     keep_epochs: str = option(
         "",
         "Epochs after which the encoder is kept as well: `1,4,10`, or `all`; --encoder RUN@epoch=4 embeds with one.",
@@ -102,13 +96,16 @@ class TrainOptions(Options):
     batch_size: int = option(
         256,
         "Examples in a step, on all devices together; for simclr the other 2·(batch − 1) views are the negatives.",
+        legal="of at least 2 (a batch of one has no negatives)",
     )
     optimizer_name: StepRule = option(
         "adam",
         "`adam`, `sgd` (momentum 0.9) or `lars` (SGD with layer-wise rates, for large batches).",
     )
     learning_rate: float | None = option(
-        None, "Peak learning rate; default: 0.003 for adam, 0.05 for sgd, 0.3 for lars."
+        None,
+        "Peak learning rate; default: 0.003 for adam, 0.05 for sgd, 0.3 for lars.",
+        legal="above 0",
     )
     scale_learning_rate: bool = option(
         False, "Multiply the learning rate by batch / 256 (the linear rule of SGD and LARS)."
@@ -125,19 +122,23 @@ class TrainOptions(Options):
         "Epochs before the cosine begins, the warm-up among them; default: it follows the warm-up.",
         later=True,
     )
-    weight_decay: float = option(1e-6, "Weight decay.")
+    weight_decay: float = option(1e-6, "Weight decay.", legal="of at least 0")
     temperature: float | None = option(
-        None, "Temperature of the loss with negatives; default: 0.5 for simclr, 0.2 for moco."
+        None,
+        "Temperature of the loss with negatives; default: 0.5 for simclr, 0.2 for moco.",
+        legal="above 0",
     )
     projection_dim: int | None = option(
         None,
         "Width of the projection head's output; default: "
         + ", ".join(f"{it.projection_dim} for {name}" for name, it in METHODS.items())
         + ".",
+        legal="of at least 1",
     )
     predictor_dim: int | None = option(
         None,
         "byol, simsiam: width of the predictor's hidden layer; default: twice the features' width for byol, a quarter of --projection-dim for simsiam.",
+        legal="of at least 1",
     )
     augmentation: AugmentationName = option(
         "auto",
@@ -155,24 +156,33 @@ class TrainOptions(Options):
         "",
         "How negatives weigh; default: InfoNCE. `decoupled`: the positive does not compete with them; `debiased(SHARE)`: corrected for the SHARE of them expected to be of the query's class; `hardness(BETA,SHARE)`: so corrected, and harder ones weigh more, 0 as before.",
     )
-    queue_size: int = option(4096, "MoCo: how many older keys are the negatives.")
+    queue_size: int = option(
+        4096, "MoCo: how many older keys are the negatives.", legal="of at least 1"
+    )
     queue_reserve: int = option(
         0,
         "MoCo: so many still older keys replace what --negatives leaves out, so that the number of negatives stays; 0: they are left out.",
+        legal="of at least 0",
     )
     queue_keep_hard: float = option(
-        0.0, "MoCo: share of the queue, its oldest part, within which the easiest keys go first."
+        0.0,
+        "MoCo: share of the queue, its oldest part, within which the easiest keys go first.",
+        legal="in [0, 1)",
     )
     momentum: float = option(
         0.99,
         "moco, byol: of the network that follows (0.999 for trainings of tens of thousands of steps); byol's rises to 1 along a cosine.",
+        legal="in [0, 1)",
     )
     split_bn: int = option(
         1,
         "moco: batch norm sees the batch in so many parts, and keys are shuffled among them, as on so many devices.",
+        legal="of at least 1",
     )
     devices: int = option(
-        1, "Devices (on a CPU: processes) that share each batch; negatives are gathered from all."
+        1,
+        "Devices (on a CPU: processes) that share each batch; negatives are gathered from all.",
+        legal="of at least 1",
     )
     precision: Precision = option(
         "32-true",
@@ -182,36 +192,12 @@ class TrainOptions(Options):
     def __post_init__(self) -> None:
         """Check that every number can be trained with."""
         super().__post_init__()
-        require(self.epochs >= 1, "epochs= of at least 1", self.epochs)
         parse_epochs(self.keep_epochs, self.epochs)
         parse_loss(self.loss)
-        require(
-            self.batch_size >= 2,
-            "batch_size= of at least 2 (a batch of one has no negatives)",
-            self.batch_size,
-        )
-        for name in ("learning_rate", "temperature"):
+        for name in ("warmup_epochs", "decay_after"):
             value = getattr(self, name)
-            require(value is None or value > 0, f"{name}= above 0", value)
-        for name in ("projection_dim", "predictor_dim"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"{name}= of at least 1", value)
-        require(self.weight_decay >= 0, "weight_decay= of at least 0", self.weight_decay)
-        require(
-            self.warmup_epochs is None or 0 <= self.warmup_epochs < self.epochs,
-            "warmup_epochs= below epochs=",
-            self.warmup_epochs,
-        )
-        require(
-            self.decay_after is None or 0 <= self.decay_after < self.epochs,
-            "decay_after= below epochs=",
-            self.decay_after,
-        )
+            require(value is None or 0 <= value < self.epochs, f"{name}= below epochs=", value)
         self._check_devices()
-        require(self.queue_size >= 1, "queue_size= of at least 1", self.queue_size)
-        require(self.queue_reserve >= 0, "queue_reserve= of at least 0", self.queue_reserve)
-        require(0 <= self.queue_keep_hard < 1, "queue_keep_hard= in [0, 1)", self.queue_keep_hard)
-        require(0 <= self.momentum < 1, "momentum= in [0, 1)", self.momentum)
         self._refuse_unused()
         if self.queue_reserve:
             require(
@@ -221,8 +207,6 @@ class TrainOptions(Options):
             )
 
     def _check_devices(self) -> None:
-        require(self.devices >= 1, "devices= of at least 1", self.devices)
-        require(self.split_bn >= 1, "split_bn= of at least 1", self.split_bn)
         parts = self.devices * self.split_bn
         require(
             self.batch_size % parts == 0 and (parts == 1 or self.batch_size >= 2 * parts),
@@ -315,11 +299,13 @@ class DynamicsOptions(Options):
         "narrow",
         "Encoder: `narrow` (for CPUs), `resnet10`, `resnet18`, `resnet50`, or any timm name.",
     )
-    epochs: int = option(20, "Passes over the labelled examples.")
-    seeds: int = option(3, "Number of trainings; scores are their mean.")
-    batch_size: int = option(256, "Examples in a step.")
-    learning_rate: float = option(3e-3, "Peak learning rate of Adam (cosine schedule).")
-    weight_decay: float = option(1e-6, "Weight decay.")
+    epochs: int = option(20, "Passes over the labelled examples.", legal="of at least 1")
+    seeds: int = option(3, "Number of trainings; scores are their mean.", legal="of at least 1")
+    batch_size: int = option(256, "Examples in a step.", legal="of at least 2")
+    learning_rate: float = option(
+        3e-3, "Peak learning rate of Adam (cosine schedule).", legal="above 0"
+    )
+    weight_decay: float = option(1e-6, "Weight decay.", legal="of at least 0")
     early_epoch: int | None = option(
         None, "Epoch after which EL2N and GraNd are taken; default: a tenth of --epochs."
     )
@@ -327,11 +313,6 @@ class DynamicsOptions(Options):
     def __post_init__(self) -> None:
         """Check that every number can be trained with."""
         super().__post_init__()
-        for name in ("epochs", "seeds"):
-            require(getattr(self, name) >= 1, f"{name}= of at least 1", getattr(self, name))
-        require(self.batch_size >= 2, "batch_size= of at least 2", self.batch_size)
-        require(self.learning_rate > 0, "learning_rate= above 0", self.learning_rate)
-        require(self.weight_decay >= 0, "weight_decay= of at least 0", self.weight_decay)
         require(
             self.early_epoch is None or 1 <= self.early_epoch <= self.epochs,
             f"early_epoch= between 1 and {self.epochs}",

@@ -15,13 +15,9 @@ from contrasift.pipeline.arms import comparison_arms
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import SAME_ENCODER, class_encoders
 from contrasift.pipeline.stages.proxy import proxy_options
-from contrasift.store.inputs import (
-    load_classes_file,
-    load_few_labels_file,
-    read_scores,
-    read_target,
-)
+from contrasift.store.inputs import load_classes_file, load_few_labels_file, read_target
 from contrasift.store.remote import local_file
+from contrasift.store.scores import read_scores
 
 # Logs, tables, the report.
 _SPARE_BYTES = 4_000_000
@@ -77,7 +73,7 @@ def check_read_run(run: Run, index: np.ndarray) -> None:
 
 def _check_names(run: Run) -> None:
     """Encoders, policies, the device; what they are made with is imported, so that it must be there."""
-    from contrasift.negatives.policies import parse_schedule
+    from contrasift.negatives.parsing import parse_schedule
     from contrasift.training.devices import choose_device
     from contrasift.training.encoders import check_architecture
 

@@ -27,7 +27,7 @@ from contrasift.pipeline.stages.scan import readable_positions, scan
 from contrasift.pools import Pool, open_pool
 from contrasift.pools.shifted import after
 from contrasift.results import Embeddings, Selection
-from contrasift.store.atomic import atomic_path, read_json, sha256_of, write_json
+from contrasift.store.atomic import read_json, sha256_of, write_arrays, write_json, write_rows
 from contrasift.store.run import RunFolder
 from contrasift.store.selections import read_selection, write_selection
 from contrasift.store.tables import read_latent_classes, read_table, write_table
@@ -284,8 +284,7 @@ class _Extension:
             codes, whole = _codes_in(labels, known.rule.names)
             parts = list(known.rule.judge(new.values, codes))
             keep = np.concatenate([part.keep for part in parts])
-            with atomic_path(self.path / "rule.npz") as temporary, open(temporary, "wb") as file:
-                np.savez(file, allow_pickle=False, **known.rule.as_arrays())  # type: ignore[arg-type]
+            write_arrays(self.path / "rule.npz", known.rule.as_arrays())
             write_table(
                 self.path / "judged.parquet",
                 {
@@ -332,9 +331,12 @@ class _Extension:
             for path, part in zip(folders, parts, strict=True)
         ]
         matrix = home / "embeddings.npy"
-        _write_stacked(matrix, [part.values for part in parts])
+        shape = (index.size, parts[0].values.shape[1])
+        stacked = (
+            part.values[block] for part in parts for block in row_blocks(len(part), 4 * shape[1])
+        )
+        write_rows(matrix, shape, "<f4", stacked)
         about = {name: part for name, part in parts[0].description.items() if name != "sha256"}
-        shape = [index.size, parts[0].values.shape[1]]
         write_json(home / "embeddings.json", {**about, "shape": shape, "sha256": sha256_of(matrix)})
         _write_examples(home / "examples.parquet", folders)
         together = np.concatenate(labels)
@@ -400,17 +402,6 @@ def _codes_in(labels: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, bool]:
     if len(names) == 1 and not np.isin(labels, names).all():
         return np.zeros(labels.size, dtype=np.int64), True
     return np.searchsorted(names, labels).astype(np.int64), False
-
-
-def _write_stacked(path: Path, parts: list[np.ndarray]) -> None:
-    """Matrices one below the other, a block at a time."""
-    shape = (sum(len(part) for part in parts), parts[0].shape[1])
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in parts:
-            for block in row_blocks(len(part), 4 * shape[1]):
-                file.write(np.ascontiguousarray(part[block], dtype="<f4").data)
 
 
 def _write_examples(path: Path, folders: tuple[Path, ...]) -> None:

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from contrasift.errors import ContrasiftError, DataError, UsageError
 from contrasift.inference.apply import (
@@ -25,10 +23,10 @@ from contrasift.pipeline.extend import labels_of, open_like
 from contrasift.pipeline.stages.matrix_rows import opened
 from contrasift.pools import scan_pool
 from contrasift.selection.rule import Judged, LinearRule
-from contrasift.store.atomic import atomic_path
 from contrasift.store.inputs import load_classes_file
 from contrasift.store.run import RunFolder
 from contrasift.store.selections import read_rule
+from contrasift.store.tables import write_blocks
 
 # Batches of the encoder that are judged together.
 _BATCHES = 16
@@ -198,17 +196,13 @@ def _columns(
 def write_judgements(out: Path, blocks: Iterator[dict[str, Any]]) -> tuple[int, int]:
     """Write judgements block by block into a Parquet file; returns how many, and how many are kept."""
     n = kept = 0
-    writer = None
-    with atomic_path(out) as temporary:
-        try:
-            for block in blocks:
-                table = pa.table(block)
-                if writer is None:
-                    writer = pq.ParquetWriter(temporary, table.schema, compression="zstd")
-                writer.write_table(table)
-                n += table.num_rows
-                kept += int(block["keep"].sum())
-        finally:
-            if writer is not None:
-                writer.close()
+
+    def counted() -> Iterator[dict[str, Any]]:
+        nonlocal n, kept
+        for block in blocks:
+            n += len(block["keep"])
+            kept += int(block["keep"].sum())
+            yield block
+
+    write_blocks(out, counted())
     return n, kept

@@ -44,14 +44,8 @@ class PoolComparison:
 
 def pool_arguments(options: PoolOptions) -> dict[str, Any]:
     """Options as arguments of `open_pool`, for whoever opens the pool elsewhere."""
-    return {
-        "source": options.pool,
-        "labels": options.labels,
-        "limit": options.limit,
-        "image_size": options.image_size,
-        "holdout": options.holdout,
-        "seed": options.seed,
-    }
+    given = options.as_dict()
+    return {"source": given.pop("pool"), **given}
 
 
 def open_run_pool(options: PoolOptions) -> Pool:

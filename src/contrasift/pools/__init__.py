@@ -14,7 +14,7 @@ from contrasift.errors import DataError, UsageError
 from contrasift.narration import Progress
 from contrasift.options.arguments import checked_arguments
 from contrasift.pools.arrays import array_pool, dataset_pool, file_pool
-from contrasift.pools.base import Pool, Whole
+from contrasift.pools.base import Pool
 from contrasift.pools.folder import FileSource, find_images, folder_pool
 from contrasift.pools.huggingface import (
     dataset_object_pool,
@@ -33,6 +33,7 @@ from contrasift.pools.remote_shards import remote_name, remote_shards
 from contrasift.pools.scan import Examples, scan_pool
 from contrasift.pools.shards import TAR, Shard, name_of, shards_in_folder, shards_named
 from contrasift.pools.webdataset import tar_pool
+from contrasift.pools.whole import Whole
 from contrasift.store.objects import file_name, is_local_url, is_url, local_path
 
 __all__ = [

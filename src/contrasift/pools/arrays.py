@@ -11,17 +11,12 @@ import numpy as np
 from PIL import Image
 
 from contrasift.errors import DataError
-from contrasift.pools.base import ImageSource, Whole, check_enough
+from contrasift.pools.base import ImageSource
 from contrasift.pools.labels import check_label_count, encode_labels
 from contrasift.pools.pixels import check_values, is_grey, pixels_of, prepare_pixels
-from contrasift.pools.prepare import (
-    AnyImage,
-    ImageArray,
-    UnreadableExample,
-    to_bytes,
-    whole_image,
-)
+from contrasift.pools.prepare import AnyImage, ImageArray, UnreadableExample, to_bytes, whole_image
 from contrasift.pools.stored import ArraySource
+from contrasift.pools.whole import Whole, check_enough
 from contrasift.store.faults import reading_remedy
 
 _SHAPES = "images as [n, H, W], [n, H, W, C] or [n, C, H, W] with C = 1 or 3"

@@ -1,8 +1,9 @@
-"""Images that are stored as encoded bytes inside something larger."""
+"""Images that are stored as encoded bytes inside something larger, such as shards."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 
 from contrasift.pools.base import ImageSource, channels_of, decoding_threads
@@ -14,6 +15,8 @@ from contrasift.pools.prepare import (
     is_grey_file,
     read_image_bytes,
 )
+from contrasift.pools.shards import Shard
+from contrasift.store.objects import RemoteFile
 
 
 class EncodedSource(ImageSource):
@@ -43,3 +46,24 @@ class EncodedSource(ImageSource):
             return is_grey_file(BytesIO(self.image_bytes(row)))
         except UnreadableExample:
             return None
+
+
+class ShardSource(EncodedSource):
+    """Images inside files of many.
+
+    Args:
+        shards: the files.
+    """
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._shards = tuple(shards)
+
+    def digest(self, row: int) -> int:
+        """Hash of an image's bytes; unknown of objects, whose versions are known instead."""
+        remote = isinstance(self._shards[0].path, RemoteFile)
+        return 0 if remote else super().digest(row)
+
+    def content(self) -> Iterable[bytes]:
+        """Names, sizes and modification times of the shards."""
+        for shard in self._shards:
+            yield shard.content()

@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrasift.errors import DataError
-from contrasift.pools.base import ImageSource, Whole, channels_of, decoding_threads
+from contrasift.pools.base import ImageSource, channels_of, decoding_threads
 from contrasift.pools.labels import natural_key
 from contrasift.pools.passed_over import PassedOver
-from contrasift.pools.prepare import (
-    ImageArray,
-    image_extensions,
-    is_grey_file,
-    read_image_file,
-)
+from contrasift.pools.prepare import ImageArray, image_extensions, is_grey_file, read_image_file
+from contrasift.pools.whole import Whole
 
 FOLDER_IMAGE_SIZE = 64
 

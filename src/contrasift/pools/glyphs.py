@@ -8,24 +8,22 @@ or all in the test part.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
 
 from contrasift.errors import DataError
 from contrasift.narration import Progress
-from contrasift.pools.base import Whole
 from contrasift.pools.folder import find_files
 from contrasift.pools.stored import ArraySource
-from contrasift.store.cache import cache_arrays, cache_folder
+from contrasift.pools.whole import Whole
+from contrasift.store.cache import cache_folder, cached
 
 SIDE = 32
 _MARGIN = 2
@@ -292,33 +290,5 @@ def _cached_glyphs(files: Sequence[Path], characters: str, progress: Progress | 
         status = path.stat()
         digest.update(os.fsencode(path))
         digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-    cached = cache_folder() / "glyphs" / f"{digest.hexdigest()[:24]}.npz"
-    try:
-        return _read_cache(cached)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        drawn = draw_glyphs(files, characters, progress)
-        _write_cache(cached, drawn)
-        return drawn
-
-
-def _read_cache(path: Path) -> Glyphs:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        names = json.loads(stored["names"].tobytes())
-        return Glyphs(
-            stored["images"],
-            stored["characters"].astype(np.int64),
-            stored["fonts"].astype(np.int64),
-            tuple(names["families"]),
-            tuple(names["styles"]),
-        )
-
-
-def _write_cache(path: Path, drawn: Glyphs) -> None:
-    names = json.dumps({"families": drawn.families, "styles": drawn.styles}).encode()
-    cache_arrays(
-        path,
-        images=drawn.images,
-        characters=drawn.characters.astype(np.int32),
-        fonts=drawn.fonts.astype(np.int32),
-        names=np.frombuffer(names, dtype=np.uint8),
-    )
+    place = cache_folder() / "glyphs" / f"{digest.hexdigest()[:24]}.npz"
+    return cached(place, Glyphs, lambda: draw_glyphs(files, characters, progress))

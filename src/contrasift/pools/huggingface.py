@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from contrasift.errors import DataError, MissingExtraError, UsageError, first_line
-from contrasift.pools.base import Whole, check_enough
+from contrasift.errors import DataError, UsageError, first_line, with_extra
 from contrasift.pools.encoded import EncodedSource
 from contrasift.pools.label_columns import WITHOUT, column_labels, label_column
 from contrasift.pools.parquet import image_column
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
+from contrasift.pools.whole import Whole, check_enough
 
 _OBJECT = "dataset"  # what a data set is called that comes as an object
 
@@ -98,7 +98,7 @@ def named_dataset_pool(text: str, *, labelled: bool = True) -> Whole:
         return saved_dataset_pool(folder, split, labelled=labelled)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UsageError("hf:NAME, or hf:FOLDER with a folder that exists", f"hf:{text}")
-    datasets = _datasets()
+    datasets = with_extra("datasets", "hf")
     try:
         found = datasets.load_dataset(name)
     except Exception as error:  # whatever the network does
@@ -118,7 +118,7 @@ def saved_dataset_pool(folder: Path, split: str = "", *, labelled: bool = True) 
         DataError: it cannot be read.
         MissingExtraError: the package datasets is not installed.
     """
-    datasets = _datasets()
+    datasets = with_extra("datasets", "hf")
     name = folder.resolve().name
     try:
         found = datasets.load_from_disk(os.fspath(folder))
@@ -238,11 +238,3 @@ def _name_and_split(text: str) -> tuple[str, str]:
         return text, ""
     before, colon, after = text.rpartition(":")
     return (before, after) if colon else (text, "")
-
-
-def _datasets() -> Any:
-    try:
-        import datasets  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise MissingExtraError("datasets", "hf") from error
-    return datasets

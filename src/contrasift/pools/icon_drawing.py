@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from contrasift.errors import MissingExtraError
+from contrasift.errors import with_extra
 from contrasift.pools.icon_themes import SIDE, VECTORS
 
 _WHITE, _DARK = 255.0, 48.0
@@ -42,10 +42,7 @@ def draw_icon(path: Path) -> np.ndarray | None:
 
 
 def _vector(path: Path) -> Image.Image:
-    try:
-        import resvg_py
-    except ImportError as error:
-        raise MissingExtraError("resvg_py", "icons") from error
+    resvg_py = with_extra("resvg_py", "icons")
     # Only one side may be named, or the drawing would be stretched.
     picture = _rendered(resvg_py, path, width=SIDE)
     return picture if picture.height <= SIDE else _rendered(resvg_py, path, height=SIDE)

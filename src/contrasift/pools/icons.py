@@ -7,12 +7,10 @@ recoloured ones) are all in the training or all in the test part.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
@@ -20,13 +18,13 @@ from PIL import Image
 
 from contrasift.errors import DataError
 from contrasift.narration import Progress
-from contrasift.pools.base import Whole
 from contrasift.pools.icon_drawing import draw_icon, lay_over
 from contrasift.pools.icon_families import alike_any, shapes_of, theme_families
 from contrasift.pools.icon_names import NAMES
 from contrasift.pools.icon_themes import SIDE, Theme, find_themes, theme_folders
 from contrasift.pools.stored import ArraySource
-from contrasift.store.cache import cache_arrays, cache_folder
+from contrasift.pools.whole import Whole
+from contrasift.store.cache import cache_folder, cached
 
 _FORMAT = 3  # of the cache; raise it when the drawing changes
 ICON_FOLDERS = (Path("/usr/share/icons"), Path("/usr/local/share/icons"))
@@ -210,13 +208,8 @@ def _distinct(images: np.ndarray, linked: Sequence[bool]) -> Int64[np.ndarray, "
 
 def _cached_icons(themes: Sequence[Theme], progress: Progress | None) -> Icons:
     """Icons from the cache, where files and drawing are the same; else drawn, and kept there."""
-    cached = cache_folder() / "icons" / f"{_fingerprint(themes)}.npz"
-    try:
-        return _read_cache(cached)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        drawn = draw_icons(themes, progress)
-        _write_cache(cached, drawn)
-        return drawn
+    place = cache_folder() / "icons" / f"{_fingerprint(themes)}.npz"
+    return cached(place, Icons, lambda: draw_icons(themes, progress))
 
 
 def _fingerprint(themes: Sequence[Theme]) -> str:
@@ -239,30 +232,3 @@ def _stamp(path: Path) -> bytes:
     except OSError:  # a link to nothing
         return os.fsencode(path)
     return os.fsencode(path) + f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode()
-
-
-def _read_cache(path: Path) -> Icons:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        texts = json.loads(stored["texts"].tobytes())
-        return Icons(
-            stored["images"],
-            tuple(texts["names"]),
-            stored["themes"],
-            tuple(texts["themes"]),
-            stored["families"],
-            stored["testing"],
-            stored["copied"],
-        )
-
-
-def _write_cache(path: Path, drawn: Icons) -> None:
-    texts = json.dumps({"names": drawn.names, "themes": drawn.theme_names}).encode()
-    cache_arrays(
-        path,
-        images=drawn.images,
-        themes=drawn.themes,
-        families=drawn.families,
-        testing=drawn.testing,
-        copied=drawn.copied,
-        texts=np.frombuffer(texts, dtype=np.uint8),
-    )

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from contrasift.pools.base import Whole
 from contrasift.pools.glyphs import CHARACTERS
 from contrasift.pools.stored import ArraySource
+from contrasift.pools.whole import Whole
 
 SIDE = 28
 COLUMNS = ("part", "family", "font", "package", "licence", "copyright")

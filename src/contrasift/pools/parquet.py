@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from io import BufferedReader
 
 import numpy as np
@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contrasift.errors import DataError
-from contrasift.pools.base import Whole, check_enough
-from contrasift.pools.encoded import EncodedSource
+from contrasift.pools.encoded import ShardSource
 from contrasift.pools.label_columns import WITHOUT, column_labels, label_column
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 from contrasift.pools.shards import Shard
+from contrasift.pools.whole import Whole, check_enough
 from contrasift.store.faults import reading_remedy
 from contrasift.store.objects import RemoteFile
 
@@ -33,7 +33,7 @@ _KEPT_BYTES = 256 << 20
 _NO_BYTES = "no bytes in its row: the image is elsewhere, or missing"
 
 
-class ParquetSource(EncodedSource):
+class ParquetSource(ShardSource):
     """Images in the rows of Parquet files, a row group at a time.
 
     Neighbouring rows come from one row group, which is read once and kept for a while; rows in any
@@ -48,7 +48,7 @@ class ParquetSource(EncodedSource):
     def __init__(
         self, shards: Sequence[Shard], files: Sequence[pq.FileMetaData], column: str
     ) -> None:
-        self._shards = tuple(shards)
+        super().__init__(shards)
         self._column = column
         self._groups = [(n, g) for n, file in enumerate(files) for g in range(file.num_row_groups)]
         rows = [files[n].row_group(g).num_rows for n, g in self._groups]
@@ -59,16 +59,6 @@ class ParquetSource(EncodedSource):
 
     def __len__(self) -> int:
         return int(self._starts[-1])
-
-    def digest(self, row: int) -> int:
-        """Hash of an image's bytes; unknown of objects, whose versions are known instead."""
-        remote = isinstance(self._shards[0].path, RemoteFile)
-        return 0 if remote else super().digest(row)
-
-    def content(self) -> Iterable[bytes]:
-        """Names, sizes and modification times of the files."""
-        for shard in self._shards:
-            yield shard.content()
 
     def image_bytes(self, row: int) -> bytes:
         """The bytes in a row; raises UnreadableExample."""

@@ -61,3 +61,6 @@ class PassedOver:
 def _named(kind: str, n: int) -> str:
     said = f"{n:,} {kind or 'without extension'}"
     return f"{said} ({_HELP[kind]})" if kind in _HELP else said
+
+
+NOTHING = PassedOver()

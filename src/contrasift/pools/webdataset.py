@@ -11,20 +11,20 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from contrasift.errors import DataError
-from contrasift.pools.base import Whole, check_enough
-from contrasift.pools.encoded import EncodedSource
+from contrasift.pools.encoded import ShardSource
 from contrasift.pools.labels import Coder
 from contrasift.pools.passed_over import PassedOver
 from contrasift.pools.prepare import UnreadableExample, check_encoded_size
 from contrasift.pools.shards import Shard
 from contrasift.pools.tar_index import PROBLEMS, TarIndex, index_shard
+from contrasift.pools.whole import Whole, check_enough
 from contrasift.store.objects import RemoteFile
 
 # Reading from other storage is mostly waiting; its shards are looked up again now and then.
@@ -34,7 +34,7 @@ _LABEL_KEYS = ("label", "cls", "class")
 _LARGEST_LABEL = {"cls": 1_000, "txt": 1_000, "json": 1 << 20}
 
 
-class TarSource(EncodedSource):
+class TarSource(ShardSource):
     """Images inside tar shards, read at their offsets.
 
     Args:
@@ -43,7 +43,7 @@ class TarSource(EncodedSource):
     """
 
     def __init__(self, shards: Sequence[Shard], indices: Sequence[TarIndex]) -> None:
-        self._shards = tuple(shards)
+        super().__init__(shards)
         self._suffixes = [index.suffixes for index in indices]
         # Columns by themselves: the places of the labels need not stay in memory.
         self._offset, self._size, self._suffix, self._problem = (
@@ -78,16 +78,6 @@ class TarSource(EncodedSource):
     def encoded(self, row: int) -> tuple[bytes, str]:
         """The image's bytes and the extension of its name; raises UnreadableExample."""
         return self.image_bytes(row), self._suffixes[self._number(row)][self._suffix[row]]
-
-    def digest(self, row: int) -> int:
-        """Hash of an image's bytes; unknown of objects, whose versions are known instead."""
-        remote = isinstance(self._shards[0].path, RemoteFile)
-        return 0 if remote else super().digest(row)
-
-    def content(self) -> Iterable[bytes]:
-        """Names, sizes and modification times of the shards."""
-        for shard in self._shards:
-            yield shard.content()
 
     def _number(self, row: int) -> int:
         return int(np.searchsorted(self._starts, row, side="right")) - 1

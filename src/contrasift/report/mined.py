@@ -9,10 +9,7 @@ from typing import Any
 
 from contrasift.report.data import TextTable
 from contrasift.report.page import write_page
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %" if share < 0.1 else f"{100 * share:.1f} %"
+from contrasift.report.words import small_percent
 
 
 def mined_sentences(result: Mapping[str, Any]) -> list[str]:
@@ -40,7 +37,7 @@ def mined_sentences(result: Mapping[str, Any]) -> list[str]:
             found.append(f"{count:,} {are} skipped: skipped.parquet says why.")
     if result["above_their_positive"] > 0:
         found.append(
-            f"{_percent(result['above_their_positive'])} of the negatives score above the query's "
+            f"{small_percent(result['above_their_positive'])} of the negatives score above the query's "
             "positive."
         )
     if result["search"] == "approximate":
@@ -54,14 +51,14 @@ def mined_sentences(result: Mapping[str, Any]) -> list[str]:
 def _false(result: Mapping[str, Any]) -> list[str]:
     found = []
     if "truth" in result:
-        low, high = _percent(result["truth_low"]), _percent(result["truth_high"])
+        low, high = small_percent(result["truth_low"]), small_percent(result["truth_high"])
         found.append(
-            f"{_percent(result['truth'])} of them are known to be false ({low} to {high})."
+            f"{small_percent(result['truth'])} of them are known to be false ({low} to {high})."
         )
     if "estimate" in result:
         by = "two encoders" if result["encoders_that_judge"] == 2 else "one encoder"
         found.append(
-            f"{_percent(result['estimate'])} are thought to be false, by latent classes of {by}."
+            f"{small_percent(result['estimate'])} are thought to be false, by latent classes of {by}."
         )
     elif result["classes_used_by_the_policy"]:
         found.append(
@@ -147,7 +144,7 @@ def _rank_table(lines: Sequence[Mapping[str, Any]]) -> TextTable:
             f"{line['place']:,.0f}",
             f"{line['similarity']:.3f}",
             f"{line['below_positive']:.3f}",
-            *(_percent(line[name]) for name in judged),
+            *(small_percent(line[name]) for name in judged),
         ]
         for line in lines
     ]

@@ -33,9 +33,6 @@ def write_report(data: ReportData, path: Path) -> Path:
         data: what to show; parts that are missing are left out.
         path: of the HTML file; its folder is made if need be.
 
-    Returns:
-        The path.
-
     Raises:
         ContrasiftError: the file cannot be written.
     """

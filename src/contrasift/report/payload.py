@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -9,15 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.report.data import (
-    ArmResult,
-    EmbeddingMap,
-    Gallery,
-    LineChart,
-    RankedClass,
-    ReportData,
-    Topic,
-)
+from contrasift.report.data import ArmResult, EmbeddingMap, Gallery, RankedClass, ReportData, Topic
 from contrasift.report.words import arm_label, measure_label
 
 _BARS = 300
@@ -52,31 +45,15 @@ def payload_of(data: ReportData) -> dict[str, Any]:
         "map": None if data.map is None else map_payload(data.map),
         "gallery": None if data.gallery is None else _gallery(data.gallery),
         "charts": {
-            topic.anchor: [_chart(chart) for chart in topic.charts] for topic in topics_of(data)
+            topic.anchor: [_fields(chart) for chart in topic.charts] for topic in topics_of(data)
         },
-        "gains": [
-            {
-                "name": curve.name,
-                "rank": _plain(curve.rank),
-                "gain": _short(curve.gain),
-                "size": curve.size,
-                "budget": curve.budget,
-                "first_negative_gain": curve.first_negative_gain,
-            }
-            for curve in data.gains
-        ],
+        "gains": [_fields(curve) for curve in data.gains],
         "classes": [
             {"name": row.name, "size": row.size, "budget": row.budget}
             for row in data.classes[:_BARS]
         ],
         "training": [
-            {
-                "arm": curve.arm,
-                "label": labels.get(curve.arm) or arm_label(curve.arm),
-                "name": curve.name,
-                "epoch": _plain(curve.epoch),
-                "loss": _short(curve.loss),
-            }
+            _fields(curve) | {"label": labels.get(curve.arm) or arm_label(curve.arm)}
             for curve in data.training
         ],
     }
@@ -150,38 +127,24 @@ def _ranked_class(one: RankedClass) -> dict[str, Any]:
     }
 
 
-def _chart(chart: LineChart) -> dict[str, Any]:
-    return {
-        "title": chart.title,
-        "xTitle": chart.x_title,
-        "yTitle": chart.y_title,
-        "logX": chart.log_x,
-        "percentX": chart.percent_x,
-        "top": chart.top,
-        "mark": chart.mark,
-        "markText": chart.mark_text,
-        "lines": [
-            {
-                "name": line.name,
-                "x": _plain(line.x),
-                "y": _short(line.y),
-                "low": _short(line.low),
-                "high": _short(line.high),
-                "role": line.role,
-                "dash": line.dash,
-            }
-            for line in chart.lines
-        ],
-    }
+def _fields(one: Any) -> dict[str, Any]:
+    """A dataclass by its fields, and what it holds of others likewise."""
+    return {item.name: _shown(getattr(one, item.name)) for item in dataclasses.fields(one)}
+
+
+def _shown(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if dataclasses.is_dataclass(value):
+        return _fields(value)
+    if isinstance(value, float | np.number):
+        # Six significant digits are more than a screen shows.
+        return _plain_number(value if isinstance(value, np.integer) else float(f"{value:.6g}"))
+    return [_shown(item) for item in (value.tolist() if isinstance(value, np.ndarray) else value)]
 
 
 def _rounded(values: object) -> list[Any]:
     return _plain(np.round(np.asarray(values, dtype=np.float64), 3))
-
-
-def _short(values: object) -> list[Any]:
-    """Six significant digits are more than a screen shows."""
-    return [None if item is None else float(f"{item:.6g}") for item in _plain(values)]
 
 
 def _plain(values: object) -> list[Any]:

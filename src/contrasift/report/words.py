@@ -51,6 +51,11 @@ def percent(share: float | int) -> str:
     return f"{hundred:.{digits}f} %" if hundred >= 1 or hundred == 0 else f"{hundred:.2g} %"
 
 
+def small_percent(share: float) -> str:
+    """A share in per cent, with a digit more below a tenth."""
+    return f"{100 * share:.2f} %" if share < 0.1 else f"{100 * share:.1f} %"
+
+
 def number(value: float | int | None) -> str:
     """Six significant digits, with thousands apart."""
     if value is None or not math.isfinite(value):

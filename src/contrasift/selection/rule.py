@@ -168,7 +168,6 @@ def rule_of_selection(
     *,
     redundancy: float,
     scaled: bool,
-    encoder: str = "",
     pool_sha256: str = "",
     threads: int | None = None,
 ) -> tuple[LinearRule, float]:
@@ -187,7 +186,6 @@ def rule_of_selection(
         selected: bool [n]; S.
         redundancy: λ.
         scaled: rows are brought to length one first.
-        encoder: as in `LinearRule`.
         pool_sha256: as in `LinearRule`.
         threads: None for all processors.
 
@@ -222,7 +220,6 @@ def rule_of_selection(
         exception_keep=selected[exceptions],
         pool_shape=(n, width),
         redundancy=redundancy,
-        encoder=encoder,
         pool_sha256=pool_sha256,
     )
     kept = np.count_nonzero(selected)

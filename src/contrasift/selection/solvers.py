@@ -35,13 +35,7 @@ from contrasift.selection.objectives.threshold_values import (
     parts_thresholded,
     upper_bound_thresholded,
 )
-from contrasift.selection.task import (
-    SettledOptions,
-    Solved,
-    Task,
-    with_limits,
-    with_the_rest,
-)
+from contrasift.selection.task import SettledOptions, Solved, Task, with_limits, with_the_rest
 
 STOCHASTIC_EPSILON = 0.1  # of stochastic greedy, where none is given
 

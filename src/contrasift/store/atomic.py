@@ -199,6 +199,37 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2, default=plain_value, ensure_ascii=False) + "\n")
 
 
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a `.npy` file atomically."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write a `.npz` file atomically."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def write_rows(
+    path: Path, shape: tuple[int, ...], dtype: Any, blocks: Iterable[np.ndarray]
+) -> None:
+    """Write a `.npy` file, as `write_array` does, of which only a block at a time is in memory.
+
+    Args:
+        path: of the file.
+        shape: of all rows.
+        dtype: of the entries, which blocks of another are brought to.
+        blocks: consecutive rows.
+    """
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype=dtype).data)
+
+
 def plain_value(value: object) -> object:
     """NumPy numbers and arrays, paths, sets and tuples as JSON has them; `default` of `json.dumps`.
 

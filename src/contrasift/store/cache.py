@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 
 from contrasift.errors import ContrasiftError
-from contrasift.store.atomic import atomic_path
+from contrasift.store.atomic import write_arrays
+
+T = TypeVar("T")
 
 
 def cache_folder() -> Path:
@@ -21,9 +27,28 @@ def cache_folder() -> Path:
 
 def cache_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Keep arrays as a `.npz` file; a cache that cannot be written is no error."""
-    with (
-        contextlib.suppress(ContrasiftError),
-        atomic_path(path) as temporary,
-        open(temporary, "wb") as file,
-    ):
-        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+    with contextlib.suppress(ContrasiftError):
+        write_arrays(path, arrays)
+
+
+def cached(path: Path, kind: type[T], make: Callable[[], T]) -> T:
+    """What a `.npz` file of the cache holds; else it is made, and kept there if that can be.
+
+    Args:
+        path: of the file.
+        kind: a dataclass of arrays and of tuples of text.
+        make: makes one.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            texts = json.loads(stored["texts"].tobytes())
+            arrays = {name: stored[name] for name in stored.files if name != "texts"}
+        return kind(**arrays, **{name: tuple(words) for name, words in texts.items()})
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+        made = make()
+    parts = vars(made)
+    texts = {name: part for name, part in parts.items() if isinstance(part, tuple)}
+    arrays = {name: part for name, part in parts.items() if name not in texts}
+    arrays["texts"] = np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8)
+    cache_arrays(path, **arrays)
+    return made

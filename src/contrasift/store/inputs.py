@@ -1,4 +1,4 @@
-"""Files that a user brings to a selection: a matrix, classes, lists of indices, weights, scores.
+"""Files that a user brings to a selection: classes, lists of examples, weights.
 
 Each may be a path or the address of an object (`s3://…`), which is copied into the cache first.
 """
@@ -12,120 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.arrays import Columns, HeldColumns, column_blocks, forget_pages
 from contrasift.class_names import canonical_integer, plain_names
 from contrasift.errors import DataError, UsageError
 from contrasift.ids import are_numbers, as_ids, rows_of_ids
-from contrasift.options.arguments import checked_arguments
 from contrasift.reading import read_filled_lines, read_lines, read_text
-from contrasift.results import Embeddings
-from contrasift.store.atomic import load_array, read_json, sha256_of
-from contrasift.store.made import is_there
-from contrasift.store.objects import file_name, is_local_url, is_url, local_path
-from contrasift.store.remote import beside, exists, local_file
-from contrasift.store.run import RunFolder
+from contrasift.store.atomic import load_array, read_json
+from contrasift.store.remote import local_file
 from contrasift.store.tables import check_columns, read_table
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-
-
-def load_embeddings_file(place: Path | str) -> tuple[Embeddings, bool]:
-    """A matrix, memory-mapped, with what is written about it.
-
-    `X.npy` beside its own `X.json` is described there, and its rows are mean view embeddings that
-    are taken as they are. A JSON file is a description if it says how rows were `normalised` and
-    which `sha256` the matrix has; any other is passed over. Pool indices come from an
-    `examples.parquet` in the same folder. Of a bare matrix nothing is known, and the index is the
-    row number.
-
-    Args:
-        place: a `.npy` file; its address; or a folder that holds `embeddings.npy` (of a run refined
-            in rounds, the matrix of its last round).
-
-    Returns:
-        the embeddings, with their hash in `description["sha256"]`, and whether they were described.
-
-    Raises:
-        DataError: not a whole `.npy` file, or one that its description does not fit.
-        ContrasiftError: storage that does not answer.
-    """
-    if is_local_url(place):
-        place = local_path(str(place))
-    if not is_url(place) and Path(place).is_dir():
-        place = Path(place) / f"{RunFolder(place).matrix}.npy"
-    if is_url(place) and not file_name(place).endswith(".npy"):
-        raise DataError(
-            "the address of a .npy file",
-            str(place),
-            "Of a folder, name the matrix in it: …/embeddings.npy",
-        )
-    file = local_file(place)
-    values = load_array(file)
-    about = beside(place, str(Path(file_name(place)).with_suffix(".json")))
-    description = read_description(about)
-    digest = sha256_of(file)
-    n = values.shape[0] if values.ndim else 0
-    if description is None:
-        return Embeddings(values, row_numbers(n), {"sha256": digest}), False
-    if description["sha256"] != digest:
-        raise DataError(
-            f"{about} to describe {place}",
-            "a description with another sha256",
-            "Move the matrix away from it, or embed again",
-        )
-    index = _index_of_rows(beside(place, "examples.parquet"), n)
-    return Embeddings(values, index, {**description, "sha256": digest}), True
-
-
-def read_description(about: Path | str) -> dict[str, Any] | None:
-    """What a file says of embeddings; None if it is about something else, or not there."""
-    if not exists(about):
-        return None
-    try:
-        found = read_json(local_file(about))
-    except DataError:
-        return None
-    says = "sha256" in found and ("normalised" in found or "side_by_side" in found)
-    return found if says else None
-
-
-@checked_arguments
-def load_matrix(place: Path | str) -> np.ndarray:
-    """A `.npy` file, memory-mapped; an object behind an address is copied into the cache first.
-
-    Args:
-        place: a path, or an address that fsspec opens: `s3://bucket/embeddings.npy`.
-
-    Raises:
-        DataError: missing, cut short, pickled, or not a `.npy` file.
-        ContrasiftError: storage that does not answer.
-    """
-    return load_array(local_file(place))
-
-
-def row_numbers(n: int, columns: Columns | None = None) -> np.ndarray:
-    """The numbers of n rows, ascending.
-
-    Args:
-        n: how many.
-        columns: where they shall lie; default: in memory.
-    """
-    numbers = (columns or HeldColumns()).new(n, np.int64)
-    for block in column_blocks(n):
-        numbers[block] = np.arange(block.start, block.stop)
-        forget_pages(numbers)
-    return numbers
-
-
-def _index_of_rows(examples: Path | str, n: int) -> np.ndarray:
-    if not is_there(examples):
-        return row_numbers(n)
-    table = read_table(local_file(examples), "index", "row")
-    index = table["index"][table["row"] >= 0]
-    if index.size != n:
-        raise DataError(f"{n} readable examples in {examples}", f"{index.size}")
-    return index
 
 
 def load_classes_file(path: Path | str, index: np.ndarray, ids: Any = None) -> np.ndarray:
@@ -146,12 +42,12 @@ def load_classes_file(path: Path | str, index: np.ndarray, ids: Any = None) -> n
     if path.suffix == ".npy":
         return load_array(path)
     if path.suffix == ".parquet":
-        table = _by_index(read_table(path), path, index, ids)
+        table = by_index(read_table(path), path, index, ids)
         for name in ("index", "latent_class"):
             if name not in table:
                 raise DataError(f"the column {name} in {path}", ", ".join(table))
         return _classes_of_table(table, path, index)
-    lines = _a_value_a_line(path, "classes")
+    lines = a_value_a_line(path, "classes")
     if path.suffix in (".csv", ".tsv") and any(_SEPARATORS[path.suffix] in line for line in lines):
         return _classes_of_table(_class_columns(path, index, ids), path, index)
     return np.array(lines, dtype=str)
@@ -172,7 +68,7 @@ def _classes_of_table(table: Mapping[str, np.ndarray], path: Path, index: np.nda
     return labels[order[np.searchsorted(table["index"], index, sorter=order)]]
 
 
-def _by_index(
+def by_index(
     table: dict[str, np.ndarray], path: Path, index: np.ndarray, ids: Any
 ) -> dict[str, np.ndarray]:
     """A table that names examples by their ids, by their pool indices instead."""
@@ -189,7 +85,7 @@ def _by_index(
 
 def _class_columns(path: Path, index: np.ndarray, ids: Any) -> dict[str, np.ndarray]:
     """Index and class of a table of text; the class is what stands there, not what it looks like."""
-    table = _by_index(read_columns(path, as_text=True), path, index, ids)
+    table = by_index(read_columns(path, as_text=True), path, index, ids)
     others = [name for name in table if name != "index"]
     if "index" not in table or not ("latent_class" in others or len(others) == 1):
         raise DataError(
@@ -368,7 +264,7 @@ def load_weights_file(path: Path | str) -> dict[str, float] | np.ndarray:
     if path.suffix == ".npy":
         listed = load_array(path, memory_map=False)
     else:
-        listed = np.array(_a_value_a_line(path, "weights"))
+        listed = np.array(a_value_a_line(path, "weights"))
     try:
         return listed.astype(np.float64)
     except (TypeError, ValueError) as error:
@@ -392,99 +288,6 @@ def load_numbers_file(path: Path | str) -> np.ndarray:
         return np.array([float(word) for word in words])
     except ValueError as error:
         raise DataError(f"numbers in {path}", str(error)) from error
-
-
-def read_scores(
-    path: Path | str,
-    index: np.ndarray,
-    column: str = "",
-    dropped: np.ndarray | None = None,
-    ids: Any = None,
-) -> np.ndarray:
-    """One score for every example: for the objective `scores`.
-
-    A `.parquet` or `.csv` has a column `index` and is brought into the order asked for; a `.npy`
-    of numbers, or text with a number a line, is in that order already. `inf` is a score (an
-    example that was never learned was forgotten infinitely often); NaN is none.
-
-    Args:
-        path: the file.
-        index: pool index of every row.
-        column: of a table, the scores; empty for the only one beside `index`.
-        dropped: pool indices of examples that need no score.
-        ids: of every row, if they have any; then a table may have `id` instead of `index`.
-
-    Returns:
-        float64 [n]; NaN for dropped examples without a score.
-
-    Raises:
-        DataError: unreadable, of another length, with duplicate, missing or foreign examples, NaN,
-            or what are not numbers.
-        UsageError: a column of a file that has none, or none where there are several.
-    """
-    path = local_file(path)
-    needed = np.ones(index.size, dtype=bool) if dropped is None else ~np.isin(index, dropped)
-    if path.suffix in (".parquet", ".csv"):
-        scores = _scores_of_table(path, index, column, needed, ids)
-    elif column:
-        raise UsageError(f"no column for {path}, which has none", column)
-    elif path.suffix == ".npy":
-        scores = _numbers(load_array(path, memory_map=False), path)
-    else:
-        scores = _numbers(np.array(_a_value_a_line(path, "scores")), path)
-    if scores.shape != index.shape:
-        raise DataError(
-            f"one score for each of the {index.size} examples",
-            f"{path} with {scores.size}",
-            "A table with a column `index` says which score is whose",
-        )
-    missing = np.flatnonzero(np.isnan(scores) & needed)
-    if missing.size:
-        raise DataError(
-            "a score for every example",
-            f"{path} with NaN for {missing.size} of them, the first {index[missing[0]]}",
-            "Write inf for what is hardest of all, or put these examples on the list must_drop=",
-        )
-    return scores
-
-
-def _scores_of_table(
-    path: Path, index: np.ndarray, column: str, needed: np.ndarray, ids: Any
-) -> np.ndarray:
-    table = read_table(path) if path.suffix == ".parquet" else read_columns(path)
-    table = _by_index(table, path, index, ids)
-    others = [name for name in table if name != "index"]
-    if "index" not in table:
-        raise DataError(f"a column `index` in {path}", ", ".join(table) or "no column")
-    if not column and len(others) != 1:
-        raise UsageError(
-            f"scores_column=, one of those in {path}: {', '.join(others)}", "none of them"
-        )
-    column = column or others[0]
-    if column not in others:
-        raise UsageError(f"a column of scores in {path}: {', '.join(others)}", column)
-    listed = table["index"]
-    if listed.dtype.kind not in "iu":
-        raise DataError(f"whole numbers in the column `index` of {path}", f"{listed.dtype}")
-    order = np.argsort(listed, kind="stable")
-    ordered = listed[order]
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if twice.size:
-        raise DataError(f"every example once in {path}", f"{twice[0]} more than once")
-    for numbers, what in (
-        (np.setdiff1d(index[needed], listed), "examples without a score"),
-        (np.setdiff1d(listed, index), "scores of examples that are not in the pool"),
-    ):
-        if numbers.size:
-            raise DataError(
-                f"one score for each of the {index.size} examples",
-                f"{path} with {numbers.size} {what}, among them {numbers[0]}",
-                "Check that both files come from the same pool",
-            )
-    scores = np.full(index.size, np.nan)
-    there = np.isin(index, listed)
-    scores[there] = _numbers(table[column], path)[order[np.searchsorted(ordered, index[there])]]
-    return scores
 
 
 def read_columns(path: Path, *, as_text: bool = False) -> dict[str, np.ndarray]:
@@ -513,16 +316,6 @@ def read_columns(path: Path, *, as_text: bool = False) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def _numbers(values: np.ndarray, path: Path) -> np.ndarray:
-    """Real numbers as float64; text is read, truth values count 0 and 1."""
-    try:
-        if values.ndim != 1 or values.dtype.kind not in "biufUO":
-            raise ValueError(f"{values.dtype} of shape {values.shape}")
-        return values.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"a number for every example in {path}", str(error)) from error
-
-
 def parse_bytes(text: str) -> int:
     """A size such as 2GB, 500 MB, 1.5GiB or 1000000.
 
@@ -536,7 +329,7 @@ def parse_bytes(text: str) -> int:
     return int(float(number) * (_BINARY_UNITS if binary else _UNITS)[unit])
 
 
-def _a_value_a_line(path: Path, name: str) -> list[str]:
+def a_value_a_line(path: Path, name: str) -> list[str]:
     """Lines of which each belongs to an example or a class, so that none may be blank."""
     lines = read_lines(path, name)
     if "" in lines:

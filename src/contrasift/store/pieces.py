@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contrasift.errors import DataError
-from contrasift.store.atomic import atomic_path, load_array
+from contrasift.store.atomic import load_array, write_array
 from contrasift.store.shards import ShardFolder
 
 
@@ -40,9 +40,5 @@ class KeptPieces:
         """
         self.folder.path.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
-            with (
-                atomic_path(self.folder.file(number, f"{name}.npy")) as part,
-                part.open("wb") as file,
-            ):
-                np.save(file, array, allow_pickle=False)
+            write_array(self.folder.file(number, f"{name}.npy"), array)
         self.folder.finish(number, [f"{name}.npy" for name in arrays])

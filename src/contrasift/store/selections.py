@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from contrasift.arrays import column_blocks, forget_pages
 from contrasift.errors import ContrasiftError, DataError, RunFolderError
 from contrasift.ids import as_ids
 from contrasift.results import Certificate, ClassSummary, Selection
-from contrasift.store.atomic import atomic_path, load_array, read_json, write_json
+from contrasift.store.atomic import load_array, read_json, write_arrays, write_json, write_rows
 from contrasift.store.tables import read_table, write_blocks
 
 if TYPE_CHECKING:
@@ -68,15 +68,13 @@ def write_selection(
     )
     _remove(facts)
     write_blocks(table, _blocks(selection))
-    with atomic_path(ranking) as temporary, open(temporary, "wb") as file:
-        _write_ranking(file, selection)
+    write_rows(ranking, selection.order.shape, selection.index.dtype, _ranking(selection))
     written = [table, ranking]
     rule = folder / "rule.npz"
     if selection.rule is None:
         _remove(rule)
     else:
-        with atomic_path(rule) as temporary, open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, **selection.rule)  # type: ignore[arg-type]
+        write_arrays(rule, selection.rule)
         written.append(rule)
     write_json(
         facts,
@@ -111,12 +109,10 @@ def _blocks(selection: Selection) -> Iterator[dict[str, object]]:
         forget_pages(*selection.marks.values())
 
 
-def _write_ranking(file: IO[bytes], selection: Selection) -> None:
-    """`Selection.ranking` as `numpy.save` writes it, block by block."""
-    header = np.lib.format.header_data_from_array_1_0(selection.index)
-    np.lib.format.write_array_header_1_0(file, header)
+def _ranking(selection: Selection) -> Iterator[np.ndarray]:
+    """`Selection.ranking`, block by block."""
     for block in column_blocks(selection.order.size):
-        file.write(selection.index[selection.order[block]].tobytes())
+        yield selection.index[selection.order[block]]
         forget_pages(selection.index, selection.order)
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.errors import DataError, MissingExtraError, UsageError
-from contrasift.pools.base import check_enough, draw_holdout, draw_positions
+from contrasift.errors import DataError, UsageError, with_extra
 from contrasift.pools.label_files import check_shared, needs_table, read_label_file
 from contrasift.pools.labels import check_label_count, encode_labels, natural_key
 from contrasift.pools.named import data_folder
+from contrasift.pools.whole import check_enough, draw_holdout, draw_positions
 from contrasift.reading import read_text
 
 # Where Debian's packages fortunes and fortunes-min put their files.
@@ -240,10 +240,7 @@ def _ag_news_part(path: Path, names: tuple[str, ...]) -> Texts:
 
 
 def _hugging_face(name: str, text_column: str, label_column: str) -> Texts:
-    try:
-        import datasets  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise MissingExtraError("datasets", "text") from error
+    datasets = with_extra("datasets", "text")
     try:
         folder = Path(name).expanduser()
         found = datasets.load_from_disk(folder) if folder.is_dir() else datasets.load_dataset(name)

@@ -153,9 +153,6 @@ def train_words(
         seed: of weights, order and views.
         progress: called with (steps done, steps in all).
 
-    Returns:
-        The encoder.
-
     Raises:
         UsageError: a batch larger than the collection.
         ContrasiftError: the loss became infinite or NaN.

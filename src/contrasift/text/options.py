@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from contrasift.errors import UsageError
 from contrasift.options import Options, option
 
 AUGMENTATIONS = ("erase", "replace")
@@ -37,30 +36,24 @@ class TextOptions(Options):
         "Views: `erase` words, or `replace` them by near ones.",
         choices=AUGMENTATIONS,
     )
-    rate: float = option(0.5, "Probability of each word to be erased or replaced.")
-    near: int = option(5, "replace: how many near words there are to choose from.")
+    rate: float = option(
+        0.5, "Probability of each word to be erased or replaced.", legal="in (0, 1)"
+    )
+    near: int = option(
+        5, "replace: how many near words there are to choose from.", legal="of at least 1"
+    )
     vectors: str = option(
         "",
         "replace: file with word vectors that say what is near (.vec or GloVe); default: what stands near in this collection.",
     )
-    min_count: int = option(5, "Words that occur more rarely are unknown.")
-    dim: int = option(128, "Width of the word vectors.")
-    projection_dim: int = option(128, "Width of the projection head's output.")
-    epochs: int = option(20, "Passes over the texts.")
-    batch_size: int = option(256, "Texts in a step.")
-    learning_rate: float = option(5e-3, "Peak learning rate of Adam (cosine schedule).")
-    temperature: float = option(0.5, "Temperature of NT-Xent.")
-
-    def __post_init__(self) -> None:
-        """Check that every number can be trained with."""
-        super().__post_init__()
-        for name in ("near", "min_count", "dim", "projection_dim", "epochs"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}= of at least 1", str(getattr(self, name)))
-        for name in ("learning_rate", "temperature"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UsageError(f"{name}= above 0", str(getattr(self, name)))
-        if not 0 < self.rate < 1:
-            raise UsageError("rate= in (0, 1)", str(self.rate))
-        if self.batch_size < 2:
-            raise UsageError("batch_size= of at least 2", str(self.batch_size))
+    min_count: int = option(5, "Words that occur more rarely are unknown.", legal="of at least 1")
+    dim: int = option(128, "Width of the word vectors.", legal="of at least 1")
+    projection_dim: int = option(
+        128, "Width of the projection head's output.", legal="of at least 1"
+    )
+    epochs: int = option(20, "Passes over the texts.", legal="of at least 1")
+    batch_size: int = option(256, "Texts in a step.", legal="of at least 2")
+    learning_rate: float = option(
+        5e-3, "Peak learning rate of Adam (cosine schedule).", legal="above 0"
+    )
+    temperature: float = option(0.5, "Temperature of NT-Xent.", legal="above 0")

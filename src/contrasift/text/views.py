@@ -79,9 +79,6 @@ def word_views(
         changes: what is changed.
         seed: of the run.
         epoch: the pass over the texts.
-
-    Returns:
-        The views.
     """
     whole = join_texts(documents)
     lengths = np.diff(np.append(whole.starts, len(whole.words)))

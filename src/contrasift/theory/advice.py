@@ -154,21 +154,21 @@ def power_of_ten(log_value: float) -> str:
     return f"{math.exp(log_value - exponent * math.log(10)):.2f}e{exponent:+03d}"
 
 
-def curve(urn: Urn, points: int = 60, most: int | None = None) -> dict[str, list[Any]]:
-    """υ and τ against K, on a logarithmic grid from one negative to where all classes are seen.
+def curve(urn: Urn) -> dict[str, list[Any]]:
+    """υ and τ against K, on a logarithmic grid of at most 60 points.
+
+    It goes from one negative to a little beyond the draws that see all classes with 99 %.
 
     Args:
         urn: what is drawn from.
-        points: at most so many.
-        most: largest K; default: a little beyond the draws that see all classes with 99 %.
 
     Returns:
         `negatives`, `coverage_probability`, `collision_probability`, `expected_log_collisions`.
     """
-    top = most or 2 * draws_to_cover(urn, LEVELS[-1])
+    top = 2 * draws_to_cover(urn, LEVELS[-1])
     if urn.size is not None:
         top = max(1, min(top, urn.size - 1))
-    grid = np.unique(np.round(np.geomspace(1, max(2, top), points)).astype(np.int64))
+    grid = np.unique(np.round(np.geomspace(1, max(2, top), 60)).astype(np.int64))
     if urn.size is not None:
         grid = grid[grid < urn.size]
     return {

@@ -136,9 +136,6 @@ def collision_probability(urn: Urn, negatives: int) -> float:
         urn: what is drawn from.
         negatives: K ≥ 1.
 
-    Returns:
-        τ_K.
-
     Raises:
         UsageError: K < 1, or more negatives than the urn holds beside the anchor.
     """

@@ -110,9 +110,6 @@ def subset_class(views: np.ndarray, kept: np.ndarray) -> SubsetClass:
         views: [n_k, m, d]; unit rows.
         kept: bool [n_k].
 
-    Returns:
-        The class's numbers.
-
     Raises:
         DataError: the subset has nothing of the class: no guarantee can speak of it.
     """
@@ -145,7 +142,7 @@ def subset_class(views: np.ndarray, kept: np.ndarray) -> SubsetClass:
 
 
 def main_parts(
-    views: np.ndarray, codes: np.ndarray, *, most: int = 300, seed: int = 0
+    views: np.ndarray, codes: np.ndarray, *, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """How large a share σ of every class lies within d_A ≤ δ, for several δ.
 
@@ -155,8 +152,7 @@ def main_parts(
     Args:
         views: [n, m, d]; unit rows.
         codes: int64 [n]; classes 0..K−1.
-        most: examples of each class that are looked at.
-        seed: of their choice.
+        seed: of the choice of 300 examples of each class, which are looked at.
 
     Returns:
         σ and δ, float64 [g] each; σ is the smallest of all classes and falls with δ.
@@ -166,7 +162,7 @@ def main_parts(
     shares = np.ones((codes.max() + 1, deltas.size))
     for code in range(codes.max() + 1):
         members = np.flatnonzero(codes == code)
-        members = rng.permutation(members)[:most]
+        members = rng.permutation(members)[:300]
         distances = nearest_view_distances(views[members], views[members])
         for column, delta in enumerate(deltas):
             if distances.max() <= delta:
@@ -327,9 +323,6 @@ def subset_condition(
         safe: with ρ̃ instead of the printed ρ.
         linear: the printed, linearised threshold, never larger.
 
-    Returns:
-        The condition.
-
     Raises:
         DataError: fewer than two classes.
     """
@@ -372,9 +365,6 @@ def measure_constants(
         codes: int64 [n]; classes 0..K−1, none empty.
         epsilons: what ε may be; default: the quantiles of the widest pairs of views.
         seed: of the examples on which main parts are looked for.
-
-    Returns:
-        The constants.
 
     Raises:
         UsageError: a negative ε.

@@ -59,9 +59,6 @@ def urn_from_priors(priors: object) -> Urn:
     Args:
         priors: [C]; each above 0, together 1 (up to 1e-6, then scaled to 1).
 
-    Returns:
-        The urn.
-
     Raises:
         DataError: not numbers, none, zeros or negatives among them, or another sum.
     """
@@ -87,9 +84,6 @@ def urn_from_counts(counts: object) -> Urn:
 
     Args:
         counts: [C]; whole numbers of at least 1.
-
-    Returns:
-        The urn.
 
     Raises:
         DataError: not whole numbers, none, or a class without examples.

@@ -24,14 +24,7 @@ _ORDER_STREAM = -1
 
 @runtime_checkable
 class ImagePool(Protocol):
-    """What training and embedding need to know of a pool.
-
-    Attributes:
-        index: int64 [m]; the stable index of every example.
-        channels: 1 or 3.
-        image_size: side of the square images, in pixels.
-        mirror: whether an image and its mirror image mean the same.
-    """
+    """What training and embedding need to know of a pool."""
 
     @property
     def index(self) -> np.ndarray:
@@ -40,17 +33,17 @@ class ImagePool(Protocol):
 
     @property
     def channels(self) -> int:
-        """How many channels an image has."""
+        """How many channels an image has, 1 or 3."""
         ...
 
     @property
     def image_size(self) -> int:
-        """Side in pixels."""
+        """Side of the square images, in pixels."""
         ...
 
     @property
     def mirror(self) -> bool:
-        """Whether views may be flipped."""
+        """Whether an image and its mirror image mean the same, so that views may be flipped."""
         ...
 
     def __len__(self) -> int: ...

@@ -17,7 +17,8 @@ from contrasift.negatives.losses import (
     HardnessWeighted,
     InfoNCE,
 )
-from contrasift.negatives.policies import Tags, everything, parse_schedule
+from contrasift.negatives.parsing import parse_schedule
+from contrasift.negatives.policies import Tags, everything
 from contrasift.negatives.processes import n_processes, rank
 from contrasift.options import TrainOptions, parse_loss
 from contrasift.training.batches import ImagePool

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,12 +13,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import nn
 
-from contrasift.errors import DataError, UsageError
-from contrasift.store.atomic import atomic_path
+from contrasift.errors import UsageError
 from contrasift.training.sources import HUB
 from contrasift.training.untouched import untouched
 
-_METADATA_KEY = "contrasift.encoder"
 _SMALL_IMAGE = 64  # up to this size the stem of a ResNet keeps every pixel
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _GREY_MEAN, _GREY_STD = (0.449,), (0.226,)  # their averages
@@ -321,16 +317,6 @@ def weights_sha256(encoder: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def save_encoder(encoder: Encoder, path: Path) -> None:
-    """Write weights and description to one .safetensors file, whole or not at all."""
-    from safetensors.torch import save
-
-    weights = {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}
-    metadata = {_METADATA_KEY: json.dumps(encoder.description, sort_keys=True)}
-    with atomic_path(Path(path)) as temporary:
-        temporary.write_bytes(save(weights, metadata))
-
-
 def wrap_encoder(
     function: Callable[[torch.Tensor], torch.Tensor],
     channels: int,
@@ -351,9 +337,6 @@ def wrap_encoder(
         std: what they are divided by then; with the defaults `function` gets images in [0, 1].
         name: what it is called in descriptions; default: its own name. Work that was interrupted
             goes on only for the same name and weights.
-
-    Returns:
-        The encoder.
 
     Raises:
         UsageError: an output that is not one vector an image.
@@ -381,46 +364,3 @@ class _Function(nn.Module):
 
     def forward(self, images: torch.Tensor) -> Any:
         return self._function(images)
-
-
-def read_encoder(path: Path) -> Encoder:
-    """What `save_encoder` wrote.
-
-    Args:
-        path: a .safetensors file.
-
-    Returns:
-        The encoder on the CPU, in training mode.
-
-    Raises:
-        DataError: not readable, not by contrasift, or weights of another architecture.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise DataError("a readable .safetensors file", f"{path}: {error}") from None
-    if _METADATA_KEY not in metadata:
-        raise DataError(
-            "an encoder that contrasift has written",
-            f"{path}, which does not say what it holds",
-            f"Name its architecture: resnet50={path}; or train one with `contrasift train`",
-        )
-    about = json.loads(metadata[_METADATA_KEY])
-    encoder = build_encoder(
-        about["architecture"],
-        about["channels"],
-        about["image_size"],
-        about["projection_dim"],
-        0,
-        about.get("head", "simclr"),
-    )
-    encoder = Encoder(encoder.backbone, encoder.head if about["projection_dim"] else None, about)
-    try:
-        encoder.load_state_dict(weights)
-    except RuntimeError as error:
-        raise DataError(f"the weights of {about['architecture']} in {path}", str(error)) from None
-    return encoder

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from contrasift.options.arguments import checked_arguments
-from contrasift.training.encoders import Encoder, read_encoder
+from contrasift.training.encoder_files import read_encoder
+from contrasift.training.encoders import Encoder
 from contrasift.training.foreign import timm_encoder, torchvision_encoder
 from contrasift.training.sources import parse_source
 

@@ -26,13 +26,9 @@ from contrasift.options.arguments import checked_arguments
 from contrasift.store.atomic import write_text
 from contrasift.training.batches import EpochBatches, ImagePool, check_positions
 from contrasift.training.choosing import PoolTags, required_tags
-from contrasift.training.devices import (
-    choose_device,
-    errors_of_processes,
-    reports,
-    where_to_train,
-)
-from contrasift.training.encoders import Encoder, build_encoder, save_encoder
+from contrasift.training.devices import choose_device, errors_of_processes, reports, where_to_train
+from contrasift.training.encoder_files import save_encoder
+from contrasift.training.encoders import Encoder, build_encoder
 from contrasift.training.progress import show_progress
 from contrasift.training.splitting import joined_statistics
 from contrasift.training.switching import SelectedBatches, Selections, Switch

@@ -18,7 +18,8 @@ from contrasift.negatives.processes import gathered_rows, n_processes
 from contrasift.store.atomic import atomic_path
 from contrasift.training.batches import ImagePool, load_batches
 from contrasift.training.checkpoints import save_state
-from contrasift.training.encoders import Encoder, save_encoder
+from contrasift.training.encoder_files import save_encoder
+from contrasift.training.encoders import Encoder
 from contrasift.training.joining import average_statistics
 from contrasift.training.method import TwoViews
 from contrasift.training.sources import epoch_file

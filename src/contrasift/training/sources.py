@@ -55,9 +55,6 @@ def parse_source(text: str) -> Source:
     Args:
         text: the name.
 
-    Returns:
-        Where the encoder is.
-
     Raises:
         UsageError: a file that is not there, weights of an unnamed architecture.
         RunFolderError: a folder without the training or the epoch that is asked for.

@@ -16,7 +16,7 @@ from contrasift.evaluation.difficulty_scores import error_norm, last_layer_gradi
 from contrasift.fingerprints import array_sha256
 from contrasift.narration import Progress
 from contrasift.options import DynamicsOptions
-from contrasift.store.atomic import atomic_path, write_text
+from contrasift.store.atomic import write_arrays, write_text
 from contrasift.training.batches import (
     ImagePool,
     RowBatches,
@@ -236,8 +236,7 @@ def _resume(folder: Path, parts: dict[str, Any]) -> int:
 
 def _keep(folder: Path, epochs: int, records: dict[str, np.ndarray], parts: dict[str, Any]) -> None:
     """The records first: the checkpoint vouches for them."""
-    with atomic_path(_records_file(folder, epochs)) as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **records)  # type: ignore[arg-type]
+    write_arrays(_records_file(folder, epochs), records)
     state = {name: part.state_dict() for name, part in parts.items()} | {"epochs": epochs}
     save_state(state, folder / _CHECKPOINT)
 

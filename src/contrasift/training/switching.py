@@ -22,7 +22,7 @@ from contrasift.errors import RunFolderError, UsageError
 from contrasift.fingerprints import array_sha256
 from contrasift.negatives.processes import n_processes, rank
 from contrasift.options import SwitchOptions
-from contrasift.store.atomic import atomic_path, load_array, read_json, write_json
+from contrasift.store.atomic import load_array, read_json, write_array, write_json
 from contrasift.training.batches import (
     EpochBatches,
     ImagePool,
@@ -30,7 +30,8 @@ from contrasift.training.batches import (
     check_positions,
     spread_among,
 )
-from contrasift.training.encoders import Encoder, save_encoder
+from contrasift.training.encoder_files import save_encoder
+from contrasift.training.encoders import Encoder
 from contrasift.training.splitting import joined_statistics
 
 _FOLDER, _CHOSEN, _FACTS = "selections", "selected.npy", "switch.json"
@@ -266,8 +267,7 @@ class Selections:
             before = load_array(self._home(number - 1) / _CHOSEN, memory_map=False)
             facts["overlap_with_previous"] = selection_overlap([before, index])
         write_json(home / _FACTS, facts)
-        with atomic_path(home / _CHOSEN) as temporary, open(temporary, "wb") as out:
-            np.save(out, index, allow_pickle=False)
+        write_array(home / _CHOSEN, index)
 
     def facts(self) -> list[dict[str, Any]]:
         """What is told of every selection that was made."""

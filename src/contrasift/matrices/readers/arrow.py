@@ -279,12 +279,12 @@ def _ipc_table(reader: Any, batches: Sequence[Any], schema: pa.Schema) -> Source
     return SourceTable(schema, some)
 
 
-def held_table(table: pa.Table, rows: int = 16_384) -> SourceTable:
+def held_table(table: pa.Table) -> SourceTable:
     """All columns of a table in memory, or in a map."""
 
     def batches(columns: Sequence[str] | None) -> Iterator[Any]:
         some = table if columns is None else table.select(columns)
-        return iter(some.to_batches(rows))
+        return iter(some.to_batches(16_384))
 
     return SourceTable(table.schema, batches)
 

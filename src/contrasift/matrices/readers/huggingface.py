@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from contrasift.errors import DataError, MissingExtraError, UsageError
+from contrasift.errors import DataError, MissingExtraError, UsageError, with_extra
 from contrasift.matrices.parts import SourceTable, Stored, StreamedPart
 from contrasift.matrices.readers.arrow import (
     ArrowIds,
@@ -43,7 +43,7 @@ def open_named(text: str, column: str | None) -> Stored:
     if folder.is_dir():
         return open_saved(folder, named or column, split)
     try:
-        found = _datasets().load_dataset(name)
+        found = with_extra("datasets", "hf").load_dataset(name)
     except MissingExtraError:
         raise
     except Exception as error:  # whatever the network does
@@ -63,7 +63,7 @@ def open_saved(folder: Path, column: str | None, split: str = "") -> Stored:
         DataError: it cannot be read.
         MissingExtraError: the package datasets is not installed.
     """
-    datasets = _datasets()
+    datasets = with_extra("datasets", "hf")
     try:
         found = datasets.load_from_disk(str(folder))
     except Exception as error:  # Arrow, JSON and the package have errors of their own
@@ -122,11 +122,3 @@ def _batches(arrow: Any, columns: Sequence[str] | None) -> Iterator[Any]:
     some = arrow if columns is None else arrow.select_columns(list(columns))
     for begin in range(0, len(some), _ROWS):
         yield from some[begin : begin + _ROWS].combine_chunks().to_batches()
-
-
-def _datasets() -> Any:
-    try:
-        import datasets
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("datasets", "hf") from error
-    return datasets

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from contrasift.catalogue import check_choice
-from contrasift.errors import RunFolderError, UsageError
+from contrasift.errors import UsageError
 from contrasift.ids import as_ids, uid_halves
 from contrasift.narration import Progress
 from contrasift.pipeline.export.chosen import ChosenExamples, Say, read_chosen, with_pool
@@ -16,8 +16,8 @@ from contrasift.pipeline.export.fiftyone import write_fiftyone
 from contrasift.pipeline.export.images import write_images
 from contrasift.pipeline.export.rows import write_metadata, write_rows
 from contrasift.pipeline.export.webdataset import write_shards
-from contrasift.pipeline.export.whole import whole_folder
-from contrasift.store.atomic import atomic_path, write_text
+from contrasift.pipeline.export.whole import refuse_file, whole_folder
+from contrasift.store.atomic import write_array, write_text
 from contrasift.store.run import RunFolder
 
 FORMS = (
@@ -73,14 +73,14 @@ def export(
     if form == "indices":
         _write_indices(out, chosen.index)
     elif form == "ids":
-        _refuse_file(out)
+        refuse_file(out)
         write_text(
             out, "".join(f"{id}\n" for id in _on_one_line([str(id) for id in chosen.need_ids()]))
         )
     elif form == "datacomp":
         _write_pairs(out, chosen)
     elif form == "rows":
-        _refuse_file(out)
+        refuse_file(out)
         write_rows(run, chosen.index, out, progress)
     elif form == "metadata":
         with whole_folder(out, say) as folder:
@@ -108,33 +108,23 @@ def _write_dataset(chosen: ChosenExamples, folder: Path, progress: Progress) -> 
 def _write_indices(out: Path, index: np.ndarray) -> None:
     if out.suffix not in (".npy", ".txt"):
         raise UsageError("out= ending in .npy or .txt for indices", str(out))
-    _refuse_file(out)
+    refuse_file(out)
     if out.suffix == ".txt":
         write_text(out, "".join(f"{number}\n" for number in index))
         return
-    with atomic_path(out) as temporary, open(temporary, "wb") as file:
-        np.save(file, index)
+    write_array(out, index)
 
 
 def _write_pairs(out: Path, chosen: ChosenExamples) -> None:
     if out.suffix != ".npy":
         raise UsageError("out= ending in .npy for the index of DataComp", str(out))
-    _refuse_file(out)
-    pairs = uid_halves(as_ids(chosen.need_ids(), "the selection"))
-    with atomic_path(out) as temporary, open(temporary, "wb") as file:
-        np.save(file, pairs)
+    refuse_file(out)
+    write_array(out, uid_halves(as_ids(chosen.need_ids(), "the selection")))
 
 
 def _on_one_line(ids: list[str]) -> list[str]:
     r"""Ids with the line ends that hostile file names have written as `\n` and `\r`."""
     return [id.replace("\n", "\\n").replace("\r", "\\r") for id in ids]
-
-
-def _refuse_file(out: Path) -> None:
-    if out.exists():
-        raise RunFolderError(
-            "a new file for out=", f"{out}, which exists", "Choose another out=, or delete it"
-        )
 
 
 def _refuse_inside_pool(run: Path, out: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from contrasift.errors import MissingExtraError
+from contrasift.errors import with_extra
 from contrasift.narration import Progress
 from contrasift.pipeline.export.chosen import ChosenExamples
 from contrasift.pools.labels import encode_labels
@@ -27,10 +27,7 @@ def write_dataset(chosen: ChosenExamples, folder: Path, progress: Progress) -> N
         DataError: an image can no longer be read.
         MissingExtraError: the package datasets is not installed.
     """
-    try:
-        import datasets  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise MissingExtraError("datasets", "hf") from error
+    datasets = with_extra("datasets", "hf")
     assert chosen.pool is not None
     if chosen.pool.dataset is not None:
         save_quietly(datasets, chosen.pool.dataset.select(chosen.index), folder)

@@ -9,11 +9,11 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
-from contrasift.errors import MissingExtraError, RunFolderError, UsageError
+from contrasift.errors import RunFolderError, UsageError, with_extra
 from contrasift.mining.forms import training_table
 from contrasift.options.words import MinedForm
 from contrasift.pipeline.export.huggingface import save_quietly
-from contrasift.pipeline.export.whole import whole_folder
+from contrasift.pipeline.export.whole import refuse_file, whole_folder
 from contrasift.store.atomic import atomic_path, read_json
 from contrasift.store.mined import FACTS, POSITIVES, TABLE, read_texts
 from contrasift.store.tables import read_arrow
@@ -101,10 +101,7 @@ def _named(mined: pa.Table, positives: pa.Table, first: str, second: str, n: int
 
 
 def _write_lines(table: pa.Table, out: Path) -> None:
-    if out.exists():
-        raise RunFolderError(
-            "a new file for out=", f"{out}, which exists", "Choose another out=, or delete it"
-        )
+    refuse_file(out)
     with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8") as file:
         for batch in table.to_batches(max_chunksize=_BATCH):
             for line in batch.to_pylist():
@@ -112,8 +109,5 @@ def _write_lines(table: pa.Table, out: Path) -> None:
 
 
 def _write_dataset(table: pa.Table, folder: Path) -> None:
-    try:
-        import datasets  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise MissingExtraError("datasets", "hf") from error
+    datasets = with_extra("datasets", "hf")
     save_quietly(datasets, datasets.Dataset(table), folder)

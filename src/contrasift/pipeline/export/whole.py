@@ -127,3 +127,15 @@ def _flush() -> None:
     """Bring everything to the disk before the folder gets the name of a finished export."""
     if hasattr(os, "sync"):
         os.sync()
+
+
+def refuse_file(out: Path) -> None:
+    """Stop where something has the name of the export.
+
+    Raises:
+        RunFolderError: it does.
+    """
+    if out.exists():
+        raise RunFolderError(
+            "a new file for out=", f"{out}, which exists", "Choose another out=, or delete it"
+        )

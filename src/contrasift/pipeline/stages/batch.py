@@ -11,18 +11,17 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
     return n // batch_size
 
 
-def check_batch(run: Run, n: int, needed: int | None = None) -> None:
+def check_batch(run: Run, n: int) -> None:
     """Stop early when a subset is too small to fill one batch.
 
     Args:
         run: with a batch size.
         n: size of the subset.
-        needed: how many of them a batch takes; default: all of it.
 
     Raises:
         UsageError: the batch is larger than the subset.
     """
-    batch = run.options.train.batch_size if needed is None else needed
+    batch = run.options.train.batch_size
     if batch > n:
         raise UsageError(
             f"a subset of at least one batch ({batch} examples)",

@@ -29,9 +29,6 @@ def write_card(out: Path) -> Path:
 
     Args:
         out: the folder.
-
-    Returns:
-        the card.
     """
     facts = read_facts(out)
     lines = [f"# {facts['budget']:,} of {facts['n']:,} examples, selected by contrasift", ""]

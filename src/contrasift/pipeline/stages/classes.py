@@ -12,7 +12,7 @@ from contrasift.pipeline.stages.embed import (
     class_embeddings_fingerprint,
     embed_for_classes,
 )
-from contrasift.pipeline.stages.find_classes import ClassTask
+from contrasift.pipeline.stages.find_classes import ClassTask, agreement_in_words
 from contrasift.pipeline.stages.rounds import home_of, refine
 from contrasift.pipeline.stages.zero_shot import naming_inputs
 from contrasift.results import LatentClasses
@@ -72,12 +72,7 @@ def _headline(found: LatentClasses, stability: dict[str, Any]) -> str:
     facts = found.facts
     if "heldout_accuracy" in facts:
         parts.append(f"{facts['heldout_accuracy']:.1%} right on labels held out")
-    agreement = facts.get("agreement", {})
-    if "nmi" in agreement:
-        parts.append(
-            f"with the labels: NMI {agreement['nmi']:.2f}, ARI {agreement['ari']:.2f}, "
-            f"purity {agreement['purity']:.2f}"
-        )
+    parts += agreement_in_words(facts)
     if "ari" in stability:
         parts.append(f"between seeds: ARI {stability['ari']:.2f}")
     if "selection_overlap" in stability:

@@ -61,9 +61,6 @@ def evaluate(
         arm: a trained one, or `untrained`.
         protocol: layer and probe; default: the backbone, by logistic regression.
         encoder: another encoder, from elsewhere, which the arm only names.
-
-    Returns:
-        The record of the stage.
     """
     protocol = protocol or EvaluationProtocol()
     stage, settings = f"evaluate {arm.name}{protocol.suffix}", _settings(run, protocol)
@@ -154,9 +151,6 @@ def evaluate_encoder(
         labels_per_class: of the probe with few labels; 0: none.
         regularisation: λ of the linear probe with all labels; default: chosen.
         device: where the encoder runs.
-
-    Returns:
-        The accuracies.
 
     Raises:
         UsageError: the head of an encoder that has none.

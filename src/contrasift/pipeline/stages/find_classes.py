@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,14 @@ SEEDED = ("graph", "kmeans", "few-labels", "propagate")
 def default_seeds(n: int) -> int:
     """Seeds whose classes are held against each other where nothing is said, of n examples."""
     return _STABILITY_SEEDS if n <= _STABILITY_ROWS else 0
+
+
+def agreement_in_words(facts: Mapping[str, Any]) -> list[str]:
+    """How well classes agree with the labels, for the terminal; nothing without labels."""
+    if "nmi" not in (found := facts.get("agreement", {})):
+        return []
+    measures = f"NMI {found['nmi']:.2f}, ARI {found['ari']:.2f}, purity {found['purity']:.2f}"
+    return [f"with the labels: {measures}"]
 
 
 @contextlib.contextmanager

@@ -7,9 +7,7 @@ from typing import Any
 from contrasift.fingerprints import fingerprint_of
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_embeddings
-from contrasift.store.atomic import (
-    write_json,
-)
+from contrasift.store.atomic import write_json
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import read_latent_classes, write_table
 

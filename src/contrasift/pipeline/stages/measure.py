@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from contrasift.pipeline.stages.embed import load_embeddings
 from contrasift.store.atomic import load_array, write_json
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import read_latent_classes
+
+if TYPE_CHECKING:
+    from contrasift.selection.diagnostics.curves import Curves
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
 RANDOM_RANKINGS = 5
@@ -39,26 +43,9 @@ def measure(run: Run) -> StageRecord:
     )
 
     def work() -> dict[str, Any]:
-        from contrasift.selection.diagnostics.curves import coverage_and_centre_curve
-
-        path = run.folder.path
-        embeddings = load_embeddings(path)
-        labels = read_latent_classes(path / "classes.parquet", embeddings.index)
-        codes, _ = class_codes(labels, len(embeddings))
-        ranking = load_array(path / "ranking.npy", memory_map=False)
-        own = run.record("select").facts["budget"] / len(embeddings)
-        curves = coverage_and_centre_curve(
-            embeddings.values,
-            np.searchsorted(embeddings.index, ranking),
-            codes,
-            # A selection without anything has no fraction of its own.
-            sorted({*FRACTIONS, own} - {0.0}),
-            sample=rows_to_draw(codes),
-            draws=RANDOM_RANKINGS,
-            seed=run.options.select.seed,
-        )
+        curves = ranking_curves(run, FRACTIONS, RANDOM_RANKINGS, run.options.select.seed)
         write_json(
-            path / "measures.json",
+            run.folder.path / "measures.json",
             {
                 "fractions": curves.fractions,
                 "budgets": curves.budgets,
@@ -71,6 +58,37 @@ def measure(run: Run) -> StageRecord:
         return {"note": f"coverage and centre at {curves.budgets.size} fractions"}
 
     return run.do("measures", fingerprint, ["measures.json"], work)
+
+
+def ranking_curves(
+    run: Run, fractions: Iterable[float], draws: int, seed: int, sample: int | None = None
+) -> Curves:
+    """Coverage and centre of a run's ranking, at its own fraction too.
+
+    Args:
+        run: with a selection.
+        fractions: where.
+        draws: random selections that are measured beside.
+        seed: of what is drawn.
+        sample: examples that are measured over; None: see `rows_to_draw`.
+    """
+    from contrasift.selection.diagnostics.curves import coverage_and_centre_curve
+
+    embeddings = load_embeddings(run.folder.path)
+    labels = read_latent_classes(run.folder.path / "classes.parquet", embeddings.index)
+    codes, _ = class_codes(labels, len(embeddings))
+    ranking = load_array(run.folder.path / "ranking.npy", memory_map=False)
+    own = run.record("select").facts["budget"] / len(embeddings)
+    return coverage_and_centre_curve(
+        np.asarray(embeddings.values, dtype=np.float32),
+        np.searchsorted(embeddings.index, ranking).astype(np.int64),
+        codes,
+        # A selection without anything has no fraction of its own.
+        sorted({*fractions, own} - {0.0}),
+        sample=rows_to_draw(codes) if sample is None else sample,
+        draws=draws,
+        seed=seed,
+    )
 
 
 def rows_to_draw(codes: np.ndarray) -> int:

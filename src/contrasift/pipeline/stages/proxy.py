@@ -19,7 +19,7 @@ def proxy_options(options: RunOptions) -> TrainOptions:
     Raises:
         UsageError: the runs to come name a policy for negatives that is none.
     """
-    from contrasift.negatives.policies import parse_schedule
+    from contrasift.negatives.parsing import parse_schedule
 
     train, embed = options.train, options.embed
     parse_schedule(train.negatives, train.negatives_schedule)

@@ -13,7 +13,7 @@ from contrasift.fingerprints import fingerprint_of
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.batch import check_batch
 from contrasift.pipeline.stages.embed import SAME_ENCODER, embed_pool
-from contrasift.pipeline.stages.find_classes import ClassTask
+from contrasift.pipeline.stages.find_classes import ClassTask, agreement_in_words
 from contrasift.pipeline.stages.proxy import proxy_options
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import positions_of, read_table, write_classes, write_table
@@ -172,12 +172,7 @@ def _headline(facts: dict[str, Any]) -> str:
     if "ari_to_previous" in facts:
         parts.append(f"with the round before: ARI {facts['ari_to_previous']:.2f}")
         parts.append(f"selections overlap {facts['selection_overlap_with_previous']:.0%}")
-    agreement = facts.get("agreement", {})
-    if "nmi" in agreement:
-        parts.append(
-            f"with the labels: NMI {agreement['nmi']:.2f}, ARI {agreement['ari']:.2f}, "
-            f"purity {agreement['purity']:.2f}"
-        )
+    parts += agreement_in_words(facts)
     return "; ".join(parts)
 
 

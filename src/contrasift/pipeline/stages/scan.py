@@ -19,6 +19,8 @@ from contrasift.pools import Examples, scan_pool
 from contrasift.store.run import StageRecord
 from contrasift.store.tables import positions_of, read_table, write_table
 
+_SHOWN = 10  # of the images that cannot be read
+
 
 def scan(run: Run) -> StageRecord:
     """Read every image once; note those that cannot be read in `examples.parquet`.
@@ -100,12 +102,12 @@ def _scanned(run: Run) -> Examples:
         )
 
 
-def _report_unreadable(run: Run, bad: list[tuple[str, str]], shown: int = 10) -> None:
-    for id, error in bad[:shown]:
+def _report_unreadable(run: Run, bad: list[tuple[str, str]]) -> None:
+    for id, error in bad[:_SHOWN]:
         run.narrator.say(f"  left out {id}: {error}")
-    if len(bad) > shown:
+    if len(bad) > _SHOWN:
         run.narrator.say(
-            f"  ... and {len(bad) - shown} more: see the column `error` of examples.parquet"
+            f"  ... and {len(bad) - _SHOWN} more: see the column `error` of examples.parquet"
         )
 
 

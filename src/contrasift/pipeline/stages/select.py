@@ -15,9 +15,10 @@ from contrasift.pipeline.stages.embed import load_embeddings
 from contrasift.results import Embeddings, Selection
 from contrasift.store.atomic import sha256_of
 from contrasift.store.columns import MappedColumns
-from contrasift.store.inputs import read_scores, read_target
+from contrasift.store.inputs import read_target
 from contrasift.store.remote import local_file
 from contrasift.store.run import StageRecord
+from contrasift.store.scores import read_scores
 from contrasift.store.selections import refuse_sampled, write_selection
 from contrasift.store.tables import read_latent_classes
 

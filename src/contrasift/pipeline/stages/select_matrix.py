@@ -36,16 +36,16 @@ from contrasift.pipeline.stages.select import choosing
 from contrasift.results import Selection
 from contrasift.store.atomic import read_json, sha256_of
 from contrasift.store.columns import MappedColumns
+from contrasift.store.embeddings import row_numbers
 from contrasift.store.inputs import (
     load_classes_file,
     load_examples_file,
     load_weights_file,
     parse_bytes,
-    read_scores,
     read_target,
-    row_numbers,
 )
 from contrasift.store.remote import local_file
+from contrasift.store.scores import read_scores
 from contrasift.store.selections import write_selection
 
 if TYPE_CHECKING:

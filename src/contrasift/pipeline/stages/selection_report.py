@@ -85,9 +85,6 @@ def report_selection(folder: Path, narrator: Narrator, images: str | None = None
         images: the column of the source that holds images, their files or their addresses; None:
             one that is called so and lies here, if there is one.
 
-    Returns:
-        the page.
-
     Raises:
         RunFolderError: no selection there.
         DataError: no such column.

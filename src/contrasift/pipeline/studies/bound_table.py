@@ -37,7 +37,7 @@ def measure_cell(
     Returns:
         One column of the paper's table, for one seed, but for the accuracies.
     """
-    from contrasift.theory.bounds import label_views, measure_terms, same_class_spread
+    from contrasift.theory.terms import label_views, measure_terms, same_class_spread
 
     data = label_views(views, labels, n_classes=n_classes)
     return {

@@ -19,7 +19,7 @@ from contrasift.store.run import StageRecord
 
 if TYPE_CHECKING:
     from contrasift.pools import Pool
-    from contrasift.theory.bounds import LabelledViews, Terms
+    from contrasift.theory.terms import LabelledViews, Terms
     from contrasift.training.encoders import Encoder
 
 BATCHES = (32, 64, 128, 256, 512)
@@ -68,7 +68,7 @@ def bound(run: Run, arm: Arm) -> StageRecord:
     result_file = f"bounds/{arm.name}.json"
 
     def work() -> dict[str, Any]:
-        from contrasift.theory.bounds import measure_terms, same_class_spread
+        from contrasift.theory.terms import measure_terms, same_class_spread
 
         data = held_out_views(run, arm)
         temperature = run.options.train.resolved().temperature or 0.0
@@ -104,7 +104,7 @@ def bound(run: Run, arm: Arm) -> StageRecord:
 
 def held_out_views(run: Run, arm: Arm) -> LabelledViews:
     """Unit features of the contrastive head for several random views of held-out examples."""
-    from contrasift.theory.bounds import label_views
+    from contrasift.theory.terms import label_views
 
     _, test = require_evaluation_data(run)
     labels = require_labels(test)

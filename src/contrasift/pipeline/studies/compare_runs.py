@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from contrasift.options import PoolOptions
 from contrasift.store.atomic import load_array, read_json
 from contrasift.store.run import RunFolder
 from contrasift.store.tables import read_latent_classes, read_table
-
-if TYPE_CHECKING:
-    pass
 
 CURVE = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 

@@ -20,7 +20,8 @@ from contrasift.mining.judging import Tellers, judged, judgement, tellers_of
 from contrasift.mining.miner import check_numbers
 from contrasift.mining.pairs import check_positives, pairs_of
 from contrasift.narration import Narrator
-from contrasift.negatives.policies import Policy, parse_policy
+from contrasift.negatives.parsing import parse_policy
+from contrasift.negatives.policies import Policy
 from contrasift.options import ClassesOptions, MatrixReading
 from contrasift.options.matrix import METHODS_OF_A_MATRIX
 from contrasift.options.mining import MiningFiles, MiningOptions
@@ -28,12 +29,7 @@ from contrasift.options.words import RunClassMethod
 from contrasift.pipeline.stages.matrix_classes import MatrixClasses
 from contrasift.pipeline.stages.matrix_rows import check_out, held, opened
 from contrasift.pipeline.studies.mine_gallery import check_images, suspect_pairs
-from contrasift.pipeline.studies.mine_inputs import (
-    MiningInputs,
-    UsableSides,
-    among,
-    classes_of,
-)
+from contrasift.pipeline.studies.mine_inputs import MiningInputs, UsableSides, among, classes_of
 from contrasift.report.mined import mined_page, write_mined_page
 from contrasift.results import LatentClasses
 from contrasift.store.atomic import read_json, sha256_of, write_json

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from contrasift.narration import NO_NUMBER, shown
+from contrasift.report.words import small_percent
 
 if TYPE_CHECKING:
     from contrasift.negatives.profiles import Profile
@@ -23,18 +24,14 @@ _AGREED_NOTE = (
 )
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %" if share < 0.1 else f"{100 * share:.1f} %"
-
-
 def negative_sentences(result: Mapping[str, Any]) -> list[str]:
     """What the numbers say, most important first."""
     tests, found = result["hardest_5_percent_against_the_rest"], []
     if LABEL in tests:
         test = tests[LABEL]
         found.append(
-            f"Of the hardest 5 % of negatives {_percent(test['hard']['mean'])} share the query's "
-            f"class, of the rest {_percent(test['rest']['mean'])} (p = {shown(test['p'], '.1e')})."
+            f"Of the hardest 5 % of negatives {small_percent(test['hard']['mean'])} share the query's "
+            f"class, of the rest {small_percent(test['rest']['mean'])} (p = {shown(test['p'], '.1e')})."
         )
     policy, reason = result["suggestion"]["policy"], result["suggestion"]["reason"]
     found.append(
@@ -114,7 +111,7 @@ def _tables(result: Mapping[str, Any], measures: Sequence[str]) -> list[Any]:
     from contrasift.report.negatives import TextTable, band_table
 
     def cell(name: str, value: float) -> str:
-        return f"{value:.3f}" if name in ("similarity", DEPTH) else _percent(value)
+        return f"{value:.3f}" if name in ("similarity", DEPTH) else small_percent(value)
 
     tables = [
         band_table(
@@ -145,7 +142,10 @@ def _tables(result: Mapping[str, Any], measures: Sequence[str]) -> list[Any]:
             numbers = (item[key] for key in ("estimate", "agreed", "truth", "precision", "recall"))
             low, high = item["band"]
             rows.append(
-                [f"{low:g}-{high:g}", *(NO_NUMBER if x is None else _percent(x) for x in numbers)]
+                [
+                    f"{low:g}-{high:g}",
+                    *(NO_NUMBER if x is None else small_percent(x) for x in numbers),
+                ]
             )
         tables.append(
             TextTable(

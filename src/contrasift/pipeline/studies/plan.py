@@ -18,10 +18,11 @@ from contrasift.options.plan import PlanRequest
 from contrasift.pipeline.run import Run
 from contrasift.pipeline.stages.embed import load_embeddings
 from contrasift.pipeline.stages.evaluate import evaluate, require_evaluation_data
+from contrasift.pipeline.stages.measure import ranking_curves
 from contrasift.pipeline.stages.selection_rows import SelectionRows
 from contrasift.pipeline.stages.train import train
 from contrasift.store.arms import Arm
-from contrasift.store.atomic import load_array, read_json, write_json
+from contrasift.store.atomic import read_json, write_json
 from contrasift.store.run import RunFolder
 from contrasift.store.selections import read_facts, read_selection
 from contrasift.store.tables import read_latent_classes
@@ -57,10 +58,13 @@ def plan(run: Run, request: PlanRequest) -> dict[str, Any]:
         DataError: accuracy is asked of a pool without labels or without held-out data.
         UsageError: a fraction below one batch.
     """
+    from contrasift.selection.diagnostics.curves import FRACTIONS
+
     select = run.record("select")
     if request.accuracy:
         require_evaluation_data(run)  # before any work
-    result = _measured(_curves(run, request), int(select.facts["budget"]))
+    curves = ranking_curves(run, FRACTIONS, request.draws, request.seed, request.sample)
+    result = _measured(curves, int(select.facts["budget"]))
     if request.accuracy:
         found = _accuracy(run, request)
         result["accuracy"] = found
@@ -138,25 +142,6 @@ def _written(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     write_json(folder / "plan.json", result)
     write_figures(folder / "plan.html", "Which fraction?", plan_figures(result))
     return result
-
-
-def _curves(run: Run, request: PlanRequest) -> Curves:
-    from contrasift.selection.diagnostics.curves import FRACTIONS, coverage_and_centre_curve
-
-    embeddings = load_embeddings(run.folder.path)
-    labels = read_latent_classes(run.folder.path / "classes.parquet", embeddings.index)
-    codes, _ = class_codes(labels, len(embeddings))
-    ranking = np.searchsorted(embeddings.index, load_array(run.folder.path / "ranking.npy"))
-    own = run.record("select").facts["budget"] / len(embeddings)
-    return coverage_and_centre_curve(
-        np.asarray(embeddings.values, dtype=np.float32),
-        ranking.astype(np.int64),
-        codes,
-        sorted({*FRACTIONS, own} - {0.0}),
-        sample=request.sample,
-        draws=request.draws,
-        seed=request.seed,
-    )
 
 
 def _plain_curves(curves: Curves) -> dict[str, Any]:
@@ -281,7 +266,8 @@ def _arms(run: Run, request: PlanRequest, short: Run) -> dict[float, tuple[str, 
     """What `select` chooses at each fraction under the run's options, and a name for it."""
     from contrasift.selection.budget import resolve_budget
     from contrasift.selection.select import select
-    from contrasift.store.inputs import read_scores, read_target
+    from contrasift.store.inputs import read_target
+    from contrasift.store.scores import read_scores
 
     embeddings = load_embeddings(run.folder.path)
     batch = short.options.train.batch_size

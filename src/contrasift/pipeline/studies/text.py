@@ -14,7 +14,7 @@ import numpy as np
 
 from contrasift.errors import DataError, RunFolderError, UsageError
 from contrasift.narration import Progress as Done
-from contrasift.store.atomic import atomic_path, read_json, sha256_of, write_json, write_text
+from contrasift.store.atomic import read_json, sha256_of, write_array, write_json, write_text
 from contrasift.store.provenance import made_with
 from contrasift.text.collection import Texts
 from contrasift.text.encoder import TrainedWords, load_words, save_words, train_words
@@ -61,8 +61,7 @@ def embed_texts(
     trained = _trained(texts, options, folder / _ENCODER, seed, progress)
     values = trained.embed(texts, VIEWS, seed)
     for name, array in (("embeddings", values), ("index", texts.index)):
-        with atomic_path(folder / f"{name}.npy") as temporary, open(temporary, "wb") as file:
-            np.save(file, array, allow_pickle=False)
+        write_array(folder / f"{name}.npy", array)
     write_text(folder / "texts.txt", "".join(" ".join(t.split()) + "\n" for t in texts.texts))
     if texts.labels is not None:
         names = (texts.label_names[code] if code >= 0 else "" for code in texts.labels)

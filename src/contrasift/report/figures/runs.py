@@ -43,9 +43,6 @@ def comparison_figures(
         runs: the reference, then the others.
         found: of `compare_runs`, one for each of the others.
 
-    Returns:
-        The figures.
-
     Raises:
         RunFolderError: no two of the runs have selections.
     """

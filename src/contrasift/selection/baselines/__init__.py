@@ -6,17 +6,18 @@ not be chosen is put first or last by the caller (`contrasift.selection.task.wit
 k-center needs to know of it, because it starts from what is kept.
 """
 
-from contrasift.selection.baselines.chance import random_order, random_per_class_order
 from contrasift.selection.baselines.dedup import semantic_dedup
-from contrasift.selection.baselines.given import scores_order
 from contrasift.selection.baselines.kcenter import k_center
-from contrasift.selection.baselines.prototypes import prototype_order
-from contrasift.selection.baselines.published import (
+from contrasift.selection.baselines.ranked import Ranked, ranked_by
+from contrasift.selection.baselines.scored import (
     is_non_negative,
+    prototype_order,
     published_order,
     published_scores,
+    random_order,
+    random_per_class_order,
+    scores_order,
 )
-from contrasift.selection.baselines.ranked import Ranked, ranked_by
 from contrasift.selection.baselines.typicality import typicality
 
 __all__ = [

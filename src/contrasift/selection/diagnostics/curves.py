@@ -106,9 +106,6 @@ def coverage_and_centre_curve(
         draws: random selections; 0 for none, which leaves NaN.
         seed: of both.
 
-    Returns:
-        The curves.
-
     Raises:
         UsageError: a ranking that is not one of all rows, no fraction, a sample below two rows.
     """

@@ -21,7 +21,7 @@ function drawLines(id, chart, colour) {
     );
   }
   for (const line of chart.lines) {
-    const at = (x) => (chart.percentX ? `${+(100 * x).toPrecision(3)} %` : `${count(+x.toPrecision(4))}`);
+    const at = (x) => (chart.percent_x ? `${+(100 * x).toPrecision(3)} %` : `${count(+x.toPrecision(4))}`);
     const spread = (i) => (line.high.length && line.high[i] > line.low[i]
       ? `, 95 %: ${line.low[i].toPrecision(4)} to ${line.high[i].toPrecision(4)}` : "");
     traces.push({
@@ -35,7 +35,7 @@ function drawLines(id, chart, colour) {
   const marks = chart.mark === null ? {} : {
     shapes: [{ type: "line", x0: chart.mark, x1: chart.mark, yref: "paper", y0: 0, y1: 1, line: { color: css("--kept"), width: 1.5, dash: "dot" } }],
     annotations: [{
-      x: chart.mark, y: 1, yref: "paper", yanchor: "top", text: short(chart.markText), showarrow: false, font: { color: css("--kept") },
+      x: chart.mark, y: 1, yref: "paper", yanchor: "top", text: short(chart.mark_text), showarrow: false, font: { color: css("--kept") },
       xanchor: chart.mark > 0.7 ? "right" : "left", xshift: chart.mark > 0.7 ? -5 : 5,
     }],
   };
@@ -43,12 +43,12 @@ function drawLines(id, chart, colour) {
   draw(id, traces, {
     height: 320, ...marks, legend: { orientation: "h", x: 0, y: 1.03, yanchor: "bottom" }, margin: { l: 8, r: 14, t: 12, b: 8 },
     xaxis: axis({
-      title: { text: short(chart.xTitle, 48) }, fixedrange: true,
-      ...(chart.logX ? { type: "log", tickvals: ticks, ticktext: ticks.map(String) } : {}),
-      ...(chart.percentX ? { tickformat: ".0%", rangemode: "tozero" } : {}),
+      title: { text: short(chart.x_title, 48) }, fixedrange: true,
+      ...(chart.log_x ? { type: "log", tickvals: ticks, ticktext: ticks.map(String) } : {}),
+      ...(chart.percent_x ? { tickformat: ".0%", rangemode: "tozero" } : {}),
     }),
     yaxis: axis({
-      title: { text: short(chart.yTitle, 36) }, fixedrange: true, zeroline: false,
+      title: { text: short(chart.y_title, 36) }, fixedrange: true, zeroline: false,
       ...(chart.top === null ? {} : { range: [lowest(chart) - 0.05 * (chart.top - lowest(chart)), chart.top] }),
     }),
   });
