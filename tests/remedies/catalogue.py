@@ -112,7 +112,7 @@ def said(node: ast.AST, module: str, scope: ast.AST) -> list[str]:
             return [text for way in ways for text in said(way, module, scope)]
         case ast.BinOp(left=left, right=right, op=ast.Add()):
             return [a + b for a in said(left, module, scope) for b in said(right, module, scope)]
-        case ast.Attribute(attr="remedy"):
+        case ast.Attribute(attr="remedy") | ast.Subscript(slice=ast.Constant(value="remedy")):
             return []
         case ast.Name(id=name):
             return said_by_name(name, module, scope)
@@ -219,11 +219,16 @@ def place_of(frame: Any) -> tuple[str, int]:
 
 
 def remedy_of(error: ContrasiftError, place: tuple[str, int]) -> Remedy | None:
-    """The remedy that an error has: of those at its place the one that says most of its advice."""
-    module, line = place
+    """The remedy that an error has: of those at its place the one that says most of its advice.
+
+    A bound that an option declares is checked elsewhere: its remedy stands beside the option.
+    """
+    module, _ = place
+    declared = module == "options/declaring.py"
     fit = [
         one
         for one in remedies()
-        if one.module == module and one.line == line and one.is_said_by(error.remedy)
+        if (one.module.startswith("options/") if declared else (one.module, one.line) == place)
+        and one.is_said_by(error.remedy)
     ]
     return max(fit, key=lambda one: len(one.text.replace("…", "")), default=None)

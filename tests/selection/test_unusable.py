@@ -196,3 +196,11 @@ def test_the_command(rng, form):
 def test_zero_rows_may_be_taken_as_they_are(rng):
     values, _ = pool(rng, 0.0)
     assert cs.select(values, budget=5, normalize="none").budget == 5
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 2.0, 3.0], np.ones((1, 2))])
+def test_weights_of_other_classes_are_refused_where_rows_are_left_out(weights):
+    rows = np.vstack([np.zeros((1, 3)), np.eye(3)]).astype(np.float32)
+    how = {"budget": 1, "must_drop": [0], "allocate": "density-quota"}
+    with pytest.raises(UsageError, match="one weight for each of the 2 classes"):
+        cs.select(rows, [0, 0, 1, 1], class_weights=weights, **how)

@@ -98,7 +98,13 @@ def resolved_weights(weights: Any, names: np.ndarray) -> np.ndarray | None:
     if weights is None:
         return None
     if not isinstance(weights, Mapping):
-        return np.asarray(weights, dtype=np.float64)
+        listed = np.asarray(weights, dtype=np.float64)
+        if listed.shape != (len(names),):
+            raise UsageError(
+                f"class_weights= with one weight for each of the {len(names)} classes",
+                f"shape {listed.shape}",
+            )
+        return listed
     known = {str(name): code for code, name in enumerate(names.tolist())}
     resolved = np.ones(len(names))
     written = unique_keys(weights, "classes with a weight")
