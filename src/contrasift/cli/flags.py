@@ -170,9 +170,11 @@ def _flags_in_reach() -> dict[str, tuple[str, str]]:
     program = RUNNING.get()
     if program is None:
         return {}
-    commands = dict(
-        program.command.loaded() if hasattr(program.command, "loaded") else program.command.commands
+    running = program.command
+    all_loaded = (
+        running.loaded() if hasattr(running, "loaded") else getattr(running, "commands", {})
     )
+    commands = dict(all_loaded)
     own = commands.pop(program.invoked_subcommand or "", None)
     flags: dict[str, tuple[str, str]] = {}
     for command in (own, program.command, *commands.values()):
