@@ -232,9 +232,34 @@ def _whole(fraction: str, arm: str) -> Place:
     return Place("whole-pool", {"pool": "glyphs-many", "fraction": fraction}, arm, "random")
 
 
-def _within(fraction: str, less: str, method: str = "simclr") -> Place:
-    setting = {**_GLYPHS, "method": method}
-    return Place("one-training", setting, f"SAS {fraction} within", less)
+_EQUAL_SECONDS = {"everything, 14 epochs (equal seconds)": "full pool, 14 epochs"}
+_LONGER = {"everything, 20 epochs": "full pool, 20 epochs"}
+
+
+def _within(
+    label: str,
+    fraction: str,
+    full: Mapping[str, str],
+    *,
+    method: str = "simclr",
+    pool: str = "glyphs",
+) -> list[tuple[str, Sequence[Place]]]:
+    """A training that selects, less those on everything and on a random part: a row each."""
+    setting = {"pool": pool, "method": method}
+    less = full | {"a random part at the same time": f"random {fraction} within"}
+    arm = f"SAS {fraction} within"
+    return [
+        (f"{label}: {name}", (Place("one-training", setting, arm, other),))
+        for name, other in less.items()
+    ]
+
+
+def _anew(epochs: str) -> tuple[str, Sequence[Place]]:
+    """A short proxy and a training of its own, less one on everything."""
+    setting = {**_GLYPHS, "method": "simclr"}
+    arm, less = "SAS .2 by a proxy of 5 epochs", f"full pool, {epochs} epochs"
+    label = f"a fifth by a proxy of 5 epochs, 8 afresh: everything, {epochs} epochs"
+    return label, (Place("one-training", setting, arm, less),)
 
 
 def _arms(
@@ -405,32 +430,13 @@ TABLES = {
     "one-training": DocTable(
         ("13 epochs, a selection after 5, points more than", *_FEW_HEAD),
         _FEW,
-        tuple(
-            (f"{share}: {name}", (_within(fraction, less, method),))
-            for share, fraction, method in (
-                ("a fifth", ".2", "simclr"),
-                ("two fifths", ".4", "simclr"),
-                ("MoCo, a fifth", ".2", "moco"),
-            )
-            for name, less in {
-                "everything, 14 epochs (equal seconds)": "full pool, 14 epochs",
-                "everything, 20 epochs": "full pool, 20 epochs",
-                "a random part at the same time": f"random {fraction} within",
-            }.items()
-        )
-        + tuple(
-            (
-                f"a fifth by a proxy of 5 epochs, 8 afresh: everything, {epochs} epochs",
-                (
-                    Place(
-                        "one-training",
-                        {**_GLYPHS, "method": "simclr"},
-                        "SAS .2 by a proxy of 5 epochs",
-                        f"full pool, {epochs} epochs",
-                    ),
-                ),
-            )
-            for epochs in (14, 20)
+        (
+            *_within("a fifth", ".2", _EQUAL_SECONDS | _LONGER),
+            *_within("two fifths", ".4", _EQUAL_SECONDS | _LONGER),
+            *_within("MoCo, a fifth", ".2", _EQUAL_SECONDS | _LONGER, method="moco"),
+            *_within("Fashion-MNIST, a fifth", ".2", _EQUAL_SECONDS, pool="fashion-mnist"),
+            _anew("14"),
+            _anew("20"),
         ),
     ),
     "proxies": DocTable(
