@@ -75,7 +75,9 @@ class ContrastiveLoss(nn.Module, ABC):
         if mode == "remove" and reserve:
             raise UsageError("no reserve for mode remove", f"reserve {reserve}")
         self.temperature: float = float(temperature)
-        self.negatives = parse_policy(negatives) if isinstance(negatives, str) else negatives
+        self.negatives: Policy | None = (
+            parse_policy(negatives) if isinstance(negatives, str) else negatives
+        )
         self.mode = mode
         self.reserve = reserve
         self.symmetric = symmetric
