@@ -111,6 +111,7 @@ def legal_words(group: type[Options]) -> dict[str, tuple[str, ...]]:
     return {name: words for name, words in found.items() if words}
 
 
+@functools.cache
 def plain_kinds(hint: Any) -> tuple[type, ...]:
     """The types of an option's values: those of a union, and text for a list of words."""
     if typing.get_origin(hint) is Literal:
@@ -126,13 +127,16 @@ def typed(name: str, value: object, hint: Any) -> object:
     Raises:
         UsageError: another type.
     """
-    kinds, value = plain_kinds(hint), plain(value)
+    kinds = plain_kinds(hint)
+    if type(value) in kinds:  # the usual case
+        return value
+    value = plain(value)
     if float in kinds and type(value) is int:
         return float(value)
     others = tuple(kind for kind in kinds if kind not in (int, float, bool))
-    wanted = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
-    fits = type(value) in kinds or isinstance(value, others)
-    require(fits, f"{name}= to be {wanted}", repr(value))
+    if type(value) not in kinds and not isinstance(value, others):
+        wanted = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
+        raise UsageError(f"{name}= to be {wanted}", repr(value))
     return value
 
 
@@ -150,7 +154,9 @@ class Options:
     def __post_init__(self) -> None:
         """Check types, choices and bounds as declared; integers are of a machine's size."""
         for name, hint in _hints(type(self)).items():
-            object.__setattr__(self, name, typed(name, getattr(self, name), hint))
+            given = getattr(self, name)
+            if (value := typed(name, given, hint)) is not given:
+                object.__setattr__(self, name, value)
         for name, words in legal_words(type(self)).items():
             check_choice(f"{name}=", str(getattr(self, name)), words)
         for item in dataclasses.fields(self):
