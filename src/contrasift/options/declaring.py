@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from contrasift.catalogue import check_choice, nearest
 from contrasift.errors import UsageError
@@ -147,26 +147,50 @@ def plain(value: Any) -> Any:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
+class _Check(NamedTuple):
+    """What a field may be; looked up once, as plans of experiments make thousands of groups."""
+
+    name: str
+    hint: Any
+    kinds: tuple[type, ...]
+    legal: str
+    remedy: str
+
+
+@functools.cache
+def _checks_of(group: type[Options]) -> tuple[_Check, ...]:
+    hints = _hints(group)
+    return tuple(
+        _Check(
+            item.name,
+            hints[item.name],
+            plain_kinds(hints[item.name]),
+            item.metadata.get("legal", ""),
+            item.metadata.get("remedy", ""),
+        )
+        for item in dataclasses.fields(group)
+    )
+
+
 @dataclass(frozen=True)
 class Options:
     """Base of all option groups: legal values are checked on construction."""
 
     def __post_init__(self) -> None:
         """Check types, choices and bounds as declared; integers are of a machine's size."""
-        for name, hint in _hints(type(self)).items():
-            given = getattr(self, name)
-            if (value := typed(name, given, hint)) is not given:
-                object.__setattr__(self, name, value)
+        for check in _checks_of(type(self)):
+            given = getattr(self, check.name)
+            if type(given) not in check.kinds:
+                value = typed(check.name, given, check.hint)
+                object.__setattr__(self, check.name, value)
         for name, words in legal_words(type(self)).items():
             check_choice(f"{name}=", str(getattr(self, name)), words)
-        for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, int):
-                require(abs(value) < 2**63, f"{item.name}= within int64", value)
-            if (legal := item.metadata.get("legal")) and value is not None:
-                require(
-                    within(value, legal), f"{item.name}= {legal}", value, item.metadata["remedy"]
-                )
+        for check in _checks_of(type(self)):
+            value = getattr(self, check.name)
+            if isinstance(value, int) and abs(value) >= 2**63:
+                raise UsageError(f"{check.name}= within int64", f"{value}")
+            if check.legal and value is not None and not within(value, check.legal):
+                raise UsageError(f"{check.name}= {check.legal}", f"{value}", check.remedy)
         seed = getattr(self, "seed", 0)
         require(seed >= 0, "seed= of at least 0", seed)
 
