@@ -111,7 +111,6 @@ def legal_words(group: type[Options]) -> dict[str, tuple[str, ...]]:
     return {name: words for name, words in found.items() if words}
 
 
-@functools.cache
 def plain_kinds(hint: Any) -> tuple[type, ...]:
     """The types of an option's values: those of a union, and text for a list of words."""
     if typing.get_origin(hint) is Literal:
