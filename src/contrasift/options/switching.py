@@ -16,7 +16,7 @@ class SwitchOptions(Options):
 
     select_after: int | None = option(
         None,
-        "Epochs on the whole pool, after which the encoder that is being trained selects, and the training goes on with the selection: no proxy. An epoch stays as many steps as a pass over the pool.",
+        "Epochs on the whole pool, after which the encoder that is being trained selects, and the training goes on with the selection: no proxy. An epoch stays as many steps as a pass over the pool. In our experiments it gains with simclr where few images have labels, and loses with moco (docs/one-training.md).",
         legal="of at least 1",
     )
     reselect_every: int | None = option(
