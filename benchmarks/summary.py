@@ -125,6 +125,21 @@ def negative_rows(found: dict[str, Any]) -> Iterator[Row]:
         )
 
 
+def curator_rows(found: dict[str, Any]) -> Iterator[Row]:
+    """Of `bench_curators`: the floor of balanced draws is one product of all rows with all leaves."""
+    size = f"{found['n']:,} × {found['d']}"
+    for result in found["results"]:
+        if "seconds" in result:
+            leaves = f", {result['levels'][-1]:,} leaves" if "levels" in result else ""
+            yield Row(
+                f"select, {result.get('objective', 'balanced')}{leaves}",
+                f"{size}, k = {result['budget']:,}" if "budget" in result else size,
+                result["seconds"],
+                result["extra_bytes"] / 1e6,
+                result.get("times_floor"),
+            )
+
+
 def ray_rows(found: dict[str, Any]) -> Iterator[Row]:
     """Of `bench_ray`: the floor is one process."""
     engines = found["engines"]
@@ -147,6 +162,10 @@ FILES: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     **dict.fromkeys(
         (f"objectives-{part}.json" for part in ("k-center", "threshold", "coverage")),
         objective_rows,
+    ),
+    **dict.fromkeys(
+        ("curators-cost-100000.json", "curators-balanced-10000000.json"),
+        curator_rows,
     ),
     "classes.json": class_rows,
     "matrices.json": matrix_rows,
