@@ -239,7 +239,7 @@ _LONGER = {"everything, 20 epochs": "full pool, 20 epochs"}
 def _within(
     label: str,
     fraction: str,
-    full: Mapping[str, str],
+    full: dict[str, str],
     *,
     method: str = "simclr",
     pool: str = "glyphs",
