@@ -11,7 +11,8 @@ from pyarrow import csv
 
 from contrasift.errors import DataError
 from contrasift.matrices.parts import MappedPart, Stored, file_digest
-from contrasift.matrices.readers.arrow import ArrowIds, held_table
+from contrasift.matrices.readers.arrow import held_table
+from contrasift.matrices.readers.arrow_columns import ArrowIds
 
 
 def open_csv(path: Path, column: str | None) -> Stored:

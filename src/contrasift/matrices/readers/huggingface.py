@@ -10,11 +10,10 @@ import numpy as np
 
 from contrasift.errors import DataError, MissingExtraError, UsageError, with_extra
 from contrasift.matrices.parts import SourceTable, Stored, StreamedPart
-from contrasift.matrices.readers.arrow import (
+from contrasift.matrices.readers.arrow import mapped_parts, stored_rows
+from contrasift.matrices.readers.arrow_columns import (
     ArrowIds,
     entry_type,
-    mapped_parts,
-    stored_rows,
     vector_column,
     vectors,
     width_of,

@@ -11,7 +11,13 @@ import numpy as np
 
 from contrasift.errors import DataError
 from contrasift.matrices.parts import SourceTable, Stored, StreamedPart
-from contrasift.matrices.readers.arrow import ArrowIds, entry_type, vector_column, vectors, width_of
+from contrasift.matrices.readers.arrow_columns import (
+    ArrowIds,
+    entry_type,
+    vector_column,
+    vectors,
+    width_of,
+)
 
 _BATCH_BYTES = 32 << 20
 

@@ -15,7 +15,13 @@ import pyarrow.parquet as pq
 
 from contrasift.errors import DataError
 from contrasift.matrices.parts import SourceTable, Stored, StreamedPart, file_digest
-from contrasift.matrices.readers.arrow import ArrowIds, entry_type, vector_column, vectors, width_of
+from contrasift.matrices.readers.arrow_columns import (
+    ArrowIds,
+    entry_type,
+    vector_column,
+    vectors,
+    width_of,
+)
 from contrasift.store.objects import RemoteFile
 
 _BATCH_BYTES = 32 << 20
