@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from contrasift.errors import UsageError
-from contrasift.negatives.policies import Candidates, Policy, Tags
+from contrasift.negatives.candidates import Candidates, Tags
+from contrasift.negatives.policies import Policy
 
 # Rows of similarities are worked on in blocks of about so many bytes: on a CPU what fits its cache,
 # elsewhere what bounds the temporary memory.

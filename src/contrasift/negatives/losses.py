@@ -16,9 +16,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from contrasift.errors import DataError, UsageError
+from contrasift.negatives.candidates import NO_TAGS, Tags
 from contrasift.negatives.log_sums import Choosing, Compared, Removed, negative_sums, wide
 from contrasift.negatives.parsing import parse_policy
-from contrasift.negatives.policies import NO_TAGS, Policy, Tags
+from contrasift.negatives.policies import Policy
 from contrasift.negatives.processes import gathered_rows, rank
 from contrasift.negatives.queue import Queue, check_tensors
 from contrasift.options.arguments import checked_arguments

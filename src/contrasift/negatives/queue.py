@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from contrasift.errors import DataError, UsageError
-from contrasift.negatives.policies import NO_TAGS, Tags
+from contrasift.negatives.candidates import NO_TAGS, Tags
 from contrasift.negatives.processes import gathered_rows
 from contrasift.negatives.ranks import band_mask
 from contrasift.options.arguments import checked_arguments
