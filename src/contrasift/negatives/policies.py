@@ -46,10 +46,10 @@ class Policy(ABC):
             UsageError: tags or random numbers that the policy needs are missing.
         """
 
-    def left_out(self, candidates: Candidates) -> Any | None:
-        """The columns that are not used, int64 [q, r]: the short way to say what `mask` says.
+    def few(self, candidates: Candidates) -> tuple[Any, bool] | None:
+        """The short way to say what `mask` says: columns [q, r], and whether these or all others.
 
-        None where it is not known to be short: some rows leave out more than others, or many.
+        None where it is not known to be short: some rows have more than others, or many.
         """
         return None
 
@@ -129,10 +129,12 @@ class _Difficulty(Policy):
         below, up_to = band_counts(self.low, self.high, k)
         return k - up_to, k - below
 
-    def left_out(self, candidates: Candidates) -> Any | None:
-        if self.low > 0 or candidates.reserve:
+    def few(self, candidates: Candidates) -> tuple[Any, bool] | None:
+        if candidates.reserve:
             return None
-        return hardest_columns(candidates.similarity, self.high)
+        ends = (self.low, self.high) if self.low > 0 else (self.high,)
+        columns = hardest_columns(candidates.similarity, *ends)
+        return None if columns is None else (columns, self.low > 0)
 
 
 @dataclass(frozen=True)
@@ -302,10 +304,9 @@ class _Not(Policy):
     def mask(self, candidates: Candidates) -> Any:
         return ~self.part.mask(candidates)
 
-    def left_out(self, candidates: Candidates) -> Any | None:
-        if isinstance(self.part, _Difficulty) and self.part.high == 100 and self.part.low > 0:
-            return difficulty(0, self.part.low).left_out(candidates)
-        return None
+    def few(self, candidates: Candidates) -> tuple[Any, bool] | None:
+        found = self.part.few(candidates)
+        return found and (found[0], not found[1])
 
     def leaves(self) -> tuple[Policy, ...]:
         return self.part.leaves()
