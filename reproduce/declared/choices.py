@@ -149,10 +149,6 @@ STEPS = Experiment(
 )
 
 
-def _quarter(options: Mapping[str, Any]) -> int:
-    return max(1, round(options["train.epochs"] / 4))
-
-
 COST = Experiment(
     name="cost",
     title="What the full pool's accuracy costs",
@@ -164,9 +160,6 @@ COST = Experiment(
         "SAS, true classes": LABELS,
         "SAS, graph": GRAPH,
         "full pool": FULL,
-        # As many steps as the full pool, of which three quarters on the selection.
-        "SAS within the training": {**GRAPH, "embed.views": 2, "switch.select_after": _quarter},
-        "random within the training": {**RANDOM, "switch.select_after": _quarter},
     },
     reference="random per class",
     line="epochs, times the usual",

@@ -113,6 +113,8 @@ class Experiment:
         line: the axis along which its figure runs, if its labels are numbers.
         target: an arm and a label of that axis; the page tells what the accuracy that it has there
             costs the other arms.
+        ways: arms that are one way at several lengths, by its name: its line in the figures against
+            seconds and images.
 
     A value in `axes` or `arms` may be a function of the options so far, those of the setting for an
     arm: half the epochs of a scale, for example.
@@ -133,6 +135,7 @@ class Experiment:
     seeds: int = 3
     line: str = ""
     target: tuple[str, str] | None = None
+    ways: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that arms and metrics that are spoken of exist, and that a line has numbers."""
@@ -140,6 +143,8 @@ class Experiment:
         for claim in self.claims:
             for arm in claim.weights:
                 check_choice(f"an arm in the claims of {self.name}", arm, self.arms)
+        for arm in itertools.chain.from_iterable(self.ways.values()):
+            check_choice(f"an arm in the figures of {self.name}", arm, self.arms)
         spoken_of = (metric for claim in self.claims for metric in claim.metrics)
         for metric in (*self.metrics, *spoken_of):
             check_choice(f"a metric of {self.name}", metric, METRICS)

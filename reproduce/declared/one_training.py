@@ -42,6 +42,11 @@ def anew(proxy_epochs: int, epochs: int, fraction: float) -> dict[str, Any]:
     }
 
 
+def _throughout(epochs: int, after: int) -> dict[str, Any]:
+    """A fifth after so many epochs, under one cosine."""
+    return within(epochs, after, 0.2, hold=False)
+
+
 def _full(epochs: int) -> dict[str, Any]:
     return {**FULL, "train.epochs": epochs}
 
@@ -89,11 +94,16 @@ ONE_TRAINING = Experiment(
     arms={
         "full pool, 20 epochs": _full(20),
         "full pool, 14 epochs": _full(14),
+        "full pool, 10 epochs": _full(10),
         "SAS .4 within": within(13, 5, 0.4),
         "random .4 within": within(13, 5, 0.4) | RANDOM,
         "SAS .2 within": within(13, 5, 0.2),
         "random .2 within": within(13, 5, 0.2) | RANDOM,
         "SAS's last .4 within": within(13, 5, 0.4) | {"arm.kept": "last"},
+        "SAS .2 after 2 of 10 epochs": _throughout(10, 2),
+        "SAS .2 after 5 of 20 epochs": _throughout(20, 5),
+        "random .2 after 2 of 10 epochs": _throughout(10, 2) | RANDOM,
+        "random .2 after 5 of 20 epochs": _throughout(20, 5) | RANDOM,
         "SAS .2 by a proxy of 5 epochs": anew(5, 8, 0.2),
         "SAS .4 by a finished proxy, 13 epochs": {
             **GRAPH,
@@ -103,6 +113,17 @@ ONE_TRAINING = Experiment(
         },
     },
     reference="full pool, 20 epochs",
+    ways={
+        "everything": tuple(f"full pool, {epochs} epochs" for epochs in (10, 14, 20)),
+        **{
+            f"{way} after a quarter": (f"{way} after 2 of 10 epochs", f"{way} after 5 of 20 epochs")
+            for way in ("SAS .2", "random .2")
+        },
+        "SAS .2, rate held until the switch": ("SAS .2 within",),
+        "random .2, rate held until the switch": ("random .2 within",),
+        "SAS .2 by a proxy of 5 epochs": ("SAS .2 by a proxy of 5 epochs",),
+        "SAS .4 by a finished proxy": ("SAS .4 by a finished proxy, 13 epochs",),
+    },
     claims=(
         *(
             Claim(

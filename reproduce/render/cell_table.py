@@ -92,12 +92,19 @@ class CellTable:
         numbers = [float(value) for value in known if isinstance(value, (int, float))]
         return mean(numbers) if numbers else None
 
-    def seconds(self, arm: str, *parts: str) -> float | None:
-        """Mean seconds of parts; without any, of all that is neither training nor evaluation."""
+    def seconds(self, arm: str, *parts: str, of: str = "seconds") -> float | None:
+        """Mean seconds of parts; without any, of all that is neither training nor evaluation.
+
+        Args:
+            arm: whose.
+            parts: which.
+            of: `cpu_seconds` for a processor's, which other work on the machine does not lengthen,
+                wherever they were measured.
+        """
         sums = []
         for record in self.records.get(arm, {}).values():
             wanted = [
-                entry["seconds"]
+                entry.get(of, entry["seconds"])
                 for part, entry in record["parts"].items()
                 if (part in parts if parts else not part.startswith(("train", "judge", "read")))
             ]

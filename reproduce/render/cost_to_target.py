@@ -9,9 +9,9 @@ from reproduce.metrics.extras import METRICS
 from reproduce.render.cell_table import CellTable
 
 
-def seconds_in_all(table: CellTable, arm: str) -> float | None:
+def seconds_in_all(table: CellTable, arm: str, of: str = "seconds") -> float | None:
     """Mean seconds of proxy, embedding, classes, selection and training; not of evaluation."""
-    chosen, trained = table.seconds(arm), table.seconds(arm, "train")
+    chosen, trained = table.seconds(arm, of=of), table.seconds(arm, "train", of=of)
     return None if chosen is None or trained is None else chosen + trained
 
 

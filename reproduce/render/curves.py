@@ -48,45 +48,62 @@ def curves(experiment: Experiment, group: Sequence[CellTable]) -> str:
         group: tables that differ only in their place along that line, from low to high.
     """
     labels = {place_of(experiment, table): table.setting[experiment.line] for table in group}
-    return _panels(
-        experiment, group, experiment.line, lambda table, _: place_of(experiment, table), labels
-    )
+    points = {
+        arm: [(place_of(experiment, table), table, arm) for table in group] for arm in _arms(group)
+    }
+    return _panels(experiment, experiment.line, points, labels)
 
 
 # What a training costs: how it is named, and what an arm of a table has of it.
 COSTS: dict[str, Callable[[CellTable, str], float | None]] = {
-    "seconds, choosing included": seconds_in_all,
+    "processor seconds, choosing included": lambda table, arm: seconds_in_all(
+        table, arm, "cpu_seconds"
+    ),
     "images trained on": lambda table, arm: table.fact(arm, "image_epochs"),
 }
 
 
 def cost_curves(experiment: Experiment, group: Sequence[CellTable], cost: str) -> str:
-    """The same means against what they cost, so that an arm's line begins where it can be had.
+    """The same means against what they cost, so that a line begins where it can be had.
+
+    A line is an arm along the experiment's line, or one of its `ways`.
 
     Args:
         experiment: whose metrics are shown.
-        group: tables that differ only in their place along its line.
+        group: tables that differ only in their place along its line; one, for `ways`.
         cost: a key of `COSTS`.
     """
-    return _panels(experiment, group, cost, COSTS[cost], {})
+    ways = experiment.ways or {arm: (arm,) for arm in _arms(group)}
+    points: dict[str, list[_Point]] = {}
+    for way, arms in ways.items():
+        every = [(COSTS[cost](table, arm), table, arm) for table in group for arm in arms]
+        points[way] = [(at, table, arm) for at, table, arm in every if at is not None]
+    return _panels(experiment, cost, points, {})
+
+
+def _arms(group: Sequence[CellTable]) -> list[str]:
+    return list(dict.fromkeys(arm for table in group for arm in table.records))
+
+
+# Where an arm of a table stands.
+_Point = tuple[float, CellTable, str]
 
 
 def _panels(
     experiment: Experiment,
-    group: Sequence[CellTable],
     axis: str,
-    place: Callable[[CellTable, str], float | None],
+    points: Mapping[str, Sequence[_Point]],
     labels: Mapping[float, str],
 ) -> str:
-    """Panels over places that every arm has of its own; labelled as given, or in round numbers."""
-    found = {(id(table), arm): place(table, arm) for table in group for arm in table.records}
-    places = sorted({at for at in found.values() if at is not None})
-    arms = list(dict.fromkeys(arm for table in group for arm in table.records))
+    """Panels over all the places that any line has; labelled as given, or in round numbers."""
+    points = {name: some for name, some in points.items() if some}
+    places = sorted({at for some in points.values() for at, _, _ in some})
 
-    def line(arm: str, metric: str) -> list[Interval | None]:
-        means = {found.get((id(table), arm)): table.mean(arm, metric) for table in group}
+    def line(name: str, metric: str) -> list[Interval | None]:
+        means = {at: table.mean(arm, metric) for at, table, arm in points[name]}
         return [means.get(at) for at in places]
 
+    tables = [table for some in points.values() for _, table, _ in some]
     return draw_panels(
         [
             Panel(
@@ -94,9 +111,9 @@ def _panels(
                 axis,
                 places,
                 [labels.get(at, f"{at:,.0f}") for at in places],
-                {arm: line(arm, metric) for arm in arms},
+                {name: line(name, metric) for name in points},
             )
             for metric in experiment.metrics
-            if any(table.values(metric) for table in group)
+            if any(table.values(metric) for table in tables)
         ]
     )

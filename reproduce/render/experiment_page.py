@@ -133,8 +133,7 @@ def _group(
         yield from (_curve(experiment, stem, group, shown), "")
         if experiment.target is not None:
             yield from (*cost_table(experiment, group), "")
-            for cost in COSTS:
-                yield from (_curve(experiment, stem, group, shown, cost), "")
+            yield from _against_costs(experiment, stem, group, shown)
         if len({arm for table in group for arm in table.records}) == 1:
             yield from (*along_line(experiment, group), "", *_noted(group))
             return
@@ -149,6 +148,8 @@ def _group(
             name = slug(f"{stem}-{'-'.join(table.setting.values())}")
             shown[name] = forest(experiment, table)
             yield from (f"![differences](plots/{name}.svg)", "")
+            if any(len(set(arms) & set(table.records)) > 1 for arms in experiment.ways.values()):
+                yield from _against_costs(experiment, stem, [table], shown)
             yield from _by_difficulty(table, f"{name}-by-difficulty", shown)
 
 
@@ -218,15 +219,27 @@ def _by_difficulty(table: CellTable, name: str, shown: Plots) -> Iterator[str]:
     yield from ("", *pairs_rows(found), "")
 
 
-def _curve(
-    experiment: Experiment, stem: str, group: Sequence[CellTable], shown: Plots, cost: str = ""
-) -> str:
-    """The figure of a group along the experiment's line, or against a cost, and what it shows."""
+def _curve(experiment: Experiment, stem: str, group: Sequence[CellTable], shown: Plots) -> str:
+    """The figure of a group along the experiment's line, and what it shows."""
     rest = {axis: label for axis, label in group[0].setting.items() if axis != experiment.line}
-    against = cost or experiment.line
-    name = slug(f"{stem}-{'-'.join(rest.values())}-by-{against}")
-    shown[name] = cost_curves(experiment, group, cost) if cost else curves(experiment, group)
-    where = f"{setting_text(rest)}: means by {against}, bars of one standard error"
+    name = slug(f"{stem}-{'-'.join(rest.values())}-by-{experiment.line}")
+    shown[name] = curves(experiment, group)
+    return _figure(rest, experiment.line, name)
+
+
+def _against_costs(
+    experiment: Experiment, stem: str, group: Sequence[CellTable], shown: Plots
+) -> Iterator[str]:
+    """The same against seconds, and against images."""
+    rest = {axis: label for axis, label in group[0].setting.items() if axis != experiment.line}
+    for cost in COSTS:
+        name = slug(f"{stem}-{'-'.join(rest.values())}-by-{cost}")
+        shown[name] = cost_curves(experiment, group, cost)
+        yield from (_figure(rest, cost, name), "")
+
+
+def _figure(setting: Mapping[str, str], against: str, name: str) -> str:
+    where = f"{setting_text(setting)}: means by {against}, bars of one standard error"
     return f"![{where}](plots/{name}.svg)"
 
 

@@ -81,10 +81,12 @@ def test_a_line_an_arm_a_panel_a_metric_and_a_mark_a_mean():
 
 def test_every_arm_stands_at_its_own_cost():
     dearer = table("2", {"half <&>": [0.7, 0.7]}, 31.0)
-    text = cost_curves(TRIAL, [TABLES[1], TABLES[2], dearer], "seconds, choosing included")
+    text = cost_curves(
+        TRIAL, [TABLES[1], TABLES[2], dearer], "processor seconds, choosing included"
+    )
     written = ["".join(one.itertext()) for one in shapes(text, "text")]
     assert {"15", "25", "36"} <= set(written)  # with the five of the proxy
-    assert "seconds, choosing included" in written
+    assert "processor seconds, choosing included" in written
     assert len(shapes(text, "circle")) == 2 * (2 + 2)
     assert not shapes(cost_curves(TRIAL, [TABLES[1]], "images trained on"), "circle")
 
