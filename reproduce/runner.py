@@ -62,10 +62,22 @@ class Session:
         if (found := self.store.find(self.place(planned))) is not None:
             return cell.agrees(found["options"])
         found = self._known.get(cell.key)
-        if found is None or not cell.agrees(found["options"]):
+        if found is None or not cell.agrees(found["options"]) or self._saw_others(planned, found):
             return False
         self.store.keep(found | self.place(planned))
         return True
+
+    def _saw_others(self, planned: PlannedCell, found: Mapping[str, Any]) -> bool:
+        """Whether the cells of this setting saw other images: other fonts make other glyphs."""
+        place = self.place(planned)
+        beside = {
+            _images(record)
+            for record in self.store.records()
+            if all(
+                record[name] == place[name] for name in ("experiment", "scale", "phase", "setting")
+            )
+        }
+        return bool(beside) and _images(found) not in beside
 
     def place(self, planned: PlannedCell) -> dict[str, Any]:
         """Where a cell stands among the others."""
@@ -81,6 +93,10 @@ class Session:
         }
         self.store.keep(record)
         self._known[planned.cell.key] = record
+
+
+def _images(record: Mapping[str, Any]) -> str:
+    return str(record["facts"].get("pool_fingerprint", ""))
 
 
 def estimated(

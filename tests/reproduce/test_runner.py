@@ -155,6 +155,22 @@ def test_a_changed_option_makes_new_cells(finished):
     assert CellStore(finished / "cells").count("trial") == 6
 
 
+def test_a_cell_of_other_images_is_not_taken_from_elsewhere(finished, tmp_path):
+    # Fonts make the images of a pool's name: what stands beside them must be of the same.
+    store = CellStore(tmp_path / "cells")
+    mine = records(finished)
+    store.keep({**mine["SAS"], "experiment": "elsewhere"})
+    assert {planned.arm for planned in session(tmp_path / "cells").unfinished()} == set(mine) - {
+        "SAS"
+    }
+    for folder, fonts, left in (("same", {}, 3), ("other", {"pool_fingerprint": "other fonts"}, 4)):
+        store = CellStore(tmp_path / folder)
+        store.keep({**mine["SAS"], "experiment": "elsewhere"})
+        full = mine["full"]
+        store.keep({**full, "facts": {**full["facts"], **fonts}})
+        assert len(session(tmp_path / folder).unfinished()) == left
+
+
 def test_the_other_phase_is_kept_apart(finished):
     assert len(session(finished / "cells", phase="confirm").unfinished()) == 5
 
