@@ -372,6 +372,17 @@ TABLES = {
         (
             ("glyphs, a fifth, equal steps", (_goal("0.2", "simclr", _FULL),)),
             ("glyphs, two fifths, equal steps", (_goal("0.4", "simclr", _FULL),)),
+            (
+                "glyphs, two fifths, two thirds of the steps",
+                (
+                    Place(
+                        "one-training",
+                        {**_GLYPHS, "method": "simclr"},
+                        _ANEW["two fifths by a proxy of 20 epochs, 13 afresh"],
+                        _FULL_20,
+                    ),
+                ),
+            ),
             ("glyphs, a fifth, equal epochs", (_fraction("0.2", _FULL),)),
             ("glyphs, three fifths, equal epochs", (_fraction("0.6", _FULL),)),
             ("417 letters, a fifth, equal epochs", (_many(_FULL),)),
