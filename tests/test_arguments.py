@@ -12,8 +12,10 @@ import torch
 import contrasift as cs
 from contrasift import negatives
 from contrasift.errors import UsageError
+from contrasift.negatives.queue import check_tensors
 from contrasift.options.arguments import checked_arguments
 
+TENSOR = torch.ones(4, 8)
 ROWS = np.abs(np.random.default_rng(0).normal(size=(60, 4))).astype(np.float32)
 LABELS = np.arange(60) % 3
 
@@ -97,6 +99,8 @@ def within(**given):
         (lambda: negatives.InfoNCE("a"), "temperature= to be float or int; got 'a'"),
         (lambda: negatives.InfoNCE(negatives=3), "negatives= to be Policy or str or nothing"),
         (lambda: negatives.InfoNCE(negatives="difficult(95,100)"), "a policy made of difficulty"),
+        (lambda: check_tensors(query=TENSOR, key=ROWS), "a tensor as key; got numpy.ndarray"),
+        (lambda: check_tensors(queue=None, mined=[TENSOR]), "a tensor as mined; got builtins.list"),
         (lambda: cs.load_matrix(3), "place= to be Path or str; got 3"),
         (lambda: cs.Sifter(3), "run= to be str or Path; got 3"),
         (lambda: cs.SelectedSampler(ROWS, seed=-1), "seed= of at least 0"),

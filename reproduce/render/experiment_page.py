@@ -15,7 +15,7 @@ from reproduce.metrics.extras import METRICS
 from reproduce.render.cell_table import CellTable
 from reproduce.render.claims import Decided, answers, in_words, intervals
 from reproduce.render.cost_to_target import cost_table
-from reproduce.render.curves import curves, curves_of
+from reproduce.render.curves import COSTS, cost_curves, curves, curves_of
 from reproduce.render.difficulty import difficulty_figure, measured_difficulty, pairs_rows
 from reproduce.render.forest import forest
 from reproduce.render.formatting import difference_text, mean_text, setting_text
@@ -133,6 +133,8 @@ def _group(
         yield from (_curve(experiment, stem, group, shown), "")
         if experiment.target is not None:
             yield from (*cost_table(experiment, group), "")
+            for cost in COSTS:
+                yield from (_curve(experiment, stem, group, shown, cost), "")
         if len({arm for table in group for arm in table.records}) == 1:
             yield from (*along_line(experiment, group), "", *_noted(group))
             return
@@ -216,12 +218,15 @@ def _by_difficulty(table: CellTable, name: str, shown: Plots) -> Iterator[str]:
     yield from ("", *pairs_rows(found), "")
 
 
-def _curve(experiment: Experiment, stem: str, group: Sequence[CellTable], shown: Plots) -> str:
-    """The figure of a group along the experiment's line, and what it shows."""
+def _curve(
+    experiment: Experiment, stem: str, group: Sequence[CellTable], shown: Plots, cost: str = ""
+) -> str:
+    """The figure of a group along the experiment's line, or against a cost, and what it shows."""
     rest = {axis: label for axis, label in group[0].setting.items() if axis != experiment.line}
-    name = slug(f"{stem}-{'-'.join(rest.values())}-by-{experiment.line}")
-    shown[name] = curves(experiment, group)
-    where = f"{setting_text(rest)}: means by {experiment.line}, bars of one standard error"
+    against = cost or experiment.line
+    name = slug(f"{stem}-{'-'.join(rest.values())}-by-{against}")
+    shown[name] = cost_curves(experiment, group, cost) if cost else curves(experiment, group)
+    where = f"{setting_text(rest)}: means by {against}, bars of one standard error"
     return f"![{where}](plots/{name}.svg)"
 
 

@@ -79,35 +79,34 @@ def test_the_few_hardest_columns_are_those_of_a_stable_sort(rng, k, distinct):
     values[5] = -np.sort(-values[5])
     if k > 400:
         values[7, ::15] += distinct  # all large ones in one part
-    for percent in (99.9, 99.5, 98.4, 50, 0, 100):
-        count = k - band_counts(0, percent, k)[1]
-        found = hardest_columns(values, percent)
+    ranked = np.argsort(values, axis=1, kind="stable")
+    for low, high in [(99.9, 100), (99.5, 100), (98.4, 99), (85, 90), (50, 51), (0, 1), (99, 99)]:
+        below, up_to = band_counts(low, high, k)
+        found = hardest_columns(values, low, high)
         if found is None:
-            assert count == 0 or 60 * count > k
+            assert below == up_to or 6 * (k - below) > k
             continue
-        assert 60 * count <= k
-        np.testing.assert_array_equal(hardest_columns(values.astype(np.float64), percent), found)
-        np.testing.assert_array_equal(
-            found, np.argsort(values, axis=1, kind="stable")[:, k - count :]
-        )
-        tensor = hardest_columns(torch.from_numpy(values), percent)
+        assert 6 * (k - below) <= k
+        np.testing.assert_array_equal(hardest_columns(values.astype(np.float64), low, high), found)
+        np.testing.assert_array_equal(found, np.sort(ranked[:, below:up_to], axis=1))
+        tensor = hardest_columns(torch.from_numpy(values), low, high)
         assert tensor is not None
         np.testing.assert_array_equal(tensor.numpy(), found)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([60, 61, 200, 523]), st.integers(1, 8),
-       st.sampled_from([0.0, 1.0, 8.0]))  # fmt: skip
-def test_the_few_hardest_of_any_spread(seed, k, count, spread):
+@given(st.integers(0, 2**32 - 1), st.sampled_from([60, 61, 200, 523]), st.integers(1, 60),
+       st.integers(0, 30), st.sampled_from([0.0, 1.0, 8.0]))  # fmt: skip
+def test_the_few_hardest_of_any_spread(seed, k, count, skip, spread):
     # Numbers of many sizes: halving where a bound may lie ends before it is near.
     rng = np.random.default_rng(seed)
     values = (rng.standard_normal((2, k)) * 10 ** (spread * rng.standard_normal((2, k)))).round(2)
     values[1, rng.integers(0, k)] = np.inf
-    if count * 60 <= k:
-        found = _last_ranks(values, count)
-        np.testing.assert_array_equal(
-            found, np.argsort(values, axis=1, kind="stable")[:, k - count :]
-        )
+    values[0, rng.integers(0, k, 50)] *= -0.0
+    values[1, rng.integers(0, k, 50)] = -np.inf
+    count = min(count, k - skip)
+    ranked = np.argsort(values, axis=1, kind="stable")[:, k - skip - count : k - skip]
+    np.testing.assert_array_equal(_last_ranks(values, count, skip), np.sort(ranked, axis=1))
 
 
 @pytest.mark.parametrize("row", [0, 2])
@@ -122,18 +121,18 @@ def test_half_precision_has_no_short_way():
     assert hardest_columns(np.zeros((3, 700), np.float16), 99.5) is None
 
 
-def test_what_is_left_out_is_what_the_mask_lacks(rng):
+def test_the_short_way_says_what_the_mask_says(rng):
     candidates = Candidates(rng.integers(0, 50, (4, 3000)) / 50)
-    short = [difficulty(0, 99.9), ~difficulty(99.9, 100)]
-    for policy in short:
-        columns = policy.left_out(candidates)
-        mask = np.ones((4, 3000), dtype=bool)
-        np.put_along_axis(mask, columns, False, axis=1)
+    short = [difficulty(0, 99.9), difficulty(99.9, 100), difficulty(85, 90)]
+    for policy in [*short, *(~policy for policy in short)]:
+        columns, named = policy.few(candidates)
+        mask = np.full((4, 3000), not named)
+        np.put_along_axis(mask, columns, named, axis=1)
         np.testing.assert_array_equal(mask, policy.mask(candidates))
-    long = [difficulty(99.9, 100), ~difficulty(0, 99.9), difficulty(0, 50), ~difficulty(5, 95)]
+    long = [difficulty(80, 100), ~difficulty(0, 80), difficulty(0, 50), ~difficulty(5, 95)]
     for policy in [*long, ~difficulty(0, 100), everything, short[0] & short[1], above(0.5)]:
-        assert policy.left_out(candidates) is None
-    assert short[0].left_out(Candidates(candidates.similarity, reserve=9)) is None
+        assert policy.few(candidates) is None
+    assert short[0].few(Candidates(candidates.similarity, reserve=9)) is None
 
 
 def test_the_way_of_other_devices_is_the_same(rng, monkeypatch):

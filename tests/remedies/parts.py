@@ -25,6 +25,7 @@ from contrasift.ids import as_ids, check_unique, uid_halves
 from contrasift.matrices import open_embeddings
 from contrasift.matrices.skipping import leave_out_bad
 from contrasift.mining.forms import training_table
+from contrasift.negatives.queue import check_tensors
 from contrasift.negatives.wordnet import read_wordnet
 from contrasift.options import ClassesOptions, MatrixOptions, RunOptions
 from contrasift.options.negatives import NegativesRequest
@@ -535,6 +536,11 @@ MINING = {
         lambda: mined(search="approximate", policy="random(0.5)"),
         "search='exact'",
         lambda: mined(search="exact", policy="random(0.5)"),
+    ),
+    "a tensor of an array": (
+        lambda: check_tensors(query=np.ones((2, 3))),
+        "Make one with torch.as_tensor",
+        lambda: check_tensors(query=torch.as_tensor(np.ones((2, 3)))),
     ),
     "relevant where negatives are mined": (
         lambda: negatives.InfoNCE(0.2, ~negatives.relevant)(VECTORS, VECTORS),

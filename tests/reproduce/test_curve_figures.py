@@ -9,7 +9,7 @@ from contrasift.errors import UsageError
 from reproduce.declared.declaring import Claim, Experiment
 from reproduce.render.cell_table import CellTable
 from reproduce.render.cost_to_target import cheapest, cost_table, seconds_in_all
-from reproduce.render.curves import curves, curves_of
+from reproduce.render.curves import cost_curves, curves, curves_of
 from reproduce.render.forest import forest, ticks
 
 TRIAL = Experiment(
@@ -77,6 +77,16 @@ def test_a_line_an_arm_a_panel_a_metric_and_a_mark_a_mean():
     # 0.55 and 0.85 of kNN, the highest and the next mean, stand where their ticks are.
     heights = {float(one.get("cy")) for one in shapes(text, "circle")}
     assert len(heights) >= 5
+
+
+def test_every_arm_stands_at_its_own_cost():
+    dearer = table("2", {"half <&>": [0.7, 0.7]}, 31.0)
+    text = cost_curves(TRIAL, [TABLES[1], TABLES[2], dearer], "seconds, choosing included")
+    written = ["".join(one.itertext()) for one in shapes(text, "text")]
+    assert {"15", "25", "36"} <= set(written)  # with the five of the proxy
+    assert "seconds, choosing included" in written
+    assert len(shapes(text, "circle")) == 2 * (2 + 2)
+    assert not shapes(cost_curves(TRIAL, [TABLES[1]], "images trained on"), "circle")
 
 
 def test_numbers_that_are_no_accuracies_keep_their_unit():

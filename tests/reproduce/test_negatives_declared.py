@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contrasift.negatives import parse_policy, parse_schedule
-from contrasift.negatives.policies import Candidates, Tags
+from contrasift.negatives.candidates import Candidates, Tags
 from reproduce.declared.catalogue import EXPERIMENTS
 from reproduce.declared.scales import SCALES
 from reproduce.metrics.extras import METRICS

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from contrasift.errors import DataError
 from contrasift.selection.baselines import kcenter, nearest
 from contrasift.selection.baselines.kcenter import k_center
+from contrasift.selection.kernels import nearest_rows
 
 
 def naive(z, budget, keep=(), eligible=None):
@@ -75,11 +76,11 @@ def test_ties_and_duplicates_go_to_the_lowest_row(data):
     assert found.order.tolist() == order
 
 
-def sizes_of_blocks(monkeypatch, candidates, most, rows, centres):
+def sizes_of_blocks(monkeypatch, candidates, most, rows, group):
     monkeypatch.setattr(kcenter, "_CANDIDATES", candidates)
     monkeypatch.setattr(kcenter, "_MOST_CANDIDATES", most)
-    monkeypatch.setattr(kcenter, "_TILE_ROWS", rows)
-    monkeypatch.setattr(kcenter, "_TILE_CENTRES", centres)
+    monkeypatch.setattr(nearest_rows, "ROW_BLOCK", rows)
+    monkeypatch.setattr(kcenter, "_GROUP", group)
 
 
 def awkward_rows(rng):
@@ -91,7 +92,7 @@ def awkward_rows(rng):
     return z.astype(np.float32)
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (3, 5, 7, 2), (64, 100, 33, 70), (999,) * 4])
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (3, 5, 7, 2), (64, 100, 33, 7), (999,) * 4])
 def test_the_same_for_every_block_size(rng, monkeypatch, sizes):
     z = awkward_rows(rng)
     expected = k_center(z, 120)

@@ -11,7 +11,8 @@ import numpy as np
 from contrasift.mining.numbers import POLICY, hashed, number_at
 from contrasift.mining.pairs import CorpusPairs
 from contrasift.mining.ranking import mark_copies
-from contrasift.negatives.policies import Candidates, Policy, complement_percent
+from contrasift.negatives.candidates import Candidates, complement_percent
+from contrasift.negatives.policies import Policy
 from contrasift.negatives.ranks import band_counts
 
 

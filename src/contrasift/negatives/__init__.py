@@ -12,11 +12,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from contrasift.negatives.candidates import Candidates, Tags
 from contrasift.negatives.parsing import Schedule, parse_policy, parse_schedule
 from contrasift.negatives.policies import (
-    Candidates,
     Policy,
-    Tags,
     above,
     above_positive,
     difficulty,

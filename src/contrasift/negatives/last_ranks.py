@@ -1,4 +1,4 @@
-"""The compiled search for the few largest entries of long rows."""
+"""The compiled search for the largest entries of long rows, where they are few."""
 
 from __future__ import annotations
 
@@ -7,59 +7,88 @@ import numpy as np
 from contrasift.selection.kernels.dots import compiled
 from contrasift.selection.kernels.reaching import reached_columns
 
-_HALVINGS = 24
+_STRIDE = 16  # of a row's entries one in so many tells where its last ranks begin
+_ALL_BUT_SIGN = np.int64(2**63 - 1)
 
 
 @compiled
-def raise_to(maxima, line):
-    """maxima[p] = max(maxima[p], line[p])."""
-    for p in range(maxima.size):
-        if line[p] > maxima[p]:
-            maxima[p] = line[p]
+def order_keys(values):
+    """int64 numbers in the order of some floats, equal where those are equal."""
+    keys = (values.astype(np.float64) + 0.0).view(np.int64)  # −0 is 0
+    for i in range(keys.size):
+        keys[i] ^= (keys[i] >> 63) & _ALL_BUT_SIGN
+    return keys
 
 
 @compiled
-def reached_by(numbers, count):
-    """What at least `count` of some numbers reach, and not many more: by halving where it may lie."""
-    low, high = numbers.min(), numbers.max()
-    for _ in range(_HALVINGS):
-        middle = low + (high - low) / 2
+def value_of(key):
+    """The float64 whose key this is."""
+    return np.full(1, key ^ ((key >> 63) & _ALL_BUT_SIGN)).view(np.float64)[0]
+
+
+@compiled
+def reached_by(keys, count, spare):
+    """What at least `count` ≥ 1 keys reach: the largest, or one that no more than `spare` others do."""
+    low, high = keys.min(), keys.max()
+    middle = high
+    while True:
         above = 0
-        for i in range(numbers.size):
-            above += numbers[i] >= middle
+        for i in range(keys.size):
+            above += keys[i] >= middle
         if above < count:
             high = middle
-            continue
-        low = middle
-        if above <= count + count // 8:
-            break
-    return low
+        else:
+            low = middle
+            if above <= count + spare:
+                return low
+        middle = (low & high) + ((low ^ high) >> 1)  # their mean, rounded down
+        if middle == low:
+            return low
 
 
 @compiled
-def last_ranks(values, parts, found):
-    """Columns of each row's last r ranks in a stable sort, ascending in rank.
+def likely_bound(sample, share):
+    """What so many entries of a sample reach, and some more as it may be an unlucky one; else −∞."""
+    count = int(share + 4.0 * np.sqrt(share)) + 2
+    if count >= sample.size:
+        return -np.inf
+    return value_of(reached_by(order_keys(sample), count, count // 8))
 
-    r disjoint parts of a row whose maxima reach a number have r entries that do. So only those
-    entries are sorted, a little more than r of them for r ≪ the number of parts. Part p is every
-    column p + i·parts, so that the maxima of all parts are taken side by side; the columns of an
-    incomplete turn are in none. The row is in the cache when it is looked at again.
 
-    Args: float rows [q, k], C-contiguous; how many parts, r ≤ parts ≤ k; int64 [q, r], filled.
-    Returns whether all is filled: NaN has no rank.
+@compiled
+def last_ranks(values, skip, found):
+    """Columns, ascending, of r ranks of each row in a stable sort: the last, but for the very last.
+
+    A sample of the row says what a little more than r + skip entries reach. Only those are looked at
+    again: which number the r + skip largest of them reach, and which the skip largest do.
+
+    Args: float rows [q, k], C-contiguous; how many of the very last ranks are left out; int64 [q, r],
+    1 ≤ r ≤ k − skip, filled. Returns whether all is filled: NaN has no rank.
     """
     k, count = values.shape[1], found.shape[1]
-    maxima = np.empty(parts, values.dtype)
     columns = np.empty(k, np.int64)
+    bound = np.empty(1, values.dtype)
     for row in range(values.shape[0]):
-        maxima[:] = values[row, :parts]
-        for first in range(parts, k - parts + 1, parts):
-            raise_to(maxima, values[row, first : first + parts])
-        reached = reached_columns(values, row, k, reached_by(maxima, count), columns)
-        if reached < count:
-            return False
-        entries = values[row][columns[:reached]]
-        order = np.argsort(entries, kind="mergesort")  # stable: later columns are harder
-        for place in range(count):
-            found[row, place] = columns[order[reached - count + place]]
+        share, reached = (count + skip) / _STRIDE, 0
+        while reached < count + skip:
+            bound[0] = likely_bound(values[row, ::_STRIDE], share)
+            reached = reached_columns(values, row, k, bound[0], columns)
+            if bound[0] == -np.inf and reached < count + skip:
+                return False
+            share *= 2
+        keys = order_keys(values[row][columns[:reached]])
+        low = reached_by(keys, count + skip, 0)
+        high = reached_by(keys, skip, 0) if skip else keys.max() + 1
+        low_left, high_left = count + skip, skip  # of those that equal a bound, the last count
+        for key in keys:
+            low_left -= key > low
+            high_left -= key > high
+        place, i = count, reached
+        while place > 0:  # without a branch that depends on numbers
+            i -= 1
+            low_left -= keys[i] == low
+            high_left -= keys[i] == high
+            found[row, place - 1] = columns[i]
+            inside = (keys[i] > low) | ((keys[i] == low) & (low_left >= 0))
+            place -= inside & ~((keys[i] > high) | ((keys[i] == high) & (high_left >= 0)))
     return True

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from contrasift.errors import UsageError
-from contrasift.negatives.policies import Candidates, Policy, Tags
+from contrasift.negatives.candidates import Candidates, Tags
+from contrasift.negatives.policies import Policy
 
 # Rows of similarities are worked on in blocks of about so many bytes: on a CPU what fits its cache,
 # elsewhere what bounds the temporary memory.
@@ -120,48 +121,56 @@ def negative_sums(batch: Compared, scales: tuple[float, ...], choice: Choosing) 
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The negatives of some queries: all columns, those of a mask, or all but a few.
+    """The negatives of some queries: all columns, those of a mask, or a few, or all but a few.
 
     Attributes:
-        mask: bool [rows, n]; None: see `left_out`.
-        left_out: int64 [rows, r]; the others are chosen. None: see `mask`, or all are.
+        mask: bool [rows, n]; None: see `few`.
+        few: int64 [rows, r], and whether these are chosen or all others. None: see `mask`, or all are.
     """
 
     mask: Tensor | None = None
-    left_out: Tensor | None = None
+    few: tuple[Tensor, bool] | None = None
 
     def counts(self, n: int) -> Tensor | int:
         """How many of n columns are chosen in each row."""
         if self.mask is not None:
             return _row_counts(self.mask)
-        return n if self.left_out is None else n - self.left_out.shape[1]
+        columns, chosen = self.few or (None, False)
+        some = 0 if columns is None else columns.shape[1]
+        return some if chosen else n - some
 
     def kept_and_total(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Set what is not chosen to 0; sums of each row after and before."""
+        if self.few is not None and not self.few[1]:
+            gone = values.gather(1, self.few[0]).sum(1)
+            kept = values.scatter_(1, self.few[0], 0).sum(1)
+            return kept, kept + gone
+        total = values.sum(1)
         if self.mask is not None:
-            total = values.sum(1)
             # Bytes multiply twice as fast as Booleans.
             return values.mul_(self.mask.view(torch.uint8)).sum(1), total
-        if self.left_out is None:
-            total = values.sum(1)
+        if self.few is None:
             return total, total
-        gone = values.gather(1, self.left_out).sum(1)
-        kept = values.scatter_(1, self.left_out, 0).sum(1)
-        return kept, kept + gone
+        self.fill(values, 0.0)
+        return values.sum(1), total
 
     def fill(self, values: Tensor, value: float) -> None:
         """Overwrite what is not chosen."""
         if self.mask is not None:
             values.masked_fill_(~self.mask, value)
-        elif self.left_out is not None:
-            values.scatter_(1, self.left_out, value)
+        elif self.few is not None:
+            columns, chosen = self.few
+            some = values.gather(1, columns) if chosen else value
+            (values.fill_(value) if chosen else values).scatter_(1, columns, some)
 
     def count_true(self, flags: Tensor) -> Tensor:
         """How many of the true flags [rows, n] are chosen, in each row."""
         if self.mask is not None:
             return _row_counts(flags & self.mask)
-        every = _row_counts(flags)
-        return every if self.left_out is None else every - flags.gather(1, self.left_out).sum(1)
+        if self.few is None:
+            return _row_counts(flags)
+        some = flags.gather(1, self.few[0]).sum(1)
+        return some if self.few[1] else _row_counts(flags) - some
 
 
 class _Chooser:
@@ -173,7 +182,8 @@ class _Chooser:
         self._batch = batch
         self._reserve = choice.reserve
         self._generator = choice.generator
-        self._facts: list[Tensor] = []
+        self._each = 0  # how many negatives a query has without a policy
+        self._facts: list[tuple[Tensor, ...]] = []
 
     def again(self) -> _Chooser:
         """One that will choose from here on what this one does, and keeps no count."""
@@ -190,9 +200,9 @@ class _Chooser:
         if self.policy is None:
             return _Chosen(allowed)
         candidates = self._candidates(rows, similarity, allowed)
-        left_out = self.policy.left_out(candidates) if allowed is None else None
-        if left_out is not None:
-            return _Chosen(left_out=left_out)
+        few = self.policy.few(candidates) if allowed is None else None
+        if few is not None:
+            return _Chosen(few=few)
         mask = self.policy.mask(candidates)
         if self._reserve:
             mask = _replaced(mask, self._reserve, rows.start)
@@ -236,7 +246,7 @@ class _Chooser:
         if self.policy is None:
             return
         batch, k = self._batch, columns - self._reserve
-        n = k - (0 if batch.excluded is None else batch.excluded.shape[1])
+        self._each = k - (0 if batch.excluded is None else batch.excluded.shape[1])
         if self._reserve and chosen.mask is not None:
             mask = chosen.mask[:, :k]
             chosen, used = _Chosen(mask), _row_counts(mask)
@@ -246,17 +256,18 @@ class _Chooser:
             allowed = self._allowed(rows, same)
             same = (same if allowed is None else same & allowed)[:, :k]
             same_all, same_used = _row_counts(same), chosen.count_true(same)
-        facts = (used, torch.full_like(used, n), 1 - kept / total, same_used, same_all)
-        self._facts.append(torch.stack([wide(fact) for fact in facts]))
+        self._facts.append((used, 1 - kept / total, same_used, same_all))
 
     def removed(self) -> Removed | None:
         """Means over all queries of the batch."""
         if not self._facts:
             return None
-        used, n, mass, same_used, same_all = torch.cat(self._facts, dim=1)
-        gone = (n - used).sum()
+        used, mass, same_used, same_all = (
+            wide(torch.cat(fact)) for fact in zip(*self._facts, strict=True)
+        )
+        gone = (self._each - used).sum()
         return Removed(
-            gone / n.sum(),
+            gone / (self._each * len(used)),
             mass.mean(),
             (same_all - same_used).sum() / gone,
             same_used.sum() / used.sum(),

@@ -16,11 +16,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from contrasift.errors import DataError, UsageError
+from contrasift.negatives.candidates import NO_TAGS, Tags
 from contrasift.negatives.log_sums import Choosing, Compared, Removed, negative_sums, wide
 from contrasift.negatives.parsing import parse_policy
-from contrasift.negatives.policies import NO_TAGS, Policy, Tags
+from contrasift.negatives.policies import Policy
 from contrasift.negatives.processes import gathered_rows, rank
-from contrasift.negatives.queue import Queue
+from contrasift.negatives.queue import Queue, check_tensors
 from contrasift.options.arguments import checked_arguments
 
 MODES = ("remove", "replace")
@@ -117,6 +118,8 @@ class ContrastiveLoss(nn.Module, ABC):
                 a queue shorter than the reserve, too few entries that may replace.
             DataError: NaN, infinity, zero vectors, shapes that do not fit.
         """
+        vectors = queue.vectors if isinstance(queue, Queue) else queue
+        check_tensors(query=query, key=key, queue=vectors, mined=mined)
         if query.shape != key.shape or query.ndim != 2 or not len(query):
             wanted = "two views of one shape [b, d], b ≥ 1"
             raise DataError(wanted, f"{[*query.shape]}, {[*key.shape]}")

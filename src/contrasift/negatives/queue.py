@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from contrasift.errors import DataError, UsageError
-from contrasift.negatives.policies import NO_TAGS, Tags
+from contrasift.negatives.candidates import NO_TAGS, Tags
 from contrasift.negatives.processes import gathered_rows
 from contrasift.negatives.ranks import band_mask
 from contrasift.options.arguments import checked_arguments
@@ -102,6 +102,7 @@ class Queue(nn.Module):
             DataError: another width, more keys than places, NaN or zero vectors, tags of another
                 length.
         """
+        check_tensors(keys=keys)
         if gather:
             keys = gathered_rows(keys)
             tags = tags.map(gathered_rows)
@@ -159,3 +160,11 @@ class Queue(nn.Module):
 
 def _rolled(values: Tensor, start: int) -> Tensor:
     return torch.cat([values[start:], values[:start]])
+
+
+def check_tensors(**given: object) -> None:
+    """Refuse what is no tensor, by the name of its argument; None is passed over."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, Tensor):
+            got = f"{type(value).__module__}.{type(value).__name__}"
+            raise DataError(f"a tensor as {name}", got, "Make one with torch.as_tensor")

@@ -18,11 +18,12 @@ from contrasift.errors import DataError
 
 # Rows are partitioned in blocks of about this many bytes, so that copies stay in the cache.
 _BLOCK_BYTES = 1 << 20
-# A row is cut into so many parts for every rank that is wanted of its end. Where it has fewer than so
-# many entries for each, a partition of the whole row is as fast.
-_PARTS, _FEW = 8, 60
+# Last ranks up to one in so many are found without a partition: so fast that another thread, which
+# may have to wait for one that torch keeps busy, pays for larger blocks only.
+_FEW, _FEW_BYTES = 6, 4 << 20
 
 
+@functools.lru_cache(1024)
 def band_counts(low: float | int, high: float | int, k: int) -> tuple[int, int]:
     """How many of k negatives are easier than the band, and how many are not harder than it.
 
@@ -66,16 +67,20 @@ def band_mask(values: Any, low: float | int, high: float | int, reserve: int = 0
     return values == values if mask is None else mask  # NaN is refused before
 
 
-def hardest_columns(values: Any, high: float | int) -> Any | None:
-    """Columns of the ranks above `high` per cent, if they are few: what `band_mask(v, 0, high)` lacks.
+def hardest_columns(values: Any, low: float | int, high: float | int = 100) -> Any | None:
+    """Columns of the ranks in (low, high] per cent, as `band_mask` has them, where these are few.
 
     Args:
         values: [q, k], an array or a tensor; higher is harder.
-        high: percentile above which they are.
+        low: percentile where the band begins.
+        high: percentile where it ends.
 
     Returns:
-        int64 [q, k − ⌊high·k/100⌋], ascending in rank, of the kind that `values` is; None where a
+        int64 [q, ⌊high·k/100⌋ − ⌊low·k/100⌋], ascending, of the kind that `values` is; None where a
         mask is the better way: too many, none at all, or a tensor that is not on a CPU.
+
+    Raises:
+        DataError: NaN.
     """
     if not isinstance(values, np.ndarray):
         if values.device.type != "cpu" or not values.dtype.is_floating_point:
@@ -84,31 +89,31 @@ def hardest_columns(values: Any, high: float | int) -> Any | None:
 
         values = values.detach()
         array = (values.float() if values.dtype == bfloat16 else values).numpy()
-        columns = hardest_columns(array, high)
+        columns = hardest_columns(array, low, high)
         return None if columns is None else from_numpy(columns)
     k = values.shape[1]
-    count = k - band_counts(0, high, k)[1]
-    return _last_ranks(values, count) if _few(values, count) and len(values) else None
+    below, up_to = band_counts(low, high, k)
+    if below == up_to or not len(values) or not _few(values, k - below):
+        return None
+    return _last_ranks(values, up_to - below, k - up_to)
 
 
 def _few(values: np.ndarray, count: int) -> bool:
-    wide = values.dtype in (np.float32, np.float64)
-    return wide and 0 < count * _FEW <= values.shape[1]
+    return values.dtype in (np.float32, np.float64) and 0 < count * _FEW <= values.shape[1]
 
 
-def _last_ranks(values: np.ndarray, count: int) -> np.ndarray:
-    """Columns of the `count` last ranks in each row, ascending in rank, int64 [q, count]."""
+def _last_ranks(values: np.ndarray, count: int, skip: int = 0) -> np.ndarray:
+    """Columns, ascending, of the `count` last ranks before the `skip` very last, int64 [q, count]."""
     # Imported where it is needed: numba takes a while.
     from contrasift.negatives.last_ranks import last_ranks
 
     columns = np.empty((values.shape[0], count), dtype=np.int64)
 
     def find(rows: slice) -> None:
-        block = np.ascontiguousarray(values[rows])
-        if not last_ranks(block, _PARTS * count, columns[rows]):
+        if not last_ranks(np.ascontiguousarray(values[rows]), skip, columns[rows]):
             raise DataError("similarities that are numbers", "NaN")
 
-    _in_blocks(find, values)
+    _in_blocks(find, values, _FEW_BYTES)
     return columns
 
 
@@ -151,9 +156,9 @@ def _two_ranks_by_topk(values: Any, count: int) -> tuple[Any, Any]:
 def _two_ranks_by_partition(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     n_rows, k = values.shape
     if _few(values, k - count + 1):
-        two = _last_ranks(values, k - count + 1)[:, :2]
-        both = np.take_along_axis(values, two, axis=1)
-        return both[:, :1], both[:, 1:]
+        last = np.take_along_axis(values, _last_ranks(values, k - count + 1), axis=1)
+        both = np.partition(last, 1, axis=1)
+        return both[:, :1], both[:, 1:2]
     threshold, following = np.empty((2, n_rows, 1), dtype=values.dtype)
 
     def find(rows: slice) -> None:
@@ -171,10 +176,12 @@ def _two_ranks_by_partition(values: np.ndarray, count: int) -> tuple[np.ndarray,
     return threshold, following
 
 
-def _in_blocks(find: Callable[[slice], None], values: np.ndarray) -> None:
-    """Call `find` for blocks of rows; NumPy partitions outside of the interpreter's lock."""
+def _in_blocks(
+    find: Callable[[slice], None], values: np.ndarray, block_bytes: int = _BLOCK_BYTES
+) -> None:
+    """Call `find` for blocks of rows; it works outside of the interpreter's lock."""
     n_rows, k = values.shape
-    step = max(1, _BLOCK_BYTES // (values.itemsize * k))
+    step = max(1, block_bytes // (values.itemsize * k))
     blocks = [slice(start, start + step) for start in range(0, n_rows, step)]
     if len(blocks) == 1:
         find(blocks[0])

@@ -10,6 +10,7 @@ import torch
 from lightly.loss import NTXentLoss
 
 from contrasift.errors import DataError, UsageError
+from contrasift.negatives.candidates import Tags
 from contrasift.negatives.losses import (
     ContrastiveLoss,
     Debiased,
@@ -18,7 +19,7 @@ from contrasift.negatives.losses import (
     InfoNCE,
 )
 from contrasift.negatives.parsing import parse_schedule
-from contrasift.negatives.policies import Tags, everything
+from contrasift.negatives.policies import everything
 from contrasift.negatives.processes import n_processes, rank
 from contrasift.options import TrainOptions, parse_loss
 from contrasift.training.batches import ImagePool

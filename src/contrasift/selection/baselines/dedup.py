@@ -76,6 +76,6 @@ def _stays_up_to(unit: np.ndarray) -> np.ndarray:
         for first in range(0, start + tile.size, _TILE):
             others = rows[first : min(first + _TILE, start + tile.size)]
             products = with_offsets(z[tile]) @ with_offsets(z[others], halves[others]).T
-            widths = tile - first if first + others.size > start else None
+            widths = np.minimum(tile - first, others.size)
             improve(products, tile, z, others, halves, slack, closest, widths)
     return np.maximum(halves - closest, 0.0)

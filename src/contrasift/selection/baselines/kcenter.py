@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from contrasift.arrays import EmbeddingMatrix, IndexVector, RowMask
 from contrasift.selection.baselines.nearest import improve, product_slack, with_offsets
 from contrasift.selection.baselines.ranked import Ranked
-from contrasift.selection.kernels import dots, linear_form
-from contrasift.selection.kernels.dots import available_threads, compiled, row_dot
+from contrasift.selection.kernels import dots, linear_form, products
+from contrasift.selection.kernels.dots import compiled, row_dot
+from contrasift.selection.kernels.nearest_rows import map_rows
 
 _CANDIDATES = 1024  # rows that are brought up to date together before some of them are chosen
 _MOST_CANDIDATES = 16_384
-_TILE_ROWS = 256  # its products stay in the second-level cache
-_TILE_CENTRES = 1024
+_GROUP = 8  # panels of centres that meet a block of rows at once: their products stay in the cache
 
 
 def k_center(
@@ -102,11 +97,12 @@ class _Gaps:
         self._closest = np.full(n, -np.inf)
         self._seen = np.zeros(n, dtype=np.int64)
         self._rows = np.empty(min(budget, n), dtype=np.int64)
-        self._centres = np.empty((self._rows.size, d + 1), dtype=np.float32)
+        # Centres with their offsets, as panels; a place without one is nearest to nothing.
+        columns = products.TILE.columns
+        self._panels = np.zeros((-(-self._rows.size // columns), d + 1, columns), np.float32)
+        self._panels[:, d] = -np.inf
         self._score = np.full(n, np.inf)
         self._count = 0
-        # A buffer a thread: fresh memory for every product would cost a tenth of its time.
-        self._buffers = threading.local()
 
     @property
     def chosen(self) -> np.ndarray:
@@ -117,67 +113,52 @@ class _Gaps:
         self.refresh(np.array([row]))
         self._score[row] = self._gap_of(np.array([row]))[0]
         self._rows[self._count] = row
-        self._centres[self._count] = with_offsets(self._z[[row]], self._halves[[row]])
-        self.open[row] = False
-        self._count += 1
+        self._add_centres(self._count + 1)
 
     def fill(self, may: np.ndarray, budget: int) -> None:
         """Choose the farthest, one after another, up to the budget."""
-        self.refresh(np.flatnonzero(may))
-        size = _CANDIDATES
-        while self._count < budget and may.any():
-            bounds = np.where(may, self._gap_of(slice(None)), -1.0)
-            block, bound, bound_row = _largest(bounds, min(size, int(may.sum())))
+        rows = np.flatnonzero(may)
+        self.refresh(rows)
+        bounds = np.full(self._z.shape[0], -1.0)
+        bounds[rows] = self._gap_of(rows)
+        size, left = _CANDIDATES, rows.size
+        while self._count < budget and left:
+            block, bound, bound_row = _largest(bounds, min(size, left))
             self.refresh(block)
-            before = self._count
-            self._count = _choose(
-                block,
-                bound,
-                bound_row,
-                budget,
-                before,
-                self._z,
-                self._squares,
-                self._halves,
-                self._closest,
-                self._seen,
-                self._rows,
-                self._score,
-            )
-            new = self._rows[before : self._count]
-            self._centres[before : self._count] = with_offsets(self._z[new], self._halves[new])
-            may[new] = False
-            self.open[new] = False
+            count = _choose(
+                block, bound, bound_row, budget, self._count, self._z, self._squares, self._halves,
+                self._closest, self._seen, self._rows, self._score,
+            )  # fmt: skip
+            new = self._rows[self._count : count]
+            bounds[block] = self._gap_of(block)
+            bounds[new] = -1.0
+            left -= new.size
             size = _CANDIDATES if new.size else min(2 * size, _MOST_CANDIDATES)
+            self._add_centres(count)
+
+    def _add_centres(self, count: int) -> None:
+        """Let the rows that were chosen last, up to `count`, be centres."""
+        places = np.arange(self._count, count)
+        new = self._rows[places]
+        panels, columns = np.divmod(places, products.TILE.columns)
+        self._panels[panels, :, columns] = with_offsets(self._z[new], self._halves[new])
+        self.open[new] = False
+        self._count = count
 
     def refresh(self, rows: np.ndarray) -> None:
         """Bring rows up to date with every centre."""
         stale = rows[self._seen[rows] < self._count]
         stale = stale[np.argsort(self._seen[stale], kind="stable")]
-        tiles = [stale[start : start + _TILE_ROWS] for start in range(0, stale.size, _TILE_ROWS)]
-        count = min(available_threads(self._threads), len(tiles))
-        if count > 1:
-            # A matrix product a thread: what follows each product is then shared out as well.
-            with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
-                list(pool.map(self._refresh_tile, tiles))
-        else:
-            for tile in tiles:
-                self._refresh_tile(tile)
+        map_rows(lambda some: self._refresh_some(stale[some]), stale.size, self._threads)
         self._seen[stale] = self._count
 
-    def _refresh_tile(self, tile: np.ndarray) -> None:
-        values = with_offsets(self._z[tile])
-        for first in range(int(self._seen[tile[0]]), self._count, _TILE_CENTRES):
-            last = min(first + _TILE_CENTRES, self._count)
-            products = self._buffer(tile.size, last - first)
-            np.matmul(values, self._centres[first:last].T, out=products)
-            others = self._rows[first:last]
-            improve(products, tile, self._z, others, self._halves, self._slack, self._closest)
-
-    def _buffer(self, rows: int, columns: int) -> np.ndarray:
-        if not hasattr(self._buffers, "products"):
-            self._buffers.products = np.empty(_TILE_ROWS * _TILE_CENTRES, dtype=np.float32)
-        return self._buffers.products[: rows * columns].reshape(rows, columns)
+    def _refresh_some(self, rows: np.ndarray) -> None:
+        columns = products.TILE.columns
+        unseen = slice(int(self._seen[rows[0]]) // columns, -(-self._count // columns))
+        _meet(
+            dots.embedding_rows(with_offsets(self._z[rows])), self._panels[unseen], _GROUP, rows,
+            self._z, self._rows[unseen.start * columns :], self._halves, self._slack, self._closest,
+        )  # fmt: skip
 
     def ranked(self, eligible: np.ndarray | None) -> Ranked:
         """The chosen rows, then the others by their gap, then those that may not be chosen."""
@@ -188,13 +169,8 @@ class _Gaps:
             rest = np.concatenate([rest[eligible[rest]], rest[~eligible[rest]]])
         return Ranked(np.concatenate([self.chosen, rest]), self._score, self._count)
 
-    def _gap_of(self, rows: np.ndarray | slice) -> np.ndarray:
+    def _gap_of(self, rows: np.ndarray) -> np.ndarray:
         return np.maximum(self._squares[rows] - 2 * self._closest[rows], 0.0)
-
-
-@functools.cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def _largest(bounds: np.ndarray, size: int) -> tuple[np.ndarray, float, int]:
@@ -205,15 +181,24 @@ def _largest(bounds: np.ndarray, size: int) -> tuple[np.ndarray, float, int]:
     n = bounds.size
     if size >= n:
         return np.arange(n), -np.inf, n
-    cut = np.partition(bounds, n - size)[n - size]
+    beyond, cut = np.partition(bounds, [n - size - 1, n - size])[n - size - 1 : n - size + 1]
     above, tied = np.flatnonzero(bounds > cut), np.flatnonzero(bounds == cut)
     room = size - above.size
     block = np.sort(np.concatenate([above, tied[:room]]))
-    if tied.size > room:
-        return block, float(cut), int(tied[room])
-    below = np.where(bounds < cut, bounds, -np.inf)
-    row = int(np.argmax(below))
-    return block, float(below[row]), row
+    row = tied[room] if tied.size > room else np.argmax(bounds == beyond)
+    return block, float(beyond), int(row)
+
+
+@compiled
+def _meet(left, panels, group, rows, values, centres, halves, slack, closest):
+    """Let rows, whose values with a 1 are `left`, meet centres as panels, so many at a time."""
+    width = panels.shape[2]
+    similar = np.empty((rows.size, group * width), np.float32)
+    for first in range(0, panels.shape[0], group):
+        some = panels[first : first + group]
+        products.store_products(left, some, np.float32(-np.inf), similar)
+        widths = np.full(rows.size, some.shape[0] * width)
+        improve(similar, rows, values, centres[first * width :], halves, slack, closest, widths)
 
 
 @compiled

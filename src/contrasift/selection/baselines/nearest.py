@@ -39,16 +39,8 @@ def with_offsets(rows: np.ndarray, offsets: np.ndarray | None = None) -> np.ndar
     return longer
 
 
-def improve(
-    products: np.ndarray,
-    rows: np.ndarray,
-    values: np.ndarray,
-    others: np.ndarray,
-    offsets: np.ndarray,
-    slack: float,
-    closest: np.ndarray,
-    widths: np.ndarray | None = None,
-) -> None:
+@compiled
+def improve(products, rows, values, others, offsets, slack, closest, widths):
     """Raise closest[i] to the largest ⟨z_i, z_j⟩ − h_j over the columns of a product.
 
     Args:
@@ -59,37 +51,25 @@ def improve(
         offsets: float64 [n]; h.
         slack: see `product_slack`.
         closest: float64 [n]; changed in place.
-        widths: int64 [r]; how many columns count for each; None for all.
+        widths: int64 [r]; how many columns count for each.
     """
-    # Only an entry that is not below what its row has may decide, and if many are not, only one near
-    # the largest of its row.
-    limits = _rounded_down(np.maximum(closest[rows] - slack, _LOWEST))  # no column that is left out
-    if widths is None:
-        widths = np.full(rows.size, others.size)
-    _improve_rows(products, rows, values, others, offsets, slack, closest, widths, limits)
-
-
-def _rounded_down(limits: np.ndarray) -> np.ndarray:
-    """As float32, none of them raised by that."""
-    return np.nextafter(limits.astype(np.float32), np.float32(-np.inf))
-
-
-@compiled
-def _improve_rows(products, rows, values, others, offsets, slack, closest, widths, limits):
-    """`improve`, row by row: most rows have no entry that reaches their limit."""
     wide = np.empty(values.shape[1])
-    near = np.empty(others.size, np.int64)
+    near = np.empty(products.shape[1], np.int64)
     for a in range(rows.size):
-        count = reached_columns(products, a, widths[a], limits[a], near)
+        i = rows[a]
+        # Only an entry that is not below what its row has may decide, and if many are not, only one
+        # near the largest of its row. No column that is left out, and not raised as a float32.
+        limit = max(closest[i] - slack, _LOWEST)
+        cut = np.nextafter(np.float32(limit), np.float32(-np.inf))
+        count = reached_columns(products, a, widths[a], cut, near)
         if count == 0:
             continue
-        limit = np.float64(limits[a])
+        limit = np.float64(cut)
         if count > 2:
             largest = products[a, near[0]]
             for b in range(1, count):
                 largest = max(largest, products[a, near[b]])
             limit = max(limit, np.float64(largest) - 2.0 * slack)
-        i = rows[a]
         for t in range(wide.size):
             wide[t] = values[i, t]
         for b in range(count):

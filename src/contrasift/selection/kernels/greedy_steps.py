@@ -26,6 +26,9 @@ LEVELS = 4
 MOST_ATTEMPTS = 60
 # A bound looked at, in gains computed: it is a few numbers where a gain is a whole row.
 _GLANCE = 0.12
+# Candidates may cost so many times what their share of the passes over all rows does, one that made
+# gains and the looks at bounds since: more candidates hold for longer, and passes cost memory.
+WORTH = 2.0
 # Bounds that are this much of the depth too high would let too many rows through.
 LOOSEST = 0.5
 # After so many passes over a window that gave one row each, its candidates are hardly tried.
@@ -83,6 +86,8 @@ class Levels(NamedTuple):
     known_at: np.ndarray
     count: np.ndarray
     built_at: np.ndarray  # work done when the level below was built
+    built: np.ndarray  # how often, since its gains were computed
+    passes: np.ndarray  # work of that, and of looking at bounds since
     looked_at: np.ndarray  # the position at which it was built from bounds alone
     limit: np.ndarray  # see `bound_of_others`
     reference: np.ndarray  # M₀ of each limit
@@ -332,6 +337,8 @@ def empty_levels(n, limit, reference, direction):
         np.empty((LEVELS, d)),
         np.zeros(LEVELS, np.int64),
         np.zeros(LEVELS),
+        np.zeros(LEVELS),
+        np.zeros(LEVELS),
         np.full(LEVELS, -1, np.int64),
         np.empty((LEVELS + 1, LIMIT)),
         np.empty((LEVELS + 1, d)),
@@ -400,6 +407,7 @@ def step(window, setting, state, levels, anchor, position, patience):
         typical = spread if aimed else typical
         evaluations += levels.count[level]
         work += levels.count[level]
+        levels.built[level], levels.passes[level] = 1.0, levels.count[level]
         doubtful = first_doubtful(best, level, setting, state, levels)
         if doubtful == 0:
             return position, evaluations, True
@@ -409,16 +417,15 @@ def step(window, setting, state, levels, anchor, position, patience):
             if along != 0.0 or across != 0.0:
                 state.advance[level] = along
                 state.across[level] = across
-            count = levels.count[level]
-            if look(level, best, typical, position, window, setting, state, levels):
-                cost = _GLANCE * count
-            else:
-                cost = 1.0 * count
             # Few candidates: refreshed often. Many: each costs. Keep the two in balance.
             below = work - levels.built_at[level]
+            cost = WORTH * levels.passes[level] / levels.built[level]
             state.depth[level] *= 0.85 if below > cost else 1.2
-            if cost < count:
-                work += cost
+            if look(level, best, typical, position, window, setting, state, levels):
+                glance = _GLANCE * levels.count[level]
+                work += glance
+                levels.passes[level] += glance
+                levels.built[level] += 1.0
                 levels.built_at[level] = work
                 level += 1
             continue

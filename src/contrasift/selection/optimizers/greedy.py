@@ -54,6 +54,7 @@ from contrasift.selection.kernels.greedy_steps import (
     NEAR,
     SPREAD,
     WIDTH,
+    WORTH,
     GreedySetting,
     GreedyState,
     Window,
@@ -325,11 +326,12 @@ class _GreedyRun:
         norm = float(np.sqrt(dots.dot(total, total)))
         # The mean row lies ‖T‖/n along T, and a window gives an eighth of its rows or so.
         moved = _Moved(0.0, 0.0, norm / n * capacity / 8, 0.0, 2.0 * self.setting.redundancy)
-        direction, depth, known = unit(total), -1.0, None
+        direction, depth, known, refreshed, passes = unit(total), -1.0, None, 0, 0.0
         while not self.pace.ended(self.position, self.evaluations):
             looked = known is not None and self._near_enough(known, moved, depth)
             if known is None or not looked:
                 known, row = self._refresh(direction, known)
+                refreshed, passes = self.evaluations, 0.0
                 self._take_best(row, known)
                 moved = moved._replace(along=0.0, across=0.0)
                 if self.position == self.state.order.size:
@@ -345,8 +347,8 @@ class _GreedyRun:
             known.gains[chosen[~self.open_rows[chosen]]] = -np.inf
             if not outside:
                 continue
-            cost = (_GLANCED_AT if looked else _STREAMED) * n + _GATHERED * chosen.size
-            depth *= 0.85 if self.evaluations - before[0] > cost else 1.2
+            passes += (_GLANCED_AT if looked else _STREAMED) * n + _GATHERED * chosen.size
+            depth *= 0.85 if self.evaluations - refreshed > WORTH * passes else 1.2
             if looked and self.position == before[1]:  # bounds alone do not get on
                 moved = moved._replace(across=np.inf)
                 continue
