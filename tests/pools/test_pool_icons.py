@@ -9,6 +9,7 @@ from PIL import Image
 
 from contrasift.errors import DataError, MissingExtraError
 from contrasift.pools import icons, named_pools, open_pool
+from contrasift.pools.drawn import held_out
 from contrasift.pools.icon_drawing import draw_icon, lay_over
 from contrasift.pools.icon_families import alike, alike_any, shapes_of, theme_families
 from contrasift.pools.icon_names import CONTEXTS, NAMES
@@ -161,11 +162,8 @@ def test_colours_make_no_other_drawing(tmp_path):
     reversed_ = svg(1, "#222222").replace("#222222", "#ccddff", 1)
     texts = [svg(1), svg(1, "#eeeeec"), svg(2), shaded, reversed_]
     shapes = shapes_of(np.array([icon_of(tmp_path, text) for text in texts]))
-    same = {
-        (one, other)
-        for one, other in itertools.combinations(range(5), 2)
-        if alike(shapes, one, other)
-    }
+    pairs = np.array(list(itertools.combinations(range(5), 2)))
+    same = {(int(one), int(other)) for one, other in pairs[alike(shapes, *pairs.T)]}
     assert same == {(0, 1), (3, 4)}  # one colour, and two that changed places
     assert alike_any(shapes, np.array([0, 2, 4]), np.array([1, 3])).tolist() == [True, False, True]
     assert alike_any(shapes, np.array([], int), np.array([1])).tolist() == []
@@ -209,12 +207,12 @@ def test_the_test_part_fits_into_a_fifth_and_is_never_empty():
     names = [f"family {number}" for number in range(60)]
     sizes = np.random.default_rng(0).integers(1, 50, 60)
     families = np.repeat(np.arange(60), sizes)
-    chosen = icons.held_out(families, names)
+    chosen = held_out(families, names)
     share = sizes[chosen].sum() / sizes.sum()
     assert 0.17 < share <= 0.2
-    assert icons.held_out(np.array([0, 0, 1, 1, 1]), names) == [0]
-    assert icons.held_out(np.array([0, 0]), names) == []
-    assert icons.held_out(np.array([], int), names) == []
+    assert held_out(np.array([0, 0, 1, 1, 1]), names) == [0]
+    assert held_out(np.array([0, 0]), names) == []
+    assert held_out(np.array([], int), names) == []
 
 
 def test_a_link_to_another_name_gives_way_and_copies_stay_out_of_the_test_part(themes, tmp_path):

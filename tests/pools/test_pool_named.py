@@ -378,7 +378,7 @@ def test_every_named_pool_is_described(data):
     pools = named_pools()
     assert [pool.name for pool in pools] == [
         "letters", "digits", "mnist5k", "fashion-mnist", "glyphs", "glyphs-many",
-        "icons", "cifar10", "cifar100", "stl10", "tiny-imagenet", "imagenet",
+        "icons", "emoji", "cifar10", "cifar100", "stl10", "tiny-imagenet", "imagenet",
     ]  # fmt: skip
     assert all(pool.description and pool.how_to_get_it for pool in pools)
     assert not any("{" in pool.how_to_get_it for pool in pools)

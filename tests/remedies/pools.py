@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import contrasift as cs
 from contrasift.matrices import open_embeddings
 from contrasift.pools import glyphs, named, parquet
 from contrasift.text.collection import open_texts
+from pools import test_pool_emoji as emoji
 from pools import test_pool_icons as icons
 from pools import test_pool_named as sets
 from remedies.cases import Case, images, picture, pictures, rows, table, written
@@ -264,7 +266,21 @@ SETS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "stl10": ("stl10_binary", lambda folder: sets.write_stl10(folder, rng())),
     "tiny-imagenet": ("tiny-imagenet-200", sets.write_tiny_imagenet),
     "imagenet": ("imagenet", imagenet),
+    "emoji": ("emoji", emoji.make_packages),
 }
+
+
+def emoji_with(damage: Callable[[Path], Any]) -> Any:
+    """Packages of which something is wrong."""
+    emoji.make_packages(Path("some"))
+    damage(Path("some/node_modules"))
+    return opened("emoji:some")
+
+
+def emoji_anew() -> Any:
+    shutil.rmtree("some/node_modules")
+    emoji.make_packages(Path("some"))
+    return opened("emoji:some")
 
 
 def got(name: str) -> Case:
@@ -328,6 +344,16 @@ NAMED = {
         lambda: cs.open_pool(f"icons:{Path(pictures('few')).absolute()}"),
         "name a folder of themes (icons:FOLDER)",
         lambda: themed(12),
+    ),
+    "a damaged package": (
+        lambda: emoji_with(lambda place: (place / "emojibase-data/en/data.json").write_text("[")),
+        "some/node_modules and run: npm install --prefix some",
+        emoji_anew,
+    ),
+    "no set to hold out": (
+        lambda: emoji_with(lambda place: shutil.rmtree(place / "@iconify-json/twemoji")),
+        "Run: npm install --prefix some",
+        emoji_anew,
     ),
 }
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -31,26 +32,46 @@ def draw_icon(path: Path) -> np.ndarray | None:
     Raises:
         MissingExtraError: a vector, without the library that draws them.
     """
+    if path.suffix in VECTORS:
+        return _centred(partial(_vector, SIDE, svg_path=str(path)), SIDE)
+    return _centred(partial(_raster, path), SIDE)
+
+
+def draw_markup(text: str, side: int) -> np.ndarray | None:
+    """The same of an SVG's text.
+
+    Args:
+        text: of an SVG.
+        side: pixels.
+
+    Returns:
+        uint8 [side, side, 4].
+
+    Raises:
+        MissingExtraError: without the library that draws vectors.
+    """
+    return _centred(partial(_vector, side, svg_string=text), side)
+
+
+def _centred(draw: Callable[[], Image.Image], side: int) -> np.ndarray | None:
     try:
-        picture = _vector(path) if path.suffix in VECTORS else _raster(path)
+        picture = draw()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    frame = Image.new("RGBA", (SIDE, SIDE))
-    frame.paste(picture, ((SIDE - picture.width) // 2, (SIDE - picture.height) // 2))
+    frame = Image.new("RGBA", (side, side))
+    frame.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     values = np.asarray(frame)
     return values if values[:, :, 3].mean() >= 255 * _LEAST_INK else None
 
 
-def _vector(path: Path) -> Image.Image:
-    resvg_py = with_extra("resvg_py", "icons")
-    # Only one side may be named, or the drawing would be stretched.
-    picture = _rendered(resvg_py, path, width=SIDE)
-    return picture if picture.height <= SIDE else _rendered(resvg_py, path, height=SIDE)
-
-
-def _rendered(resvg: Any, path: Path, **side: int) -> Image.Image:
-    # Text in icons is rare, and the system's fonts would draw it otherwise on every machine.
-    return _opened(BytesIO(resvg.svg_to_bytes(svg_path=str(path), skip_system_fonts=True, **side)))
+def _vector(side: int, **source: str) -> Image.Image:
+    draw = partial(with_extra("resvg_py", "icons").svg_to_bytes, **source)
+    # Only one side may be named, or the drawing would be stretched. Text is rare, and the system's
+    # fonts would draw it otherwise on every machine.
+    picture = _opened(BytesIO(draw(skip_system_fonts=True, width=side)))
+    if picture.height <= side:
+        return picture
+    return _opened(BytesIO(draw(skip_system_fonts=True, height=side)))
 
 
 def _raster(path: Path) -> Image.Image:
@@ -69,10 +90,10 @@ def lay_over(icon: np.ndarray) -> np.ndarray:
     """An icon over white, or over dark grey if it can hardly be seen on white.
 
     Args:
-        icon: uint8 [48, 48, 4].
+        icon: uint8 [side, side, 4].
 
     Returns:
-        uint8 [3, 48, 48].
+        uint8 [3, side, side].
     """
     alpha = icon[:, :, 3:].astype(np.float64) / 255
     colour = icon[:, :, :3].astype(np.float64)

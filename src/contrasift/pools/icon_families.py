@@ -14,12 +14,10 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from contrasift.pools.icon_themes import SIDE
-
 _GRAIN = 2  # pixels that are taken together, so that half a pixel's shift makes no other drawing
 _SAME_OUTLINE, _SAME_SHADING = 0.92, 0.9
 _FLAT = 10.0  # of 255: below this deviation a drawing has one colour
-_SOLID = 0.5
+_SOLID, _FEWEST_CELLS = 0.5, 2
 # Related themes share a third of their drawings and more, strangers a seventh at most: arrows and
 # signs of one colour are alike everywhere.
 _SHARE, _FEWEST = 0.15, 5
@@ -50,7 +48,7 @@ def shapes_of(icons: UInt8[np.ndarray, "n side side 4"]) -> Shapes:
 
 
 def _coarse(values: np.ndarray) -> np.ndarray:
-    cells = SIDE // _GRAIN
+    cells = values.shape[1] // _GRAIN
     shape = (len(values), cells, _GRAIN, cells, _GRAIN)
     means = values.reshape(shape).mean(axis=(2, 4))
     return means.reshape(len(values), cells**2).astype(np.float32)
@@ -63,25 +61,32 @@ def _standardised(values: np.ndarray) -> np.ndarray:
     return np.where(norm > 1e-4, centred / np.maximum(norm, 1e-4), 0).astype(np.float32)
 
 
-def alike(shapes: Shapes, first: int, second: int) -> bool:
-    """Whether two drawings differ in nothing but colours: one outline, one shading or its reverse.
+def alike(
+    shapes: Shapes, first: Int64[np.ndarray, " m"], second: Int64[np.ndarray, " m"]
+) -> Bool[np.ndarray, " m"]:
+    """Which pairs differ in nothing but colours: one outline, one shading or its reverse.
 
     Args:
         shapes: all drawings.
-        first: row of the one.
-        second: row of the other.
+        first: rows of the one.
+        second: rows of the other.
     """
-    if shapes.outline[first] @ shapes.outline[second] < _SAME_OUTLINE:
-        return False
+    close = (shapes.outline[first] * shapes.outline[second]).sum(axis=1) >= _SAME_OUTLINE
     solid = (shapes.opacity[first] > _SOLID) & (shapes.opacity[second] > _SOLID)
-    if solid.sum() < 2:
-        return False
-    shades = shapes.brightness[[first, second]][:, solid]
-    flat = shades.std(axis=1) < _FLAT
-    if flat.any():
-        return bool(flat.all())
-    one, other = _standardised(shades)
-    return abs(float(one @ other)) >= _SAME_SHADING
+    one, one_flat = _shading(shapes.brightness[first], solid)
+    other, other_flat = _shading(shapes.brightness[second], solid)
+    shaded = np.abs((one * other).sum(axis=1)) >= _SAME_SHADING
+    same = np.where(one_flat | other_flat, one_flat & other_flat, shaded)
+    return close & (solid.sum(axis=1) >= _FEWEST_CELLS) & same
+
+
+def _shading(brightness: np.ndarray, solid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Brightness where it is solid, centred and of unit norm; and whether it is one colour."""
+    cells = np.maximum(solid.sum(axis=1, keepdims=True), 1)
+    mean = np.where(solid, brightness, 0).sum(axis=1, keepdims=True) / cells
+    centred = np.where(solid, brightness - mean, 0)
+    norm = np.linalg.norm(centred, axis=1, keepdims=True)
+    return centred / np.maximum(norm, 1e-4), (norm < _FLAT * np.sqrt(cells))[:, 0]
 
 
 def alike_any(
@@ -96,8 +101,8 @@ def alike_any(
     """
     near = shapes.outline[rows] @ shapes.outline[others].T >= _SAME_OUTLINE
     return np.array([
-        any(alike(shapes, row, int(other)) for other in others[close])
-        for row, close in zip(rows.tolist(), near, strict=True)
+        alike(shapes, np.full(close.sum(), row), others[close]).any()
+        for row, close in zip(rows, near, strict=True)
     ], dtype=bool)  # fmt: skip
 
 
@@ -108,7 +113,7 @@ def theme_families(
 ) -> Int64[np.ndarray, " themes"]:
     """The family of every theme, by the number of its first theme.
 
-    Two are of one family when a fifth of the names that both draw, three at least, are drawn alike;
+    Two are of one family when 15 % of the names that both draw, five at least, are drawn alike;
     or when one inherits from the other and its name is the other's with an addition (`Yaru-blue`).
 
     Args:
@@ -140,5 +145,6 @@ def _is_variant(theme: tuple[str, Sequence[str]], other: tuple[str, Sequence[str
 
 def _draw_alike(shapes: Shapes, one: dict[str, int], other: dict[str, int]) -> bool:
     shared = sorted(one.keys() & other.keys())
-    same = sum(alike(shapes, one[name], other[name]) for name in shared)
-    return same >= max(_FEWEST, _SHARE * len(shared))
+    rows = np.array([(one[name], other[name]) for name in shared], dtype=np.int64).reshape(-1, 2)
+    same = alike(shapes, rows[:, 0], rows[:, 1]).sum()
+    return bool(same >= max(_FEWEST, _SHARE * len(shared)))

@@ -13,7 +13,7 @@ import numpy as np
 
 from contrasift.errors import DataError, UsageError, with_extra
 from contrasift.narration import Progress
-from contrasift.pools import binary, glyphs, icons, letters
+from contrasift.pools import binary, emoji, emoji_sets, glyphs, icons, letters
 from contrasift.pools.folder import FileSource, Found, find_images
 from contrasift.pools.labels import check_label_count, component_labels, encode_labels
 from contrasift.pools.stored import ArraySource, StackedSource
@@ -114,6 +114,10 @@ def _download_fashion() -> list[Path]:
     if files is None:
         raise _absent("fashion-mnist", data_folder() / "FashionMNIST" / "raw", "the IDX files")
     return files
+
+
+def _emoji(folder: Path | None, progress: Progress | None) -> Whole:
+    return emoji.emoji_pool(_find("emoji", folder, emoji_sets.PROBE), progress)
 
 
 def _cifar(
@@ -299,6 +303,10 @@ NAMED = {
         NamedPool(
             "icons", "Icons of every theme there is, 48×48 RGB, up to 284 classes",
             icons.icon_pool, icons.enough_themes, icons.HOW_TO_GET,
+        ),
+        NamedPool(
+            "emoji", "Emoji of the free sets that npm has, 32×32 RGB, 80 classes", _emoji, None,
+            emoji.HOW_TO_GET, emoji_sets.PROBE,
         ),
         NamedPool(
             "cifar10", "50,000 + 10,000 photographs, 32×32 RGB, 10 classes", _cifar10, None,
