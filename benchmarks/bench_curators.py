@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
@@ -32,6 +30,7 @@ import numpy as np
 
 from bench_selection import _peak_bytes, _resident_bytes
 from contrasift.catalogue import OBJECTIVES
+from resuming import about
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES, SEEDS, COPIES, NOISE = 100, 32, 0.3, 0.05
@@ -224,9 +223,8 @@ def in_a_process(given: argparse.Namespace, *more: str) -> dict[str, Any]:
 def write(given: argparse.Namespace, results: list[dict[str, Any]]) -> None:
     """The figures as JSON and as a table."""
     stem = RESULTS / f"curators-{given.what}-{given.rows}"
-    about = {"n": given.rows, "d": given.dim, "machine": platform.processor(),
-             "processors": len(os.sched_getaffinity(0)), "day": time.strftime("%Y-%m-%d")}  # fmt: skip
-    stem.with_suffix(".json").write_text(json.dumps({**about, "results": results}, indent=1) + "\n")
+    found = {"n": given.rows, "d": given.dim, "about": about(), "results": results}
+    stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     names = list(dict.fromkeys(name for result in results for name in result))
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     for result in results:

@@ -129,7 +129,7 @@ def curator_rows(found: dict[str, Any]) -> Iterator[Row]:
     """Of `bench_curators`: the floor of balanced draws is one product of all rows with all leaves."""
     size = f"{found['n']:,} × {found['d']}"
     for result in found["results"]:
-        if "seconds" in result:
+        if result.get("seconds") is not None:
             leaves = f", {result['levels'][-1]:,} leaves" if "levels" in result else ""
             yield Row(
                 f"select, {result.get('objective', 'balanced')}{leaves}",
@@ -164,7 +164,11 @@ FILES: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
         objective_rows,
     ),
     **dict.fromkeys(
-        ("curators-cost-100000.json", "curators-balanced-10000000.json"),
+        (
+            "curators-cost-100000.json",
+            "curators-cost-10000000.json",
+            "curators-balanced-10000000.json",
+        ),
         curator_rows,
     ),
     "classes.json": class_rows,
