@@ -211,7 +211,7 @@ def kinds_case(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     if "redundancy" in case:
         how["redundancy"] = case["redundancy"]
     cs.select(rows_of_kind(case["kind"], 2000, case["d"]), None, budget=400, **how)  # compiles
-    cs.select(rows_of_kind("isotropic", 40_000, case["d"]), None, budget=4, **how)
+    cs.select(rows_of_kind("isotropic", 80_000, case["d"]), None, budget=4, **how)
     values = kept_rows(case["kind"], case["n"], case["d"], folder)
     rng = np.random.default_rng(1)
     classes = rng.integers(0, case["classes"], case["n"]) if case["classes"] > 1 else None
