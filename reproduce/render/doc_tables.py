@@ -253,9 +253,7 @@ def _curated_by_moco() -> DocTable:
 def _curated_in_colour() -> DocTable:
     """The same on emoji, whose labels are broad: a method a row."""
     setting = {"pool": "emoji", "fraction": "0.2", "method": "simclr"}
-    run = ("SAS", "SAS, `--allocate density-quota`", "`balanced`", "`hard-removal`")
-    arms = {label: _CURATED[label] for label in run}
-    arms |= {"everything, five times the steps": _FULL, "untrained": "untrained"}
+    arms = {**_CURATED, "everything, five times the steps": _FULL, "untrained": "untrained"}
     return DocTable(
         ("emoji, a fifth, less random, points", *_FEW_HEAD),
         _FEW,
