@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -154,6 +155,22 @@ def test_blocks_cover_every_row_once(monkeypatch):
         for threads in (1, 2, 7):
             blocks = kernels.map_blocks(lambda a, b: (a, b), n, threads, block_rows=6)
             assert [i for a, b in blocks for i in range(a, b)] == list(range(n))
+
+
+def test_a_block_that_fails_is_told_as_without_threads(monkeypatch):
+    monkeypatch.setattr(kernels, "_ROWS_WORTH_A_THREAD", 4)
+    done = []
+
+    def work(start, stop):
+        if start >= 12:
+            time.sleep(0.01 if start == 12 else 0)  # a later one fails before it
+            raise DataError("rows", f"from {start}")
+        done.append(start)
+
+    for threads in (2, 7):
+        with pytest.raises(DataError, match="from 12"):
+            kernels.map_blocks(work, 96, threads, block_rows=6)
+    assert {0, 6} <= set(done)
 
 
 def test_a_folder_that_cannot_hold_a_cache_is_no_reason_to_fail(monkeypatch):

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -466,8 +466,30 @@ def map_blocks(work: Callable[[int, int], Result], n: int, threads: int | None =
     starts = range(0, n, block_rows)
     if len(starts) <= 1 or count == 1 or n < _ROWS_WORTH_A_THREAD:
         return [work(start, min(start + block_rows, n)) for start in starts]
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(lambda start: work(start, min(start + block_rows, n)), starts))
+    found: list[Any] = [None] * len(starts)
+    left = iter(enumerate(starts))
+    failures: list[tuple[int, BaseException]] = []
+
+    def share() -> None:
+        number = -1
+        try:
+            for number, start in left:
+                found[number] = work(start, min(start + block_rows, n))
+        except BaseException as error:
+            failures.append((number, error))
+            for _ in left:  # whoever works ends after its block
+                pass
+
+    # A pool and its futures cost as much as many a pass has to share: the caller takes blocks itself.
+    others = [threading.Thread(target=share) for _ in range(min(count, len(starts)) - 1)]
+    for other in others:
+        other.start()
+    share()
+    for other in others:
+        other.join()
+    if failures:  # the first of the blocks, as without threads
+        raise min(failures, key=lambda one: one[0])[1]
+    return found
 
 
 def embedding_rows(values: object) -> np.ndarray:
