@@ -234,8 +234,7 @@ def _curated(metric: str) -> DocTable:
 def _curated_by_moco() -> DocTable:
     """The same for MoCo v2 on pools that are not clean, a pool and a method a row."""
     setting = {**_GLYPHS, "fraction": "0.2", "method": "moco"}
-    kinds = {"half near-duplicates": "half near-duplicates", "half junk": "half junk"}
-    kinds |= {"long-tailed": "long tail"}
+    kinds = {kind: name for (kind, _, _), name in _POOLS.items() if kind != "clean"}
     return DocTable(
         ("MoCo v2, a fifth, less random, points", *_FEW_HEAD),
         _FEW,
